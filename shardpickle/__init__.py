@@ -1,0 +1,67 @@
+"""Fitted models as directories of compressed shards, the same bit for bit when they come back.
+
+>>> import shardpickle
+>>> report = shardpickle.dump({"any": "object"}, directory / "model")
+>>> shardpickle.load(directory / "model")
+{'any': 'object'}
+"""
+
+from shardpickle._version import __version__
+from shardpickle.api import dump, inspect, load, verify
+from shardpickle.errors import (
+    BusyDirectoryError,
+    CorruptManifestError,
+    CorruptModelError,
+    CorruptShardError,
+    ForeignDirectoryError,
+    FormatError,
+    MissingNameError,
+    MissingShardError,
+    ModelNotFoundError,
+    ModelTooLargeError,
+    NotADirectoryModelError,
+    NotAModelError,
+    ReadBackError,
+    RebuildError,
+    ShardpickleError,
+    StorageError,
+    StoragePermissionError,
+    UnknownFormatError,
+    UnpicklableError,
+    VersionWarning,
+)
+from shardpickle.progress import Progress
+from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
+
+__all__ = [
+    "BusyDirectoryError",
+    "CorruptManifestError",
+    "CorruptModelError",
+    "CorruptShardError",
+    "DumpReport",
+    "ForeignDirectoryError",
+    "FormatError",
+    "MissingNameError",
+    "MissingShardError",
+    "ModelInfo",
+    "ModelNotFoundError",
+    "ModelTooLargeError",
+    "NotADirectoryModelError",
+    "NotAModelError",
+    "Problem",
+    "Progress",
+    "ReadBackError",
+    "RebuildError",
+    "ShardpickleError",
+    "StorageError",
+    "StoragePermissionError",
+    "UnknownFormatError",
+    "UnpicklableError",
+    "VerifyReport",
+    "VersionWarning",
+    "__version__",
+    "dump",
+    "inspect",
+    "load",
+    "verify",
+]

@@ -1,0 +1,333 @@
+"""dump, load, inspect, verify: the only place that wires the rooms together."""
+
+import json
+import os
+import time
+import warnings
+from typing import Any
+
+from shardpickle import environment, manifest, memory, sealing, sizes, trust
+from shardpickle.codecs import frames
+from shardpickle.dumping import Dumper, previous, split_model
+from shardpickle.errors import (
+    CorruptModelError,
+    FormatError,
+    MissingShardError,
+    ModelTooLargeError,
+    VersionWarning,
+)
+from shardpickle.loading import Loader, check_skeletons, in_file, open_shard, read_manifest
+from shardpickle.manifest import Manifest, PartEntry
+from shardpickle.progress import Listener, Meter
+from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
+from shardpickle.sealing import Usage
+from shardpickle.storage import LocalStore
+from shardpickle.workers import Pool, checked_workers
+
+PathLike = str | os.PathLike[str]
+
+def dump(
+    model: Any,
+    path: PathLike,
+    *,
+    workers: int | None = None,
+    level: int = 3,
+    shard_size: int | str = "32MB",
+    metadata: dict[str, Any] | None = None,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+) -> DumpReport:
+    """Save a model as a directory of shards.
+
+    Every shard is read back and compared before the manifest is published; the previous model in
+    the directory, if there is one, stays whole until then.
+
+    Parameters
+    ----------
+    model : object
+        A fitted estimator, or any other object that pickle accepts.
+    path : str or os.PathLike
+        The directory: new, empty, or an earlier model, which is replaced. Parents are created.
+    workers : int, optional
+        Threads. Default: the cores this process may use; 1 inside a joblib, Dask, Ray or Spark
+        task. The bytes written are the same for any number.
+    level : int, default 3
+        zstd's compression level, 1 to 22.
+    shard_size : int or str, default "32MB"
+        Raw bytes that go into one shard, as bytes or as text such as ``"32MB"`` or ``"32MiB"``.
+        A single estimator is never cut.
+    metadata : dict, optional
+        Kept in the manifest: whatever JSON can hold, such as the training data's version or the
+        score.
+    progress : bool, optional
+        Whether to draw a bar on stderr. Default: on a terminal and in a notebook.
+    on_progress : callable, optional
+        Called with a `shardpickle.Progress` after every step.
+
+    Returns
+    -------
+    DumpReport
+        Sizes in bytes, the ratio, seconds, and how many shards were written and reused.
+
+    Raises
+    ------
+    UnpicklableError
+        If parts of the model cannot be pickled; lists where they stand. Nothing was written.
+    StorageError
+        If the directory cannot be written, holds something else, or is being written to.
+    ReadBackError
+        If what was encoded did not decode to the same bytes. Nothing was published.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> report = shardpickle.dump(forest, directory / "forest")
+    >>> report.shards_written
+    1
+    """
+    started = time.perf_counter()
+    threads = checked_workers(workers)
+    if isinstance(level, bool) or level not in frames.LEVELS:
+        raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
+    most = sizes.parse(shard_size, "shard_size")
+    notes = _checked_metadata(metadata)
+    store = LocalStore(path)
+    store.check_writable()
+    parts = split_model(model)
+    dumper = Dumper(store, parts, most, level)
+    with (
+        store.writing() as publication,
+        Meter("dump", dumper.raw, progress, on_progress) as meter,
+        Pool(threads) as pool,
+    ):
+        sealed = list(dumper.seal_all(publication, pool, meter.advance))
+        found = dumper.manifest(sealed, notes)
+        data = manifest.to_bytes(found)
+        old = previous(store)
+        if old is None or old[0] != data:
+            publication.publish(data)
+        if old is None or old[1] is not None:  # else nobody can say what its readers still need
+            before = old[1].shards if old and old[1] else ()
+            publication.collect({each.sha256 for each in (*found.shards, *before)})
+    written = [entry for entry, new in sealed if new]
+    return DumpReport(
+        path=str(store.path),
+        raw_bytes=dumper.raw,
+        stored_bytes=found.stored + len(data),
+        seconds=time.perf_counter() - started,
+        parts=len(parts),
+        shards_written=len(written),
+        shards_reused=len(sealed) - len(written),
+        written_bytes=sum(entry.nbytes for entry in written) + len(data),
+        digest=manifest.digest(data),
+    )
+
+
+def load(
+    path: PathLike,
+    *,
+    workers: int | None = None,
+    check_memory: bool = True,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+) -> Any:
+    """Load a model that `dump` saved.
+
+    Like `pickle.load`, this runs code that the file names: load only what you trust.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The model directory. Nothing in it is written.
+    workers : int, optional
+        Threads; any number, whatever the dump used. Default: the cores this process may use.
+    check_memory : bool, default True
+        Refuse before starting if the model is larger than the memory this process may use.
+    progress, on_progress
+        As for `dump`.
+
+    Returns
+    -------
+    object
+        What `pickle` would have given back: the same types, arrays bit for bit, the same sharing.
+
+    Raises
+    ------
+    CorruptModelError
+        If a file is damaged, missing or exchanged; names the file.
+    NotAModelError
+        If the path is something else: a pickle, a git-lfs pointer, an MLflow folder, …
+    MissingNameError
+        If classes are not installed here; lists all of them.
+    ModelTooLargeError
+        If the model does not fit; gives both sizes.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump({"weights": [1, 2, 3]}, directory / "model")
+    >>> shardpickle.load(directory / "model")
+    {'weights': [1, 2, 3]}
+    """
+    threads = checked_workers(workers)
+    store = LocalStore(path)
+    data = read_manifest(store)
+    while True:
+        try:
+            return _load(store, manifest.from_bytes(data), threads, check_memory, progress, on_progress)
+        except MissingShardError:
+            # Replaced twice since the manifest was read? Then there is a newer one, which is whole.
+            newer = read_manifest(store)
+            if newer == data:
+                raise
+            data = newer
+
+
+def inspect(path: PathLike) -> ModelInfo:
+    """What a model directory holds, without unpickling or importing anything.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The model directory.
+
+    Returns
+    -------
+    ModelInfo
+        Classes, versions, sizes in bytes, names in the pickles, metadata. ``str()`` of it is a
+        readable page, ``to_dict()`` is for machines.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump([1, 2, 3], directory / "model")
+    >>> shardpickle.inspect(directory / "model").model
+    'builtins.list'
+    """
+    store = LocalStore(path)
+    data = read_manifest(store)
+    found = manifest.from_bytes(data)
+    part_sizes: dict[tuple[int, int], int] = {}
+    usages: list[Usage] = []
+    for number, entry in enumerate(found.shards):
+        with in_file(entry.file), store.open_shard(entry.sha256) as shard:
+            index = sealing.read_index(shard.read_at, shard.size)
+            held = sealing.open_contents(shard.read_at, index, entry.raw)
+            usages += sealing.usage(index, held)
+        for part, raw in enumerate(held.part_sizes()):
+            part_sizes[number, part] = raw
+    return ModelInfo.of(str(store.path), found, manifest.digest(data), len(data), usages, part_sizes)
+
+
+def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) -> VerifyReport:
+    """Check every file of a model directory, without unpickling or importing anything.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The model directory.
+    deep : bool, default False
+        Also decode every column, and read every skeleton without making anything of it.
+    workers : int, optional
+        As for `load`.
+
+    Returns
+    -------
+    VerifyReport
+        ``ok``, and a problem for each file that is damaged, missing or exchanged.
+
+    Raises
+    ------
+    NotAModelError, ModelNotFoundError
+        If there is no model to verify.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump([1, 2, 3], directory / "model")
+    >>> shardpickle.verify(directory / "model").ok
+    True
+    """
+    threads = checked_workers(workers)
+    store = LocalStore(path)
+    data = read_manifest(store)
+    try:
+        found = manifest.from_bytes(data)
+    except CorruptModelError as error:
+        return VerifyReport(str(store.path), deep, 0, 0, (Problem("manifest.json", str(error)),))
+    by_shard: dict[int, list[PartEntry]] = {}
+    for part in found.parts:
+        by_shard.setdefault(part.shard, []).append(part)
+    with Pool(threads) as pool:
+
+        def check(number: int) -> Problem | None:
+            entry = found.shards[number]
+            try:
+                held = open_shard(store, entry, pool, sealing.ignore, whole=deep)
+                if deep:
+                    with in_file(entry.file):
+                        check_skeletons(held, by_shard.get(number, []), found.names)
+            except FormatError as error:
+                return Problem(entry.file, str(error))
+            return None
+
+        problems = [each for each in pool.stream(check, range(len(found.shards))) if each]
+    return VerifyReport(str(store.path), deep, len(found.shards), found.stored, tuple(problems))
+
+
+def collect_garbage(path: PathLike) -> tuple[int, int]:
+    """Remove what the present model does not need: (files, bytes) removed.
+
+    These are the shards of the generation before, which readers may still be using, and what a
+    killed dump left behind. The next dump does the same.
+    """
+    store = LocalStore(path)
+    data = read_manifest(store)
+    with store.writing() as publication:
+        found = manifest.from_bytes(data)
+        return publication.collect({each.sha256 for each in found.shards})
+
+
+def _load(
+    store: LocalStore,
+    found: Manifest,
+    threads: int,
+    check_memory: bool,
+    progress: bool | None,
+    on_progress: Listener | None,
+) -> Any:
+    if check_memory:
+        free = memory.available()
+        if free is not None and found.raw > free:
+            raise ModelTooLargeError(str(store.path), found.raw, free)
+    names = trust.resolve(found.names)
+    _warn_of_versions(store, found)
+    total = sum(shard.raw for shard in found.shards)
+    with Meter("load", total, progress, on_progress) as meter, Pool(threads) as pool:
+        return Loader(store, found, names, pool, meter.advance).run()
+
+
+def _warn_of_versions(store: LocalStore, found: Manifest) -> None:
+    differing = environment.differences(found.environment)
+    if differing:
+        lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
+        warnings.warn(
+            f"{store.path} was dumped under {lines}. It loads, but may predict differently: "
+            "compare predictions, or use the same versions.",
+            VersionWarning,
+            stacklevel=4,
+        )
+
+
+def _checked_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
+    try:
+        notes: dict[str, Any] = json.loads(json.dumps(metadata, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"metadata has to be JSON: {error}") from None
+    return notes

@@ -1,0 +1,83 @@
+"""``python -m shardpickle``: commands. Knows argparse and exit codes; uses `api` for the rest."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from shardpickle import api, demo
+from shardpickle._version import __version__
+from shardpickle.errors import ShardpickleError
+from shardpickle.sizes import text
+
+SOUND, UNSOUND, UNKNOWN = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    chosen = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A page with "›" and "█" must not fail on a terminal of another encoding.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code: int = chosen.run(chosen)
+        return code
+    except ShardpickleError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return UNKNOWN
+    except BrokenPipeError:  # `… | head`
+        sys.stderr.close()
+        return SOUND
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m shardpickle", description="Models as directories of shards.")
+    parser.add_argument("--version", action="version", version=f"shardpickle {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    inspect = commands.add_parser("inspect", help="what a model directory holds; unpickles nothing")
+    inspect.add_argument("model_dir")
+    inspect.add_argument("--json", action="store_true", help="for machines")
+    inspect.set_defaults(run=_inspect)
+
+    verify = commands.add_parser(
+        "verify", help="check every file; exit 0 sound, 1 unsound, 2 could not tell"
+    )
+    verify.add_argument("model_dir")
+    verify.add_argument("--deep", action="store_true", help="also decode every column")
+    verify.add_argument("--json", action="store_true", help="for machines")
+    verify.set_defaults(run=_verify)
+
+    collect = commands.add_parser("gc", help="remove shards that only earlier models needed")
+    collect.add_argument("model_dir")
+    collect.set_defaults(run=_collect)
+
+    show = commands.add_parser("demo", help="fit a forest, save it in three ways, and compare")
+    show.set_defaults(run=_demo)
+    return parser
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    info = api.inspect(chosen.model_dir)
+    print(json.dumps(info.to_dict(), indent=2) if chosen.json else info)
+    return SOUND
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    report = api.verify(chosen.model_dir, deep=chosen.deep)
+    if chosen.json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print(report)
+    return SOUND if report.ok else UNSOUND
+
+
+def _collect(chosen: argparse.Namespace) -> int:
+    count, nbytes = api.collect_garbage(chosen.model_dir)
+    print(f"{chosen.model_dir}: {count} files removed, {text(nbytes)}")
+    return SOUND
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    return demo.run()

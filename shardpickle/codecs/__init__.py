@@ -1,0 +1,1 @@
+"""Bytes to meaning and back. Sees arrays only: no objects, no manifest, no files."""

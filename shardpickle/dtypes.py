@@ -1,0 +1,98 @@
+"""NumPy dtypes as plain data, and back. Knows nothing of arrays' contents.
+
+A plain dtype is its array-protocol string (``"<f8"``, ``"|O"``, ``"<M8[ns]"``); a structured one is
+a JSON object with the names, formats and offsets of its fields; a sub-array is a JSON list.
+The text of both is what skeletons and shards hold, so no pickle needs ``numpy.dtype``.
+"""
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+
+from shardpickle.errors import CorruptShardError
+
+_KINDS = frozenset("biufcmMSUVO")
+_MAX_DEPTH = 16
+
+
+@functools.lru_cache(maxsize=256)
+def to_text(dtype: np.dtype[Any]) -> str | None:
+    """The text of a dtype; None if its text would not give the same dtype back.
+
+    >>> to_text(np.dtype("<f8"))
+    '<f8'
+    """
+    try:
+        spec = _to_spec(dtype)
+        text = spec if isinstance(spec, str) else json.dumps(spec, separators=(",", ":"))
+        back = from_text(text)
+    except (TypeError, ValueError):  # metadata, titles, user dtypes: pickle's own way serves them
+        return None
+    same = back == dtype and back.isalignedstruct == dtype.isalignedstruct
+    return text if same and back.type is dtype.type else None
+
+
+@functools.lru_cache(maxsize=256)
+def from_text(text: str) -> np.dtype[Any]:
+    """The dtype of a text; `CorruptShardError` if it is not the text of a dtype.
+
+    >>> from_text('{"names":["a"],"formats":["<i4"],"offsets":[0],"itemsize":8,"aligned":false}').itemsize
+    8
+    """
+    try:
+        return _from_spec(json.loads(text) if text[:1] in ("{", "[") else text, 0)
+    except (KeyError, TypeError, ValueError, RecursionError, OverflowError, SyntaxError) as error:
+        raise CorruptShardError(f"not a dtype: {text[:80]!r} ({error})") from None
+
+
+def _to_spec(dtype: np.dtype[Any]) -> Any:
+    if dtype.metadata or dtype.kind not in _KINDS:
+        raise ValueError("no plain text")
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return [_to_spec(base), list(shape)]
+    if dtype.names is None:
+        return dtype.str
+    fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]  # it has names
+    if any(len(field) > 2 for field in fields):
+        raise ValueError("titles")
+    return {
+        "names": list(dtype.names),
+        "formats": [_to_spec(field[0]) for field in fields],
+        "offsets": [field[1] for field in fields],
+        "itemsize": dtype.itemsize,
+        "aligned": dtype.isalignedstruct,
+    }
+
+
+def _from_spec(spec: Any, depth: int) -> np.dtype[Any]:
+    if depth > _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(spec, str):
+        dtype = np.dtype(spec)
+        if dtype.str != spec or dtype.kind not in _KINDS:
+            raise ValueError("not the plain form of a dtype")
+        return dtype
+    if isinstance(spec, list):
+        base, shape = spec
+        return np.dtype((_from_spec(base, depth + 1), tuple(map(_size, shape))))
+    formats = [_from_spec(item, depth + 1) for item in spec["formats"]]
+    offsets = [_size(offset) for offset in spec["offsets"]]
+    itemsize = _size(spec["itemsize"])
+    if any(at + part.itemsize > itemsize for at, part in zip(offsets, formats, strict=True)):
+        raise ValueError("a field reaches past the end")
+    layout = {
+        "names": [str(name) for name in spec["names"]],
+        "formats": formats,
+        "offsets": offsets,
+        "itemsize": itemsize,
+    }
+    return np.dtype(layout, align=bool(spec["aligned"]))  # type: ignore[call-overload]  # dict form
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError(f"not a size: {value!r}")
+    return value

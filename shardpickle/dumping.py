@@ -1,0 +1,141 @@
+"""From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+from shardpickle import contents, environment, families, manifest, packing, pickling, sealing, unpicklable
+from shardpickle._version import __version__
+from shardpickle.contents import Contents
+from shardpickle.errors import CorruptModelError, FormatError, ModelNotFoundError, ReadBackError
+from shardpickle.loading import open_shard
+from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.pickling import Written
+from shardpickle.sealing import Advance
+from shardpickle.split import Part, split
+from shardpickle.storage import LocalStore, Publication
+from shardpickle.trust import Name
+from shardpickle.values import Value
+from shardpickle.workers import Pool
+
+
+class Dumper:
+    """From parts to sealed shards and their manifest."""
+
+    def __init__(self, store: LocalStore, parts: Sequence[Part], shard_size: int, level: int) -> None:
+        self.store = store
+        self.parts = parts
+        self.level = level
+        self.raw = sum(part.nbytes for part in parts)
+        self.names: dict[Name, int] = {}
+        self.part_names: dict[int, tuple[int, ...]] = {}
+        self.twins = packing.equal_to(len(parts), self._comparable)
+        items = [packing.Item(_class_name(part.members[0]), part.nbytes) for part in parts]
+        self.kinds = [item.kind for item in items]
+        originals = [number for number, twin in enumerate(self.twins) if number == twin]
+        self.shards = packing.pack(items, originals, shard_size)
+
+    def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
+        part = self.parts[number]
+        if not part.kept:
+            return None
+        written: Written = part.content()
+        return (written.skeleton, part.references), written.values
+
+    def seal_all(
+        self, publication: Publication, pool: Pool, advance: Advance
+    ) -> Iterator[tuple[ShardEntry, bool]]:
+        def seal(held: Contents) -> tuple[ShardEntry, bool]:
+            return self._seal(held, publication, pool, advance)
+
+        return pool.stream(seal, self._jobs())
+
+    def _jobs(self) -> Iterator[Contents]:
+        for numbers in self.shards:
+            yield self._contents(numbers)
+
+    def _contents(self, numbers: Sequence[int]) -> Contents:
+        written: list[Written] = [self.parts[number].content() for number in numbers]
+        for number, each in zip(numbers, written, strict=True):
+            self.part_names[number] = tuple(
+                self.names.setdefault(name, len(self.names))
+                for name in pickling.names(each.skeleton)
+            )
+        return contents.of_parts([(each.skeleton, each.values) for each in written])
+
+    def _seal(
+        self, held: Contents, publication: Publication, pool: Pool, advance: Advance
+    ) -> tuple[ShardEntry, bool]:
+        with publication.shard() as writer:
+            sealing.encode(
+                held, level=self.level, each=pool.map, write=writer.write, advance=advance
+            )
+            sha256, new = writer.commit()
+            if new:
+                publication.note_new(sha256)
+        entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
+        try:
+            back = open_shard(self.store, entry, pool, sealing.ignore, whole=True)
+            differing = list(held.differences(back))
+        except CorruptModelError as error:
+            raise ReadBackError(f"a shard does not read back: {error.reason}") from error
+        if differing:
+            raise ReadBackError(
+                f"{entry.file} does not read back as it was written (columns {differing}); "
+                "nothing was published. This is a bug: please report it with the model's class"
+            )
+        return entry, new
+
+    def manifest(
+        self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
+    ) -> Manifest:
+        places = {
+            number: (shard, slot)
+            for shard, numbers in enumerate(self.shards)
+            for slot, number in enumerate(numbers)
+        }
+        entries = []
+        for number, part in enumerate(self.parts):
+            shard, slot = places[self.twins[number]]
+            entries.append(
+                PartEntry(
+                    kind=self.kinds[number],
+                    shard=shard,
+                    slot=slot,
+                    objects=len(part.members),
+                    names=self.part_names[self.twins[number]],
+                    references=part.references,
+                )
+            )
+        return Manifest(
+            writer=__version__,
+            environment=environment.describe(module for module, _ in self.names),
+            metadata=metadata,
+            names=tuple(self.names),
+            parts=tuple(entries),
+            shards=tuple(entry for entry, _ in sealed),
+        )
+
+
+def split_model(model: Any) -> list[Part]:
+    try:
+        return split(model, is_boundary=families.is_estimator, write=pickling.write)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a class of the model raises while it is pickled
+        raise unpicklable.explain(model, error) from error
+
+
+def _class_name(obj: object) -> str:
+    return f"{type(obj).__module__}.{type(obj).__qualname__}"
+
+
+def previous(store: LocalStore) -> tuple[bytes, Manifest | None] | None:
+    """The manifest that is about to be replaced; None for its meaning where it has none."""
+    try:
+        data = store.read_manifest()
+    except ModelNotFoundError:
+        return None
+    try:
+        return data, manifest.from_bytes(data)
+    except FormatError:
+        return data, None

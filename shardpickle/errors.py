@@ -1,0 +1,179 @@
+"""What can go wrong, grouped by what a handler would do. Imports nothing of ours.
+
+Every error of the package descends from `ShardpickleError`, and also from the builtin that a
+caller would catch anyway (`OSError`, `MemoryError`, `ImportError`, `pickle.PicklingError`, …).
+"""
+
+import pickle
+
+
+class ShardpickleError(Exception):
+    """Base class of every error that shardpickle raises on purpose."""
+
+
+# --- The object cannot be saved: the caller changes the model. --------------------------------
+
+
+class UnpicklableError(ShardpickleError, pickle.PicklingError):
+    """Some objects in the model cannot be pickled.
+
+    Attributes
+    ----------
+    problems : list of (str, str)
+        The path of each object in the model, such as
+        ``model.steps[1][1].callback``, and why pickle refused it.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        lines = "\n".join(f"  {path}: {reason}" for path, reason in problems)
+        count = "1 object" if len(problems) == 1 else f"{len(problems)} objects"
+        super().__init__(
+            f"{count} in the model cannot be pickled; nothing was written:\n{lines}\n"
+            "Remove them from the model (or give their classes a __getstate__), then dump again."
+        )
+
+
+class ReadBackError(ShardpickleError, RuntimeError):
+    """What was encoded does not decode to the same bytes. Nothing was published."""
+
+
+# --- The place cannot be used: the caller changes the path, the rights or the disk. -----------
+
+
+class StorageError(ShardpickleError, OSError):
+    """The operating system refused a read or a write (disk full, I/O error, …)."""
+
+
+class StoragePermissionError(StorageError, PermissionError):
+    """The directory or a file in it may not be read or written by this user."""
+
+
+class ModelNotFoundError(StorageError, FileNotFoundError):
+    """There is nothing at this path."""
+
+
+class NotADirectoryModelError(StorageError, NotADirectoryError):
+    """The path is a file, and a shardpickle model is a directory."""
+
+
+class ForeignDirectoryError(StorageError, FileExistsError):
+    """The directory holds something else; `dump` does not write into it."""
+
+
+class BusyDirectoryError(StorageError, BlockingIOError):
+    """Another process is writing a model to this directory."""
+
+
+# --- The directory is not a model that this version can read. ---------------------------------
+
+
+class FormatError(ShardpickleError, ValueError):
+    """The directory is not a model in a format that this version reads."""
+
+
+class NotAModelError(FormatError):
+    """What is at the path is something else: a pickle, a git-lfs pointer, …"""
+
+
+class UnknownFormatError(FormatError):
+    """The manifest is of a format version that this shardpickle does not know."""
+
+
+class CorruptModelError(FormatError):
+    """A file of the model is damaged, missing, or not what the manifest says.
+
+    Attributes
+    ----------
+    file : str or None
+        The damaged file, relative to the model directory.
+    expected, actual : object
+        What should be there and what is there, where that can be said.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        file: str | None = None,
+        expected: object = None,
+        actual: object = None,
+    ) -> None:
+        self.reason = reason
+        self.file = file
+        self.expected = expected
+        self.actual = actual
+        message = f"{file}: {reason}" if file else reason
+        if expected is not None or actual is not None:
+            message += f" (expected {expected}, found {actual})"
+        if file:
+            message += (
+                ". The model cannot be loaded as it is: restore this file from a copy, "
+                "or dump the model again; `python -m shardpickle verify` checks all files."
+            )
+        super().__init__(message)
+
+    def in_file(self, file: str) -> "CorruptModelError":
+        """The same error, naming the file it was found in."""
+        return type(self)(self.reason, file=file, expected=self.expected, actual=self.actual)
+
+
+class CorruptManifestError(CorruptModelError):
+    """``manifest.json`` is damaged or contradicts itself."""
+
+
+class CorruptShardError(CorruptModelError):
+    """A shard is damaged, or holds something other than the manifest says."""
+
+
+class MissingShardError(CorruptShardError, FileNotFoundError):
+    """The manifest names a shard that is not in the directory."""
+
+
+# --- The model is sound, but cannot live in this process. -------------------------------------
+
+
+class MissingNameError(ShardpickleError, ImportError):
+    """Classes or functions that the model is made of are not installed here.
+
+    Attributes
+    ----------
+    names : list of str
+        The full names, for example ``"mypkg.models.MyEstimator"``.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.names = [name for name, _ in problems]
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in problems)
+        super().__init__(
+            f"{len(problems)} name(s) that the model needs cannot be imported here:\n{lines}\n"
+            "Install the packages, in the versions that `python -m shardpickle inspect` prints, "
+            "or make the modules importable, then load again."
+        )
+
+
+class RebuildError(ShardpickleError, RuntimeError):
+    """The shards are sound, but a class refused the state that was saved for it."""
+
+
+class ModelTooLargeError(ShardpickleError, MemoryError):
+    """The model needs more memory than this process may use.
+
+    Attributes
+    ----------
+    needed, available : int
+        Bytes.
+    """
+
+    def __init__(self, path: str, needed: int, available: int) -> None:
+        self.needed = needed
+        self.available = available
+        super().__init__(
+            f"{path} holds {needed / 1e9:.2f} GB of model, and this process may use "
+            f"{available / 1e9:.2f} GB more. To go ahead all the same: "
+            f"shardpickle.load({path!r}, check_memory=False)"
+        )
+
+
+class VersionWarning(UserWarning):
+    """The model was dumped under other library versions than the ones that load it."""

@@ -1,0 +1,174 @@
+"""From a manifest and its shards to the model. Wires rooms for `api`; opens no file itself."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from shardpickle import migrate, mistakes, opcodes, pickling, sealing
+from shardpickle.construct import Objects
+from shardpickle.contents import Contents
+from shardpickle.errors import (
+    CorruptManifestError,
+    CorruptModelError,
+    CorruptShardError,
+    FormatError,
+    ModelNotFoundError,
+    NotADirectoryModelError,
+    NotAModelError,
+    RebuildError,
+)
+from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.sealing import Advance
+from shardpickle.storage import OPENING, LocalStore
+from shardpickle.trust import Name
+from shardpickle.workers import Pool
+
+
+class Loader:
+    """From shards to the model: parts in order, so that children come before parents."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        found: Manifest,
+        names: dict[Name, Any],
+        pool: Pool,
+        advance: Advance,
+    ) -> None:
+        self.found = found
+        self.names = names
+        self.objects: list[tuple[Any, ...]] = []
+        self.texts: dict[str, str] = {}
+        self.uses = Counter((part.shard, part.slot) for part in found.parts)
+        self.left = Counter(part.shard for part in found.parts)
+        self.ready: dict[int, tuple[Contents, list[bytes]]] = {}
+        order = list(dict.fromkeys(part.shard for part in found.parts))
+
+        def read(number: int) -> tuple[int, Contents]:
+            return number, open_shard(store, found.shards[number], pool, advance, whole=True)
+
+        self.shards = pool.stream(read, order)
+
+    def run(self) -> Any:
+        for part in self.found.parts:
+            while part.shard not in self.ready:
+                number, held = next(self.shards)
+                self.ready[number] = held, held.skeleton_list()
+            self.objects.append(self._rebuild(part))
+            self.left[part.shard] -= 1
+            if not self.left[part.shard]:
+                del self.ready[part.shard]
+        return self.objects[-1][0]
+
+    def _rebuild(self, part: PartEntry) -> tuple[Any, ...]:
+        held, skeletons = self.ready[part.shard]
+        file = self.found.shards[part.shard].file
+        listed = [self.found.names[number] for number in part.names]
+        with in_file(file):
+            parts = Objects(
+                {name: self.names[name] for name in listed},
+                self._values(part, held),
+                [self.objects[number][index] for number, index in part.references],
+                migrate.state,
+            )
+            try:
+                members = opcodes.read(held.skeleton_of(part.slot, skeletons), parts, self.texts)
+            except RebuildError as error:
+                raise RebuildError(
+                    f"{part.kind} (part {len(self.objects)}, in {file}) refused its state: {error}. "
+                    "Compare the versions that `python -m shardpickle inspect` prints with the "
+                    "installed ones"
+                ) from error
+            if type(members) is not tuple or len(members) != part.objects:
+                raise CorruptShardError("a part has another number of objects")
+        return members
+
+    def _values(self, part: PartEntry, held: Contents) -> list[Any]:
+        place = (part.shard, part.slot)
+        self.uses[place] -= 1
+        arrays = held.arrays[part.slot]
+        if self.uses[place]:  # an equal part comes later: it gets memory of its own
+            arrays = [array.copy(order="K") for array in arrays]
+        else:
+            held.arrays[part.slot] = []
+        specs = held.specs(part.slot)
+        return [spec.finish(array) for spec, array in zip(specs, arrays, strict=True)]
+
+
+def open_shard(
+    store: LocalStore, entry: ShardEntry, pool: Pool, advance: Advance, *, whole: bool
+) -> Contents:
+    """A shard's contents, its digest checked before a byte is decoded; all of them if `whole`."""
+    with in_file(entry.file), store.open_shard(entry.sha256) as shard:
+        mistake = mistakes.of_shard(entry.file, shard.read_at(0, 64))
+        if mistake:
+            raise mistake
+        if shard.size != entry.nbytes:
+            raise CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
+        actual = shard.sha256()
+        if actual != entry.sha256:
+            raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=actual)
+        index = sealing.read_index(shard.read_at, shard.size)
+        if index.sizes.parts != entry.parts:
+            raise CorruptShardError(
+                "another number of parts", expected=entry.parts, actual=index.sizes.parts
+            )
+        held = sealing.open_contents(shard.read_at, index, entry.raw)
+        if whole:
+            sealing.fill(shard.read_at, index, held, each=pool.map, advance=advance)
+        return held
+
+
+def check_skeletons(
+    held: Contents, parts: Sequence[PartEntry], names: Sequence[Name]
+) -> None:
+    skeletons = held.skeleton_list()
+    for part in parts:
+        listing = opcodes.Names()
+        opcodes.read(held.skeleton_of(part.slot, skeletons), listing)
+        listed = {names[number] for number in part.names}
+        for name in listing.globals:
+            if name not in listed:
+                raise CorruptShardError(f"a skeleton names {'.'.join(name)}, which is not listed")
+        for pid in listing.pids:
+            pickling.check_pid(pid, len(held.arrays[part.slot]), len(part.references))
+
+
+class in_file:
+    """Names the file in an error that comes from a room which knows no files."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, CorruptModelError) and error.file is None:
+            raise error.in_file(self.file) from error
+
+
+def read_manifest(store: LocalStore) -> bytes:
+    try:
+        data = store.read_manifest()
+    except (ModelNotFoundError, NotADirectoryModelError):
+        raise _why_no_manifest(store) from None
+    if not data.startswith(OPENING):
+        raise mistakes.of_file(f"{store.path}/manifest.json", data[:256]) or _foreign(store, data)
+    return data
+
+
+def _foreign(store: LocalStore, data: bytes) -> FormatError:
+    if b"shardpickle" in data[:64] or not data.strip():
+        return CorruptManifestError("damaged: it does not begin as it should", file="manifest.json")
+    return NotAModelError(f"{store.path}/manifest.json is not shardpickle's")
+
+
+def _why_no_manifest(store: LocalStore) -> Exception:
+    name = str(store.path)
+    if store.is_file():
+        unknown = NotAModelError(f"{name} is a file, and a shardpickle model is a directory")
+        return mistakes.of_file(name, store.start("")) or unknown
+    if store.holds(""):
+        return mistakes.of_directory(name, store.holds)
+    return ModelNotFoundError(2, "there is no model here", name)

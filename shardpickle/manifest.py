@@ -1,0 +1,286 @@
+"""The manifest and its JSON. Pure; knows no file, no pickle and no class.
+
+Like parts are neighbours (`split` sees to it), so a run of them is one entry: 100 trees of a
+forest in 7 shards are 7 entries. A reference range says ``count`` consecutive parts and by how
+much each following part of the run shifts them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardpickle.errors import CorruptManifestError, UnknownFormatError
+
+FORMAT = "shardpickle"
+VERSION = 0
+DRAFT = 1  # of version 0; other drafts are refused
+_MOST_PARTS = 10_000_000
+_CLOSING = ',\n"sha256": "'
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard file: its SHA-256 (and so its name), its size, raw bytes, and number of parts."""
+
+    sha256: str
+    nbytes: int
+    raw: int
+    parts: int
+
+    @property
+    def file(self) -> str:
+        return f"shards/{self.sha256}.shard"
+
+
+@dataclass(frozen=True, slots=True)
+class PartEntry:
+    """One part: its class, where it is stored, the names it uses, and what it refers to."""
+
+    kind: str
+    shard: int
+    slot: int
+    objects: int
+    names: tuple[int, ...]
+    references: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that is known of a model without reading a shard; the last part is the model."""
+
+    writer: str
+    environment: dict[str, str]
+    metadata: dict[str, Any]
+    names: tuple[tuple[str, str], ...]
+    parts: tuple[PartEntry, ...]
+    shards: tuple[ShardEntry, ...]
+
+    @property
+    def raw(self) -> int:
+        """Raw bytes of the whole model; a shard that serves several parts counts for each."""
+        uses = [0] * len(self.shards)
+        for part in self.parts:
+            uses[part.shard] += 1
+        return sum(
+            shard.raw * count // max(1, shard.parts)
+            for shard, count in zip(self.shards, uses, strict=True)
+        )
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the shards."""
+        return sum(shard.nbytes for shard in self.shards)
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """The file of a manifest: JSON, a line for each entry, its own SHA-256 last."""
+    lists = {
+        "names": [list(name) for name in manifest.names],
+        "parts": list(_runs(manifest.parts)),
+        "shards": [[each.sha256, each.nbytes, each.raw, each.parts] for each in manifest.shards],
+    }
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "draft": DRAFT,
+        "writer": manifest.writer,
+        "environment": manifest.environment,
+        "metadata": manifest.metadata,
+    }
+    lines = [f'"{key}": {_json(value)}' for key, value in values.items()]
+    lines += [
+        f'"{key}": [\n' + ",\n".join(map(_json, entries)) + "\n]" for key, entries in lists.items()
+    ]
+    body = ("{\n" + ",\n".join(lines)).encode()
+    return body + f'{_CLOSING}{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def digest(data: bytes) -> str:
+    """What names this very manifest: ``"sha256:…"`` of its file."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def from_bytes(data: bytes) -> Manifest:
+    """The manifest of a file.
+
+    Raises
+    ------
+    UnknownFormatError
+        If another version of the format wrote it.
+    CorruptManifestError
+        If it is damaged or contradicts itself.
+    """
+    try:
+        document = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        if document["format"] != FORMAT:
+            raise ValueError("not a shardpickle manifest")
+        _check_version(document)
+        _check_digest(data, document)
+        found = _manifest(document)
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, UnknownFormatError):
+            raise
+        raise CorruptManifestError(f"not valid: {error!r:.300}", file="manifest.json") from None
+    return found
+
+
+def _check_version(document: dict[str, Any]) -> None:
+    version, draft = document["version"], document.get("draft")
+    if (version, draft) == (VERSION, DRAFT):
+        return
+    if not isinstance(version, int):
+        raise ValueError("the version is no number")
+    raise UnknownFormatError(
+        f"manifest.json: this model is in format version {version!r} (draft {draft!r}), written by "
+        f"shardpickle {str(document.get('writer'))[:40]}; this shardpickle reads version {VERSION} "
+        f"(draft {DRAFT}). Install the shardpickle that wrote it, or a newer one."
+    )
+
+
+def _check_digest(data: bytes, document: dict[str, Any]) -> None:
+    body, found, rest = data.rpartition(_CLOSING.encode())
+    actual = hashlib.sha256(body).hexdigest()
+    if not found or document["sha256"] != actual or rest != f'{actual}"\n}}\n'.encode():
+        raise CorruptManifestError(
+            "damaged", file="manifest.json", expected=document["sha256"], actual=actual
+        )
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a key stands twice")
+    return document
+
+
+def _no_constants(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    names = tuple((_text(module), _text(name)) for module, name in document["names"])
+    shards = tuple(_shard(*entry) for entry in document["shards"])
+    parts: list[PartEntry] = []
+    for run in document["parts"]:
+        _expand(run, parts, names, shards)
+    if not parts:
+        raise ValueError("there are no parts")
+    return Manifest(
+        writer=_text(document["writer"]),
+        environment={_text(key): _text(each) for key, each in document["environment"].items()},
+        metadata=dict(document["metadata"]),
+        names=names,
+        parts=tuple(parts),
+        shards=shards,
+    )
+
+
+def _shard(sha256: Any, nbytes: Any, raw: Any, parts: Any) -> ShardEntry:
+    if len(_text(sha256)) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"not a digest: {sha256[:80]!r}")
+    return ShardEntry(sha256, _count(nbytes), _count(raw), _count(parts))
+
+
+def _runs(parts: Sequence[PartEntry]) -> Iterator[dict[str, Any]]:
+    at = 0
+    while at < len(parts):
+        steps: list[int] | None = None
+        end = at + 1
+        while end < len(parts) and _alike(parts[end - 1], parts[end]):
+            found = _steps(parts[end - 1], parts[end])
+            if found is None or (steps is not None and found != steps):
+                break
+            steps = found
+            end += 1
+        yield _run(parts[at], end - at, steps)
+        at = end
+
+
+def _alike(before: PartEntry, after: PartEntry) -> bool:
+    return (before.kind, before.shard, before.slot + 1, before.objects, before.names) == (
+        after.kind,
+        after.shard,
+        after.slot,
+        after.objects,
+        after.names,
+    )
+
+
+def _steps(before: PartEntry, after: PartEntry) -> list[int] | None:
+    pairs = list(zip(before.references, after.references, strict=False))
+    same = len(before.references) == len(after.references)
+    if not same or any(old[1] != new[1] for old, new in pairs):
+        return None
+    return [new[0] - old[0] for old, new in pairs]
+
+
+def _run(first: PartEntry, count: int, steps: list[int] | None) -> dict[str, Any]:
+    ranges: list[list[int]] = []  # part, object, step, count
+    for (part, index), step in zip(first.references, steps or [0] * len(first.references), strict=True):
+        if ranges and ranges[-1][1:3] == [index, step] and part == ranges[-1][0] + ranges[-1][3]:
+            ranges[-1][3] += 1
+        else:
+            ranges.append([part, index, step, 1])
+    return {
+        "class": first.kind,
+        "count": count,
+        "shard": first.shard,
+        "slot": first.slot,
+        "objects": first.objects,
+        "names": list(first.names),
+        "references": ranges,
+    }
+
+
+def _expand(
+    run: dict[str, Any],
+    parts: list[PartEntry],
+    names: Sequence[tuple[str, str]],
+    shards: Sequence[ShardEntry],
+) -> None:
+    count, slot, shard = _count(run["count"]), _count(run["slot"]), _count(run["shard"])
+    used = tuple(_count(number) for number in run["names"])
+    ranges = [(_count(a), _count(b), int(c), _count(d)) for a, b, c, d in run["references"]]
+    if slot + count > shards[shard].parts or len(parts) + count > _MOST_PARTS:
+        raise ValueError("more parts than the shard holds")
+    if any(number >= len(names) for number in used):
+        raise ValueError("a name that is not listed")
+    if sum(each[3] for each in ranges) > _MOST_PARTS:
+        raise ValueError("too many references")
+    for offset in range(count):
+        references = tuple(
+            (part + step * offset + further, index)
+            for part, index, step, many in ranges
+            for further in range(many)
+        )
+        for part, index in references:
+            if not 0 <= part < len(parts) or index >= parts[part].objects:
+                raise ValueError("a reference to a part that does not come before")
+        parts.append(
+            PartEntry(
+                kind=_text(run["class"]),
+                shard=shard,
+                slot=slot + offset,
+                objects=_count(run["objects"]),
+                names=used,
+                references=references,
+            )
+        )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not a string: {value!r:.80}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 62:
+        raise ValueError(f"not a count: {value!r:.80}")
+    return value

@@ -1,0 +1,109 @@
+"""Which parts go into which shard. Knows sizes and kinds; knows no bytes, pickle or file.
+
+Parts come in the order of `split`: like parts are neighbours. A run of like parts that is large
+enough has shards of its own, cut by raw size from its start, so a longer run begins with the same
+shards; small runs share. Equal parts (the same skeleton, values and references) are stored once.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from shardpickle import contents
+from shardpickle.values import Value
+
+_OWN_SHARDS = 8  # a run of at least 1/8 of a shard's size shares its shards with no other run
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What packing needs to know of one part."""
+
+    kind: str
+    nbytes: int
+
+
+def pack(items: Sequence[Item], numbers: Sequence[int], shard_size: int) -> list[list[int]]:
+    """The parts of each shard.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        All parts.
+    numbers : sequence of int
+        Those to store, ascending.
+    shard_size : int
+        Raw bytes after which a shard is full; a part is never cut.
+    """
+    shards: list[list[int]] = []
+    shared: list[int] = []
+    for _, group in groupby(numbers, key=lambda number: items[number].kind):
+        run = list(group)
+        if sum(items[number].nbytes for number in run) * _OWN_SHARDS >= shard_size:
+            shards += _cut(items, shared, shard_size)
+            shards += _cut(items, run, shard_size)
+            shared = []
+        else:
+            shared += run
+    return shards + list(_cut(items, shared, shard_size))
+
+
+def _cut(items: Sequence[Item], run: Sequence[int], shard_size: int) -> Iterator[list[int]]:
+    shard: list[int] = []
+    filled = 0
+    for number in run:
+        if shard and filled + items[number].nbytes > shard_size:
+            yield shard
+            shard, filled = [], 0
+        shard.append(number)
+        filled += items[number].nbytes
+    if shard:
+        yield shard
+
+
+def equal_to(
+    count: int, content: Callable[[int], tuple[Hashable, Sequence[Value]] | None]
+) -> list[int]:
+    """For each part the first part that it equals (itself, mostly).
+
+    Parameters
+    ----------
+    count : int
+        Number of parts.
+    content : callable
+        What has to be equal besides the values, and the values; None for a part that is not
+        compared.
+    """
+    first: dict[Hashable, list[int]] = {}
+    found: list[int] = []
+    for number in range(count):
+        known = content(number)
+        twin = number
+        if known is not None and known[1]:
+            alike = first.setdefault((known[0], tuple(map(_sketch, known[1]))), [])
+            for other in alike:
+                compared = content(other)
+                if compared is not None and _same(known[1], compared[1]):
+                    twin = other
+                    break
+            else:
+                alike.append(number)
+        found.append(twin)
+    return found
+
+
+def _sketch(value: Value) -> Hashable:
+    """Cheap to make, and different for most values that differ."""
+    source = value.source
+    if isinstance(source, np.ndarray):
+        middle = source.flat[source.size // 2 : source.size // 2 + 4]
+        return value.kind, source.dtype.str, source.shape, middle.tobytes()
+    return value.kind, len(source), source[:64] if isinstance(source, str) else bytes(source[:64])
+
+
+def _same(mine: Sequence[Value], yours: Sequence[Value]) -> bool:
+    if all(a.source is b.source for a, b in zip(mine, yours, strict=True)):
+        return True
+    return not any(contents.of_parts([(b"", mine)]).differences(contents.of_parts([(b"", yours)])))

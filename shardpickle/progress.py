@@ -1,0 +1,101 @@
+"""Events of a dump or load, and the bar that shows them. Knows nothing of what is under way."""
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+with warnings.catch_warnings():
+    # In a notebook without ipywidgets tqdm.auto warns, and then draws a text bar, which will do.
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
+
+Listener = Callable[["Progress"], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a dump or load is.
+
+    Attributes
+    ----------
+    action : str
+        ``"dump"``, ``"load"`` or ``"verify"``.
+    done, total : int
+        Raw bytes (of the model, not of its files).
+    """
+
+    action: str
+    done: int
+    total: int
+
+
+class Meter:
+    """Counts bytes from any thread, tells the listener, and draws the bar where one is wanted.
+
+    Parameters
+    ----------
+    action : str
+        What the bar and the events say.
+    total : int
+        Raw bytes.
+    progress : bool or None
+        Whether to draw; None draws on a terminal and in a notebook.
+    on_progress : callable or None
+        Receives every `Progress`, one at a time; what it raises ends the dump or load.
+    """
+
+    def __init__(
+        self, action: str, total: int, progress: bool | None, on_progress: Listener | None
+    ) -> None:
+        self._action = action
+        self._total = total
+        self._done = 0
+        self._listener = on_progress
+        self._lock = threading.Lock()
+        shown = _watched() if progress is None else progress
+        self._bar: Any = (
+            _Bar(total=total, desc=action, unit="B", unit_scale=True, file=sys.stderr)
+            if shown
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        self._tell()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, nbytes: int) -> None:
+        with self._lock:
+            self._done += nbytes
+            if self._bar is not None:
+                self._bar.update(nbytes)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._listener is not None:
+            self._listener(Progress(self._action, self._done, self._total))
+
+
+class _Bar(tqdm):  # type: ignore[type-arg,misc]  # tqdm has no types of its own
+    monitor_interval = 0  # no monitor thread: it would outlive the call and cross a fork
+
+
+def _watched() -> bool:
+    """Whether somebody looks at stderr: a terminal or a notebook (whose kernel is no terminal)."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

@@ -1,0 +1,304 @@
+"""What dump, inspect and verify report, and how it reads. Pure; opens nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardpickle import manifest as format_
+from shardpickle.manifest import Manifest, PartEntry
+from shardpickle.sealing import Usage
+from shardpickle.sizes import text
+
+_BAR = 24
+_MOST_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DumpReport:
+    """What a dump did.
+
+    Attributes
+    ----------
+    path : str
+        The model directory.
+    raw_bytes, stored_bytes : int
+        The model's own bytes, and those of its directory (manifest included).
+    seconds : float
+        Wall time of the whole call, read-back included.
+    parts : int
+        Parts that the model was cut into.
+    shards_written, shards_reused : int
+        New shard files, and those that an earlier dump had left in the directory.
+    written_bytes : int
+        Bytes of the new files.
+    digest : str
+        ``"sha256:…"`` of the manifest, which names exactly this model.
+    """
+
+    path: str
+    raw_bytes: int
+    stored_bytes: int
+    seconds: float
+    parts: int
+    shards_written: int
+    shards_reused: int
+    written_bytes: int
+    digest: str
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each stored byte."""
+        return self.raw_bytes / self.stored_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
+            f"({self.ratio:.1f} x smaller) in {self.seconds:.2f} s; {self.shards_written} shards "
+            f"written, {self.shards_reused} reused"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A damaged file, and what is wrong with it."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    path : str
+        The model directory.
+    deep : bool
+        Whether columns and skeletons were decoded too.
+    shards : int
+        Shards checked.
+    stored_bytes : int
+        Bytes of these shards.
+    problems : tuple of Problem
+        Empty if the model is sound.
+    """
+
+    path: str
+    deep: bool
+    shards: int
+    stored_bytes: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is what the manifest says."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self) | {"ok": self.ok}
+
+    def __str__(self) -> str:
+        checked = "every digest and every column" if self.deep else "every digest"
+        if self.ok:
+            return (
+                f"{self.path}: sound ({self.shards} shards, {text(self.stored_bytes)}; {checked})"
+            )
+        lines = [f"{self.path}: DAMAGED ({len(self.problems)} of {self.shards} shards; {checked})"]
+        return "\n".join(lines + [f"  {problem.reason}" for problem in self.problems])
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Like parts side by side in the model: how many, their class, and what they hold."""
+
+    count: int
+    name: str
+    children: tuple["Node", ...]
+
+    @property
+    def label(self) -> str:
+        return self.name if self.count == 1 else f"{self.count} × {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model directory holds.
+
+    Attributes
+    ----------
+    path, digest, writer : str
+        The directory; ``"sha256:…"`` of its manifest; the shardpickle version that wrote it.
+    format_version : int
+        Of the directory's format.
+    model : str
+        Full name of the model's class.
+    tree : Node
+        The model's parts, like ones counted.
+    environment : dict
+        Versions of Python and of the libraries, at the time of the dump.
+    metadata : dict
+        What `dump` was given.
+    raw_bytes, stored_bytes : int
+        The model's own bytes, and those of the directory.
+    parts, shards, folded : int
+        Numbers of parts and of shard files; parts that hold a cycle of references.
+    columns : tuple of Usage
+        Raw and stored bytes of each kind of column, largest first.
+    largest : tuple of (str, int)
+        The largest parts and their raw bytes.
+    names : tuple of str
+        Every global that the pickles name.
+    """
+
+    path: str
+    digest: str
+    writer: str
+    format_version: int
+    model: str
+    tree: Node
+    environment: dict[str, str]
+    metadata: dict[str, Any]
+    raw_bytes: int
+    stored_bytes: int
+    parts: int
+    shards: int
+    folded: int
+    columns: tuple[Usage, ...]
+    largest: tuple[tuple[str, int], ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        found: Manifest,
+        digest: str,
+        manifest_bytes: int,
+        usages: Sequence[Usage],
+        part_sizes: Mapping[tuple[int, int], int],
+    ) -> "ModelInfo":
+        """Put together from a manifest and what its shards say of themselves."""
+        sized = [part_sizes[part.shard, part.slot] for part in found.parts]
+        return cls(
+            path=path,
+            digest=digest,
+            writer=found.writer,
+            format_version=format_.VERSION,
+            model=found.parts[-1].kind,
+            tree=_tree(found.parts),
+            environment=found.environment,
+            metadata=found.metadata,
+            raw_bytes=sum(sized),
+            stored_bytes=found.stored + manifest_bytes,
+            parts=len(found.parts),
+            shards=len(found.shards),
+            folded=sum(part.objects > 1 for part in found.parts),
+            columns=_merged(usages),
+            largest=_largest(found.parts, sized),
+            names=tuple(sorted(".".join(name) for name in found.names)),
+        )
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each stored byte."""
+        return self.raw_bytes / self.stored_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self) | {"ratio": self.ratio}
+
+    def __str__(self) -> str:
+        return "\n".join(_page(self))
+
+
+def _page(info: ModelInfo) -> Iterator[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in info.environment.items())
+    yield info.path
+    yield ""
+    yield from _drawn(info.tree)
+    yield ""
+    yield f"class     {info.model}"
+    yield (
+        f"size      {text(info.raw_bytes)} raw, {text(info.stored_bytes)} stored "
+        f"({info.ratio:.1f} x smaller)"
+    )
+    yield f"files     {info.shards} shards, {info.parts} parts"
+    if info.folded:
+        yield f"folded    {info.folded} parts hold objects that refer to each other in a cycle"
+    yield f"versions  {versions}"
+    yield f"written   by shardpickle {info.writer}, format {info.format_version}"
+    yield f"digest    {info.digest}"
+    for key, value in info.metadata.items():
+        yield f"metadata  {key}: {value}"
+    yield ""
+    yield f"{'column':<28}{'raw':>10}{'stored':>10}  share of the files"
+    total = max(1, sum(usage.stored for usage in info.columns))
+    for usage in info.columns[:_MOST_LINES]:
+        bar = "█" * round(_BAR * usage.stored / total)
+        yield (
+            f"{_cut(usage.label, 27):<28}{text(usage.raw):>10}{text(usage.stored):>10}"
+            f"  {bar:<{_BAR}}{usage.stored / total:>5.0%}"
+        )
+    yield from _more(len(info.columns))
+    yield ""
+    yield "largest parts (raw)"
+    for name, raw in info.largest:
+        yield f"  {text(raw):>9}  {_cut(name, 66)}"
+    yield ""
+    yield f"names in the pickles ({len(info.names)})"
+    for name in info.names[:_MOST_LINES]:
+        yield f"  {name}"
+    yield from _more(len(info.names))
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > _MOST_LINES:
+        yield f"  … and {count - _MOST_LINES} more (--json lists all)"
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def _drawn(node: Node) -> Iterator[str]:
+    lines = list(_branch(node, ""))
+    yield from lines[:_MOST_LINES]
+    yield from _more(len(lines))
+
+
+def _branch(node: Node, indent: str) -> Iterator[str]:
+    line = node.label
+    while len(node.children) == 1:
+        node = node.children[0]
+        line += f" › {node.label}"
+    yield indent + line
+    for child in node.children:
+        yield from _branch(child, indent + "  ")
+
+
+def _tree(parts: Sequence[PartEntry]) -> Node:
+    nodes: list[Node] = []
+    for part in parts:
+        held = dict.fromkeys(number for number, _ in part.references)
+        counted: dict[Node, int] = {}
+        for number in held:
+            counted[nodes[number]] = counted.get(nodes[number], 0) + 1
+        children = tuple(Node(count, node.name, node.children) for node, count in counted.items())
+        nodes.append(Node(1, part.kind.rpartition(".")[2], children))
+    return nodes[-1]
+
+
+def _merged(usages: Sequence[Usage]) -> tuple[Usage, ...]:
+    sums: dict[str, tuple[int, int]] = {}
+    for usage in usages:
+        raw, stored = sums.get(usage.label, (0, 0))
+        sums[usage.label] = raw + usage.raw, stored + usage.stored
+    merged = [Usage(label, *both) for label, both in sums.items()]
+    return tuple(sorted(merged, key=lambda usage: (-usage.stored, usage.label)))
+
+
+def _largest(parts: Sequence[PartEntry], sized: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    order = sorted(range(len(parts)), key=lambda number: (-sized[number], number))[:5]
+    return tuple((f"{parts[number].kind} (part {number})", sized[number]) for number in order)

@@ -1,0 +1,157 @@
+"""Contents to a shard's bytes, and a shard's bytes to contents. Knows no file and no model.
+
+Reading and writing are given as callables, and so is `each`, which applies a step to every frame
+(on all threads that have nothing else to do).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shardpickle import contents, shardfile
+from shardpickle.codecs import frames
+from shardpickle.codecs.arrays import Column
+from shardpickle.codecs.frames import Frame
+from shardpickle.contents import Contents, Labelled
+from shardpickle.errors import CorruptShardError
+from shardpickle.shardfile import FrameRef, Index, Layer
+
+ReadAt = Callable[[int, int], bytes]
+Write = Callable[[bytes], None]
+Advance = Callable[[int], None]
+
+
+class Each(Protocol):
+    """Applies a step to all items and gives the results in order."""
+
+    def __call__(self, step: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one column of a shard takes."""
+
+    label: str
+    raw: int
+    stored: int
+
+
+def encode(held: Contents, *, level: int, each: Each, write: Write, advance: Advance) -> None:
+    """Write contents as a shard.
+
+    Parameters
+    ----------
+    level : int
+        zstd's compression level.
+    each : callable
+        Applies the encoding to frames, in parallel or not: the bytes are the same.
+    write : callable
+        Receives the shard's bytes in order.
+    advance : callable
+        Is told the raw bytes that are done.
+    """
+    layer = Layer()
+    write(shardfile.MAGIC)
+    columns = [labelled.column for labelled in (*held.directory_columns(), *held.content_columns())]
+
+    def step(job: tuple[Column, int, int]) -> Frame:
+        column, start, stop = job
+        frame = frames.encode(column.read(start, stop), column.leaf.width, level)
+        advance(frame.nbytes)
+        return frame
+
+    jobs = [[(column, a, b) for a, b in _cuts(column)] for column in columns]
+    done = iter(each(step, [job for group in jobs for job in group]))
+    for group in jobs:
+        layer.start_column()
+        for _ in group:
+            write(layer.place(next(done)))
+    write(layer.footer(held.sizes))
+
+
+def _cuts(column: Column) -> list[tuple[int, int]]:
+    if column.nbytes == 0:
+        return []
+    count = column.nbytes // column.item
+    step = max(1, frames.FRAME_BYTES // column.item)
+    return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def read_index(read_at: ReadAt, size: int) -> Index:
+    """The index of a shard file of `size` bytes."""
+    end = size - shardfile.TRAILER_BYTES
+    if end < len(shardfile.MAGIC):
+        raise CorruptShardError("too short to be a shard", actual=size)
+    head = read_at(0, len(shardfile.MAGIC))
+    trailer = read_at(end, shardfile.TRAILER_BYTES)
+    offset, stored, nbytes = shardfile.index_range(head, trailer, size)
+    return shardfile.parse_index(read_at(offset, stored), nbytes, offset)
+
+
+def open_contents(read_at: ReadAt, index: Index, raw: int) -> Contents:
+    """The contents of a shard, with its directory read and memory for the rest, not yet filled.
+
+    `raw` is the size that the manifest gives; a shard that would take another is corrupt.
+    """
+    held = contents.of_sizes(index.sizes)
+    _check_frames(held.directory_columns(), index)
+    for labelled, refs in zip(held.directory_columns(), index.columns, strict=False):
+        _fill(read_at, [labelled.column], [refs], _one_by_one, ignore)
+    contents.allocate(held, raw)
+    return held
+
+
+def fill(read_at: ReadAt, index: Index, held: Contents, *, each: Each, advance: Advance) -> None:
+    """Decode the rest of the columns into the memory of the contents."""
+    columns = [labelled.column for labelled in held.content_columns()]
+    refs = index.columns[len(held.directory_columns()) :]
+    if len(columns) != len(refs):
+        raise CorruptShardError("another number of columns", expected=len(columns), actual=len(refs))
+    _fill(read_at, columns, refs, each, advance)
+
+
+def usage(index: Index, held: Contents) -> list[Usage]:
+    """What each column of a shard takes, raw and stored."""
+    labels = [each.label for each in (*held.directory_columns(), *held.content_columns())]
+    return [
+        Usage(label, sum(ref.nbytes for ref in refs), sum(ref.stored for ref in refs))
+        for label, refs in zip(labels, index.columns, strict=False)
+    ]
+
+
+def _check_frames(columns: Iterable[Labelled], index: Index) -> None:
+    directory = list(columns)
+    if len(index.columns) < len(directory):
+        raise CorruptShardError("there are columns missing")
+
+
+def _fill(
+    read_at: ReadAt,
+    columns: Sequence[Column],
+    refs: Sequence[Sequence[FrameRef]],
+    each: Each,
+    advance: Advance,
+) -> None:
+    jobs: list[tuple[Column, int, int, FrameRef]] = []
+    for column, group in zip(columns, refs, strict=True):
+        cuts = _cuts(column)
+        sizes = [(stop - start) * column.item for start, stop in cuts]
+        if sizes != [ref.nbytes for ref in group]:
+            raise CorruptShardError("the frames of a column do not add up to it")
+        jobs += [(column, *cut, ref) for cut, ref in zip(cuts, group, strict=True)]
+
+    def step(job: tuple[Column, int, int, FrameRef]) -> None:
+        column, start, stop, ref = job
+        frame = Frame(read_at(ref.offset, ref.stored), ref.nbytes, ref.shuffled)
+        column.write(start, stop, frames.decode(frame, column.leaf.width))
+        advance(frame.nbytes)
+
+    each(step, jobs)
+
+
+def _one_by_one(step: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    return [step(item) for item in items]
+
+
+def ignore(nbytes: int) -> None:
+    """An `Advance` that nobody listens to."""

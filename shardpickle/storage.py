@@ -1,0 +1,367 @@
+"""A model directory on a local disk: read, write, publish. Knows nothing of what files mean.
+
+The commit protocol: every shard is written under a temporary name, flushed and renamed to the name
+that its content gives it; the manifest is written last in the same way, and its rename publishes
+the model. Files are closed before they are renamed. Nothing is deleted before that.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shardpickle.errors import (
+    BusyDirectoryError,
+    ForeignDirectoryError,
+    MissingShardError,
+    ModelNotFoundError,
+    NotADirectoryModelError,
+    StorageError,
+    StoragePermissionError,
+)
+
+try:
+    import fcntl
+except ImportError:  # Windows: writers are not kept apart there (untested)
+    fcntl = None  # type: ignore[assignment]
+
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+OPENING = b'{\n"format": "shardpickle",\n'  # how every manifest of ours begins, in any version
+_SHARD_NAME = re.compile(r"[0-9a-f]{64}\.shard")
+_TEMPORARY_NAME = re.compile(r"\.(manifest|shard)-[0-9a-f]{16}\.tmp")
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def _named(path: Path, doing: str) -> Iterator[None]:
+    """Give the operating system's errors the file, what was tried, and what to do."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        kind = StoragePermissionError if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else StorageError
+        advice = {
+            errno.ENOSPC: "; the disk is full: free some space and dump again",
+            errno.EDQUOT: "; the disk quota is used up: free some space and dump again",
+            errno.EACCES: "; check the owner and the rights of the directory",
+            errno.EROFS: "; the file system is mounted read-only",
+        }.get(error.errno or 0, "")
+        reason = f"cannot {doing}: {error.strerror or error}{advice}"
+        raise kind(error.errno or errno.EIO, reason, str(path)) from error
+
+
+class ShardReader:
+    """An open shard file; reads at any offset, from any thread."""
+
+    def __init__(self, path: Path, file: str) -> None:
+        self.path = path
+        try:
+            self._stream = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by __exit__
+        except FileNotFoundError:
+            raise MissingShardError("the shard is missing", file=file) from None
+        except OSError as error:
+            with _named(path, "read the shard"):
+                raise error from None
+        self.size = os.fstat(self._stream.fileno()).st_size
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`; fewer where the file ends."""
+        with _named(self.path, "read the shard"):
+            chunks = []
+            while size > 0:
+                chunk = self._read_once(offset, size)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+                offset += len(chunk)
+                size -= len(chunk)
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _read_once(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._stream.fileno(), size, offset)
+        with self._lock:
+            self._stream.seek(offset)
+            return self._stream.read(size)
+
+    def sha256(self) -> str:
+        """Of the whole file."""
+        whole = hashlib.sha256()
+        for offset in range(0, self.size, _CHUNK):
+            whole.update(self.read_at(offset, _CHUNK))
+        return whole.hexdigest()
+
+
+class ShardWriter:
+    """A shard under a temporary name, until `commit` gives it the name of its content."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / f".shard-{secrets.token_hex(8)}.tmp"
+        self._digest = hashlib.sha256()
+        with _named(self._path, "create a shard"):
+            self._stream = open(self._path, "xb")  # noqa: SIM115  # closed by __exit__
+        self.nbytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        with _named(self._path, "write a shard"):
+            self._stream.write(data)
+        self._digest.update(data)
+        self.nbytes += len(data)
+
+    def commit(self) -> tuple[str, bool]:
+        """The file's SHA-256, and whether it is new (a sound file of that name was not there)."""
+        sha256 = self._digest.hexdigest()
+        target = self._folder / f"{sha256}.shard"
+        if _is_sound(target, sha256):
+            return sha256, False
+        with _named(target, "write a shard"):
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            os.replace(self._path, target)
+        return sha256, True
+
+
+def _is_sound(path: Path, sha256: str) -> bool:
+    try:
+        with ShardReader(path, path.name) as shard:
+            return shard.sha256() == sha256
+    except (OSError, MissingShardError):
+        return False
+
+
+class LocalStore:
+    """A model directory on a local file system."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.fspath(path))
+
+    def read_manifest(self) -> bytes:
+        """The manifest's file; `FileNotFoundError` if there is none."""
+        path = self.path / MANIFEST
+        with _named(path, "read the manifest"):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                raise ModelNotFoundError(
+                    errno.ENOENT, "no manifest.json here", str(self.path)
+                ) from None
+            except NotADirectoryError:
+                raise NotADirectoryModelError(
+                    errno.ENOTDIR, "a file, not a model directory", str(self.path)
+                ) from None
+
+    def open_shard(self, sha256: str) -> ShardReader:
+        return ShardReader(self.path / SHARDS / f"{sha256}.shard", f"{SHARDS}/{sha256}.shard")
+
+    def start(self, of: str) -> bytes:
+        """The first bytes of a file of the directory (or of the path itself); empty if none."""
+        try:
+            with open(self.path / of if of else self.path, "rb") as stream:
+                return stream.read(256)
+        except OSError:
+            return b""
+
+    def holds(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def is_file(self) -> bool:
+        return self.path.is_file()
+
+    def check_writable(self) -> None:
+        """Refuse a path that `writing` would refuse, before any work is done for it."""
+        if self.path.exists():
+            self._check_own()
+
+    @contextmanager
+    def writing(self) -> Iterator["Publication"]:
+        """Take the directory for one dump; what an exception leaves unpublished is removed."""
+        created = self._prepare()
+        with _locked(self.path):
+            publication = Publication(self.path)
+            try:
+                yield publication
+            except BaseException:
+                publication.undo()
+                for folder in (self.path / SHARDS, *created):
+                    with suppress(OSError):  # not empty: there is a previous model
+                        folder.rmdir()
+                raise
+
+    def _prepare(self) -> list[Path]:
+        with _named(self.path, "create the directory"):
+            missing = [each for each in (self.path, *self.path.parents) if not each.exists()]
+            if not missing:
+                self._check_own()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.joinpath(SHARDS).mkdir(exist_ok=True)
+        return missing
+
+    def _check_own(self) -> None:
+        if not self.path.is_dir():
+            raise NotADirectoryModelError(
+                errno.ENOTDIR,
+                "is a file, and a model is a directory; give another path, or remove the file",
+                str(self.path),
+            )
+        with _named(self.path, "list the directory"):
+            if not self.path.joinpath(MANIFEST).exists():
+                self._refuse_foreign()
+            elif not self.start(MANIFEST).startswith(OPENING):
+                raise ForeignDirectoryError(
+                    errno.EEXIST,
+                    "holds a manifest.json that is not shardpickle's; dump to another directory",
+                    str(self.path),
+                )
+
+    def _refuse_foreign(self) -> None:
+        """Without a manifest, only what a killed dump leaves may be there."""
+        strangers = [
+            entry.name
+            for entry in self.path.iterdir()
+            if not _TEMPORARY_NAME.fullmatch(entry.name)
+            and not (entry.name == SHARDS and entry.is_dir() and _only_shards(entry))
+        ]
+        if strangers:
+            raise ForeignDirectoryError(
+                errno.EEXIST,
+                f"is not empty and is not a shardpickle model (it holds {sorted(strangers)[0]!r}); "
+                "dump to a new or an empty directory",
+                str(self.path),
+            )
+
+
+def _only_shards(folder: Path) -> bool:
+    return all(
+        _SHARD_NAME.fullmatch(entry.name) or _TEMPORARY_NAME.fullmatch(entry.name)
+        for entry in folder.iterdir()
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other writers out, with a lock on the directory itself: no lock file, none left over."""
+    if fcntl is None:
+        yield
+        return
+    with _named(path, "open the directory"):
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyDirectoryError(
+                errno.EAGAIN,
+                "another process is writing a model here; dump again when it is done",
+                str(path),
+            ) from None
+        except OSError:
+            pass  # a file system without locks (some network mounts): writers are on their own
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Publication:
+    """One dump into a locked directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._new: list[Path] = []
+        self._mutex = threading.Lock()
+
+    def shard(self) -> ShardWriter:
+        return ShardWriter(self._path / SHARDS)
+
+    def note_new(self, sha256: str) -> None:
+        """Remember a committed shard that was not there, for `undo`."""
+        with self._mutex:
+            self._new.append(self._path / SHARDS / f"{sha256}.shard")
+
+    def publish(self, manifest: bytes) -> None:
+        """Make this manifest the model; from here on the previous one is history."""
+        _sync_folder(self._path / SHARDS)
+        target = self._path / MANIFEST
+        temporary = self._path / f".manifest-{secrets.token_hex(8)}.tmp"
+        try:
+            with _named(target, "publish the manifest"):
+                with open(temporary, "xb") as stream:
+                    stream.write(manifest)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        self._new.clear()
+        _sync_folder(self._path)
+
+    def undo(self) -> None:
+        for path in self._new:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def collect(self, keep: Collection[str]) -> tuple[int, int]:
+        """Remove temporary files, and shards whose SHA-256 is not in `keep`: (files, bytes)."""
+        count = nbytes = 0
+        folder = self._path / SHARDS
+        for entry in (*self._path.iterdir(), *folder.iterdir()):
+            ours = entry.parent == folder and _SHARD_NAME.fullmatch(entry.name)
+            if not (ours and entry.stem not in keep) and not _TEMPORARY_NAME.fullmatch(entry.name):
+                continue
+            with _named(entry, "remove an old file"):
+                nbytes += entry.lstat().st_size
+                entry.unlink()
+            count += 1
+        return count, nbytes
+
+
+def _sync_folder(path: Path) -> None:
+    """Flush a directory's entries; not every system can, and then it does so on its own."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with _named(path, "open the directory"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            with _named(path, "flush the directory"):
+                raise
+    finally:
+        os.close(descriptor)

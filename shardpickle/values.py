@@ -1,0 +1,99 @@
+"""What leaves a skeleton: arrays and long strings, as arrays. Knows no pickle and no file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shardpickle import dtypes
+from shardpickle.errors import CorruptShardError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_BYTE = "|u1"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One object that left a skeleton.
+
+    `kind` says what to make again: ``ndarray``, ``memmap``, ``bytes``, ``bytearray`` or ``str``.
+    `source` is the object itself; nothing is copied until a shard is encoded.
+    """
+
+    kind: str
+    source: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of content (for ``str``: of its UTF-8 form, at least its length)."""
+        return int(self.source.nbytes) if self.kind in _ARRAYS else len(self.source)
+
+    @property
+    def owns_memory(self) -> bool:
+        """Whether the content would be freed with `source` (a view's would not)."""
+        return self.kind not in _ARRAYS or self.source.base is None
+
+    def array(self) -> Array:
+        """The content as an array: a view, but for ``str``, which is encoded."""
+        if self.kind in _ARRAYS:
+            return np.asarray(self.source)
+        if self.kind == "str":
+            return np.frombuffer(self.source.encode("utf-8", "surrogatepass"), np.uint8)
+        return np.frombuffer(self.source, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Everything of a value but its shape and content: kind, dtype text, ndim, order, writeable."""
+
+    kind: str
+    dtype: str
+    ndim: int
+    order: str
+    writeable: bool
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """Memory for a value of this spec; a long string's is bytes."""
+        dtype = dtypes.from_text(self.dtype)
+        # Fields are filled one by one: padding between them must not be left as it was found.
+        make = np.zeros if dtype.names is not None else np.empty
+        return make(shape, dtype, order="F" if self.order == "F" else "C")
+
+    def finish(self, array: Array) -> Any:
+        """The object that left the skeleton, from its filled memory."""
+        match self.kind:
+            case "bytes":
+                return array.tobytes()
+            case "bytearray":
+                return bytearray(array.data)
+            case "str":
+                return array.tobytes().decode("utf-8", "surrogatepass")
+            case "memmap":
+                array = array.view(np.memmap)
+        array.flags.writeable = self.writeable
+        return array
+
+
+def spec_of(kind: str, array: Array) -> Spec:
+    """The spec of a value whose content is `array`."""
+    text = dtypes.to_text(array.dtype)
+    if text is None:
+        raise TypeError(f"an array of dtype {array.dtype} does not leave its skeleton")
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    writeable = bool(array.flags.writeable) or kind not in _ARRAYS
+    return Spec(kind, text, array.ndim, "F" if fortran else "C", writeable)
+
+
+def check(spec: Spec) -> Spec:
+    """The same spec, if it is one that `spec_of` could have given."""
+    plain = spec.kind in _ARRAYS or (spec.kind in _STRINGS and spec.dtype == _BYTE and spec.ndim == 1)
+    if not plain or spec.order not in ("C", "F") or not 0 <= spec.ndim <= 64:
+        raise CorruptShardError(f"not a value: {spec}")
+    if dtypes.from_text(spec.dtype).hasobject:
+        raise CorruptShardError(f"not a value: {spec}")
+    return spec
+
+
+_ARRAYS = frozenset({"ndarray", "memmap"})
+_STRINGS = frozenset({"bytes", "bytearray", "str"})

@@ -209,16 +209,16 @@ def inspect(path: PathLike) -> ModelInfo:
     store = LocalStore(path)
     data = read_manifest(store)
     found = manifest.from_bytes(data)
-    part_sizes: dict[tuple[int, int], int] = {}
+    slots: dict[tuple[int, int], tuple[int, int]] = {}
     usages: list[Usage] = []
     for number, entry in enumerate(found.shards):
         with in_file(entry.file), store.open_shard(entry.sha256) as shard:
             index = sealing.read_index(shard.read_at, shard.size)
             held = sealing.open_contents(shard.read_at, index, entry.raw)
             usages += sealing.usage(index, held)
-        for part, raw in enumerate(held.part_sizes()):
-            part_sizes[number, part] = raw
-    return ModelInfo.of(str(store.path), found, manifest.digest(data), len(data), usages, part_sizes)
+        for slot, raw in enumerate(held.part_sizes()):
+            slots[number, slot] = raw, len(held.arrays[slot])
+    return ModelInfo.of(str(store.path), found, manifest.digest(data), len(data), usages, slots)
 
 
 def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) -> VerifyReport:

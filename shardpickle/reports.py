@@ -1,6 +1,6 @@
 """What dump, inspect and verify report, and how it reads. Pure; opens nothing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -177,17 +177,25 @@ class ModelInfo:
         digest: str,
         manifest_bytes: int,
         usages: Sequence[Usage],
-        part_sizes: Mapping[tuple[int, int], int],
+        slots: Mapping[tuple[int, int], tuple[int, int]],
     ) -> "ModelInfo":
-        """Put together from a manifest and what its shards say of themselves."""
-        sized = [part_sizes[part.shard, part.slot] for part in found.parts]
+        """Put together from a manifest and what its shards say of themselves.
+
+        `slots` gives, for each shard and slot, the raw bytes and the number of values.
+        """
+        sized = [slots[part.shard, part.slot][0] for part in found.parts]
+        bare = {
+            number
+            for number, part in enumerate(found.parts)
+            if not part.references and not slots[part.shard, part.slot][1]
+        }
         return cls(
             path=path,
             digest=digest,
             writer=found.writer,
             format_version=format_.VERSION,
             model=found.parts[-1].kind,
-            tree=_tree(found.parts),
+            tree=_tree(found.parts, bare),
             environment=found.environment,
             metadata=found.metadata,
             raw_bytes=sum(sized),
@@ -278,13 +286,16 @@ def _branch(node: Node, indent: str) -> Iterator[str]:
         yield from _branch(child, indent + "  ")
 
 
-def _tree(parts: Sequence[PartEntry]) -> Node:
+def _tree(parts: Sequence[PartEntry], bare: Collection[int]) -> Node:
     nodes: list[Node] = []
     for part in parts:
         held = dict.fromkeys(number for number, _ in part.references)
+        fitted = {parts[number].kind for number in held if number not in bare}
         counted: dict[Node, int] = {}
         for number in held:
-            counted[nodes[number]] = counted.get(nodes[number], 0) + 1
+            # An estimator without arrays is the template that its fitted siblings were cloned from.
+            if number not in bare or parts[number].kind not in fitted:
+                counted[nodes[number]] = counted.get(nodes[number], 0) + 1
         children = tuple(Node(count, node.name, node.children) for node, count in counted.items())
         nodes.append(Node(1, part.kind.rpartition(".")[2], children))
     return nodes[-1]

@@ -1,0 +1,148 @@
+"""Whether two object graphs are the same: types, bits, and which objects are one object.
+
+Walks both sides at once through what pickle itself would see (`__reduce_ex__`), so nothing of an
+object's state is left out, and keeps a one-to-one map of every object whose identity matters.
+"""
+
+import struct
+import types
+
+import numpy as np
+
+# Changed by the library itself, whoever loads: CountVectorizer keeps the id() of its stop words.
+VOLATILE = frozenset({"_stop_words_id"})
+
+_BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, np.ufunc)
+_VALUES = (type(None), bool, int, str, bytes, range, complex, slice, type(Ellipsis), np.dtype)
+
+
+class Different(AssertionError):
+    pass
+
+
+def assert_same(mine, theirs):
+    """Raise `Different`, with the path, unless the graphs are the same."""
+    walk = _Walk()
+    todo = [(mine, theirs, "model")]
+    while todo:
+        a, b, path = todo.pop()
+        for child in reversed(list(walk.children(a, b, path))):
+            todo.append(child)
+
+
+class _Walk:
+    def __init__(self):
+        self.forward = {}
+        self.backward = {}
+        self.alive = []
+
+    def children(self, a, b, path):
+        if type(a) is not type(b):
+            raise Different(f"{path}: {type(a)} and {type(b)}")
+        if isinstance(a, _BY_NAME):
+            self.check(a is b, path, a, b)
+            return []
+        if isinstance(a, np.generic) and not a.dtype.hasobject:
+            self.check((a.dtype, a.tobytes()) == (b.dtype, b.tobytes()), path, a, b)
+            return []
+        if type(a) is float:
+            self.check(struct.pack("d", a) == struct.pack("d", b), path, a, b)
+            return []
+        if isinstance(a, _VALUES) and type(a).__module__ in ("builtins", "numpy", "numpy.dtypes"):
+            self.check(a == b, path, a, b)
+            return []
+        if type(a) in (tuple, frozenset):
+            return self.items(a, b, path)
+        if id(a) in self.forward or id(b) in self.backward:
+            one = self.forward.get(id(a)) is b and self.backward.get(id(b)) is a
+            self.check(one, path + " (sharing)", a, b)
+            return []
+        self.forward[id(a)], self.backward[id(b)] = b, a
+        self.alive += [a, b]
+        return self.inside(a, b, path)
+
+    def inside(self, a, b, path):
+        if isinstance(a, np.ma.MaskedArray):
+            return [
+                (a.data, b.data, path + ".data"),
+                (np.ma.getmaskarray(a), np.ma.getmaskarray(b), path + ".mask"),
+                (a.fill_value, b.fill_value, path + ".fill_value"),
+            ]
+        if isinstance(a, np.ndarray):
+            return self.array(a, b, path)
+        if type(a) in (list, set, dict):
+            return self.items(a, b, path)
+        if type(a) is bytearray:
+            self.check(a == b, path, a, b)
+            return []
+        return self.reduced(a, b, path)
+
+    def items(self, a, b, path):
+        self.check(len(a) == len(b), path + " (length)", len(a), len(b))
+        if isinstance(a, dict):
+            pairs = [*zip(a, b, strict=True), *zip(a.values(), b.values(), strict=True)]
+            names = [f"{path}.key({key!r:.30})" for key in a] + [f"{path}[{key!r:.30}]" for key in a]
+            volatile = [*a, *a]
+            return [
+                (x, y, name)
+                for (x, y), name, key in zip(pairs, names, volatile, strict=True)
+                if not (isinstance(key, str) and key in VOLATILE)
+            ]
+        if isinstance(a, set | frozenset):
+            a, b = sorted(a, key=repr), sorted(b, key=repr)
+        return [
+            (x, y, f"{path}[{index}]") for index, (x, y) in enumerate(zip(a, b, strict=True))
+        ]
+
+    def array(self, a, b, path):
+        self.check(a.dtype == b.dtype, path + ".dtype", a.dtype, b.dtype)
+        self.check(a.shape == b.shape, path + ".shape", a.shape, b.shape)
+        self.check(a.flags.writeable == b.flags.writeable, path + ".writeable", a, b)
+        self.check(a.flags.fnc == b.flags.fnc, path + ".order", a.strides, b.strides)
+        if a.dtype.hasobject:
+            return [
+                (x, y, f"{path}[{index}]")
+                for index, (x, y) in enumerate(zip(a.ravel(), b.ravel(), strict=True))
+            ]
+        for name, x, y in zip(fields(a), bits(a), bits(b), strict=True):
+            self.check(x == y, f"{path}{name} (bits)", a, b)
+        return []
+
+    def reduced(self, a, b, path):
+        x, y = a.__reduce_ex__(5), b.__reduce_ex__(5)
+        if isinstance(x, str):
+            self.check(a is b, path, a, b)
+            return []
+        x, y = [self.spread(each) for each in (x, y)]
+        self.alive += [x, y]
+        self.check(len(x) == len(y), path + " (reduce)", x, y)
+        return [
+            (p, q, f"{path}.reduce[{index}]" if index != 2 else path)
+            for index, (p, q) in enumerate(zip(x, y, strict=True))
+        ]
+
+    @staticmethod
+    def spread(reduced):
+        parts = list(reduced) + [None] * (6 - len(reduced))
+        parts[3] = None if parts[3] is None else list(parts[3])
+        parts[4] = None if parts[4] is None else [list(pair) for pair in parts[4]]
+        return parts
+
+    @staticmethod
+    def check(equal, path, a, b):
+        if not equal:
+            raise Different(f"{path}: {a!r:.200} and {b!r:.200}")
+
+
+def fields(array, path=""):
+    """Names of the leaf fields of an array's dtype."""
+    if array.dtype.names is None:
+        return [path]
+    return [name for field in array.dtype.names for name in fields(array[field], f"{path}.{field}")]
+
+
+def bits(array):
+    """The bytes of each leaf field: what is between fields is nobody's data."""
+    if array.dtype.names is None:
+        return [array.tobytes()]
+    return [data for field in array.dtype.names for data in bits(array[field])]

@@ -151,8 +151,9 @@ def _scalar(scalar: np.generic) -> tuple[str, bytes] | None:
 
 
 def _masked_arguments(array: np.ma.MaskedArray[Any, Any]) -> tuple[Any, ...]:
-    mask = np.ma.getmaskarray(array)
-    return (array.data, mask, None, False, True, 0, array.fill_value)
+    # `_fill_value` is what NumPy's own state holds: None until somebody asks for it.
+    fill_value: Any = array._fill_value  # type: ignore[attr-defined]  # not in NumPy's stubs
+    return (array.data, np.ma.getmaskarray(array), None, False, True, 0, fill_value)
 
 
 def compact(skeleton: bytes) -> bytes:

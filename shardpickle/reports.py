@@ -184,11 +184,10 @@ class ModelInfo:
         `slots` gives, for each shard and slot, the raw bytes and the number of values.
         """
         sized = [slots[part.shard, part.slot][0] for part in found.parts]
-        bare = {
-            number
-            for number, part in enumerate(found.parts)
-            if not part.references and not slots[part.shard, part.slot][1]
-        }
+        bare: set[int] = set()
+        for number, part in enumerate(found.parts):
+            if not slots[part.shard, part.slot][1] and bare.issuperset(dict(part.references)):
+                bare.add(number)
         return cls(
             path=path,
             digest=digest,

@@ -80,9 +80,11 @@ def spec_of(kind: str, array: Array) -> Spec:
     text = dtypes.to_text(array.dtype)
     if text is None:
         raise TypeError(f"an array of dtype {array.dtype} does not leave its skeleton")
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    writeable = bool(array.flags.writeable) or kind not in _ARRAYS
-    return Spec(kind, text, array.ndim, "F" if fortran else "C", writeable)
+    flags = array.flags
+    # Pickle keeps the flag of exactly these: it makes a new array of any other.
+    keeps_flag = kind == "ndarray" and flags.forc and array.itemsize > 0
+    order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    return Spec(kind, text, array.ndim, order, bool(flags.writeable) or not keeps_flag)
 
 
 def check(spec: Spec) -> Spec:

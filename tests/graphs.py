@@ -39,7 +39,7 @@ class _Walk:
     def children(self, a, b, path):
         if type(a) is not type(b):
             raise Different(f"{path}: {type(a)} and {type(b)}")
-        if isinstance(a, _BY_NAME):
+        if isinstance(a, _BY_NAME) or a is np.ma.masked:
             self.check(a is b, path, a, b)
             return []
         if isinstance(a, np.generic) and not a.dtype.hasobject:
@@ -102,7 +102,9 @@ class _Walk:
         if a.dtype.hasobject:
             return [
                 (x, y, f"{path}[{index}]")
-                for index, (x, y) in enumerate(zip(a.ravel(), b.ravel(), strict=True))
+                for index, (x, y) in enumerate(
+                    zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+                )
             ]
         for name, x, y in zip(fields(a), bits(a), bits(b), strict=True):
             self.check(x == y, f"{path}{name} (bits)", a, b)

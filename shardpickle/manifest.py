@@ -173,8 +173,8 @@ def _manifest(document: dict[str, Any]) -> Manifest:
         raise ValueError("there are no parts")
     return Manifest(
         writer=_text(document["writer"]),
-        environment={_text(key): _text(each) for key, each in document["environment"].items()},
-        metadata=dict(document["metadata"]),
+        environment={_text(key): _text(each) for key, each in _dict(document["environment"]).items()},
+        metadata=_dict(document["metadata"]),
         names=names,
         parts=tuple(parts),
         shards=shards,
@@ -277,6 +277,12 @@ def _expand(
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"not a string: {value!r:.80}")
+    return value
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"not an object: {value!r:.80}")
     return value
 
 

@@ -26,6 +26,7 @@ from shardpickle.workers import Pool, checked_workers
 
 PathLike = str | os.PathLike[str]
 
+
 def dump(
     model: Any,
     path: PathLike,
@@ -99,7 +100,7 @@ def dump(
     dumper = Dumper(store, parts, most, level)
     with (
         store.writing() as publication,
-        Meter("dump", dumper.raw, progress, on_progress) as meter,
+        Meter("dump", dumper.raw_to_seal, progress, on_progress) as meter,
         Pool(threads) as pool,
     ):
         sealed = list(dumper.seal_all(publication, pool, meter.advance))
@@ -176,7 +177,9 @@ def load(
     data = read_manifest(store)
     while True:
         try:
-            return _load(store, manifest.from_bytes(data), threads, check_memory, progress, on_progress)
+            return _load(
+                store, manifest.from_bytes(data), threads, check_memory, progress, on_progress
+            )
         except MissingShardError:
             # Replaced twice since the manifest was read? Then there is a newer one, which is whole.
             newer = read_manifest(store)

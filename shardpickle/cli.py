@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m shardpickle", description="Models as directories of shards.")
+    parser = argparse.ArgumentParser(
+        prog="python -m shardpickle", description="Models as directories of shards."
+    )
     parser.add_argument("--version", action="version", version=f"shardpickle {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 

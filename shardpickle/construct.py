@@ -126,4 +126,3 @@ def _scalar(text: str, content: bytes) -> Any:
     if not content:
         return np.zeros((), dtype)[()]
     return np.frombuffer(bytearray(content), dtype)[0]
-

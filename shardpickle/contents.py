@@ -183,7 +183,7 @@ def allocate(contents: Contents, most: int) -> None:
 
 
 def _in_range(numbers: Array, stop: int, what: str) -> None:
-    if numbers.size and not (0 <= int(numbers.min()) and int(numbers.max()) < stop):
+    if numbers.size and not (int(numbers.min()) >= 0 and int(numbers.max()) < stop):
         raise CorruptShardError(f"{what} is out of range")
 
 

@@ -89,7 +89,8 @@ def _from_spec(spec: Any, depth: int) -> np.dtype[Any]:
         "offsets": offsets,
         "itemsize": itemsize,
     }
-    return np.dtype(layout, align=bool(spec["aligned"]))  # type: ignore[call-overload]  # dict form
+    whole: np.dtype[Any] = np.dtype(layout, align=bool(spec["aligned"]))  # type: ignore[call-overload]  # dict form
+    return whole
 
 
 def _size(value: Any) -> int:

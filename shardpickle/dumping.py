@@ -3,13 +3,23 @@
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
-from shardpickle import contents, environment, families, manifest, packing, pickling, sealing, unpicklable
+from shardpickle import (
+    contents,
+    environment,
+    families,
+    manifest,
+    packing,
+    pickling,
+    sealing,
+    unpicklable,
+)
 from shardpickle._version import __version__
 from shardpickle.contents import Contents
 from shardpickle.errors import CorruptModelError, FormatError, ModelNotFoundError, ReadBackError
 from shardpickle.loading import open_shard
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.pickling import Written
+from shardpickle.progress import Share
 from shardpickle.sealing import Advance
 from shardpickle.split import Part, split
 from shardpickle.storage import LocalStore, Publication
@@ -21,17 +31,20 @@ from shardpickle.workers import Pool
 class Dumper:
     """From parts to sealed shards and their manifest."""
 
-    def __init__(self, store: LocalStore, parts: Sequence[Part], shard_size: int, level: int) -> None:
+    def __init__(
+        self, store: LocalStore, parts: Sequence[Part], shard_size: int, level: int
+    ) -> None:
         self.store = store
         self.parts = parts
         self.level = level
-        self.raw = sum(part.nbytes for part in parts)
         self.names: dict[Name, int] = {}
         self.part_names: dict[int, tuple[int, ...]] = {}
         self.twins = packing.equal_to(len(parts), self._comparable)
         items = [packing.Item(_class_name(part.members[0]), part.nbytes) for part in parts]
         self.kinds = [item.kind for item in items]
         originals = [number for number, twin in enumerate(self.twins) if number == twin]
+        self.raw = sum(part.nbytes for part in parts)
+        self.raw_to_seal = sum(parts[number].nbytes for number in originals)
         self.shards = packing.pack(items, originals, shard_size)
 
     def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
@@ -65,10 +78,10 @@ class Dumper:
     def _seal(
         self, held: Contents, publication: Publication, pool: Pool, advance: Advance
     ) -> tuple[ShardEntry, bool]:
+        share = Share(advance, held.nbytes)
         with publication.shard() as writer:
-            sealing.encode(
-                held, level=self.level, each=pool.map, write=writer.write, advance=advance
-            )
+            sealing.encode(held, level=self.level, each=pool.map, write=writer.write, advance=share)
+            share.finish()
             sha256, new = writer.commit()
             if new:
                 publication.note_new(sha256)

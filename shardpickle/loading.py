@@ -18,6 +18,7 @@ from shardpickle.errors import (
     RebuildError,
 )
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.progress import Share
 from shardpickle.sealing import Advance
 from shardpickle.storage import OPENING, LocalStore
 from shardpickle.trust import Name
@@ -115,13 +116,13 @@ def open_shard(
             )
         held = sealing.open_contents(shard.read_at, index, entry.raw)
         if whole:
-            sealing.fill(shard.read_at, index, held, each=pool.map, advance=advance)
+            share = Share(advance, entry.raw)
+            sealing.fill(shard.read_at, index, held, each=pool.map, advance=share)
+            share.finish()
         return held
 
 
-def check_skeletons(
-    held: Contents, parts: Sequence[PartEntry], names: Sequence[Name]
-) -> None:
+def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[Name]) -> None:
     skeletons = held.skeleton_list()
     for part in parts:
         listing = opcodes.Names()

@@ -76,7 +76,7 @@ class Manifest:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """The file of a manifest: JSON, a line for each entry, its own SHA-256 last."""
-    lists = {
+    lists: dict[str, list[Any]] = {
         "names": [list(name) for name in manifest.names],
         "parts": list(_runs(manifest.parts)),
         "shards": [[each.sha256, each.nbytes, each.raw, each.parts] for each in manifest.shards],
@@ -173,7 +173,9 @@ def _manifest(document: dict[str, Any]) -> Manifest:
         raise ValueError("there are no parts")
     return Manifest(
         writer=_text(document["writer"]),
-        environment={_text(key): _text(each) for key, each in _dict(document["environment"]).items()},
+        environment={
+            _text(key): _text(each) for key, each in _dict(document["environment"]).items()
+        },
         metadata=_dict(document["metadata"]),
         names=names,
         parts=tuple(parts),
@@ -222,7 +224,9 @@ def _steps(before: PartEntry, after: PartEntry) -> list[int] | None:
 
 def _run(first: PartEntry, count: int, steps: list[int] | None) -> dict[str, Any]:
     ranges: list[list[int]] = []  # part, object, step, count
-    for (part, index), step in zip(first.references, steps or [0] * len(first.references), strict=True):
+    for (part, index), step in zip(
+        first.references, steps or [0] * len(first.references), strict=True
+    ):
         if ranges and ranges[-1][1:3] == [index, step] and part == ranges[-1][0] + ranges[-1][3]:
             ranges[-1][3] += 1
         else:

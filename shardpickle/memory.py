@@ -1,4 +1,4 @@
-"""How much memory this process may still use. Reads the operating system; knows nothing of models."""
+"""How much memory this process may still use. Asks the operating system; knows no models."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,9 @@ def available() -> int | None:
     The smallest of what the machine has left, what its control groups (containers) leave, and
     ``ulimit -v``. Linux only; elsewhere None.
     """
-    known = [limit for limit in (_machine(), *_control_groups(), _address_space()) if limit is not None]
+    known = [
+        limit for limit in (_machine(), *_control_groups(), _address_space()) if limit is not None
+    ]
     return max(0, min(known)) if known else None
 
 
@@ -21,7 +23,9 @@ def _machine() -> int | None:
     return None
 
 
-def _control_groups(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> list[int]:
+def _control_groups(
+    root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup"
+) -> list[int]:
     # https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max, memory.current) and
     # https://docs.kernel.org/admin-guide/cgroup-v1/memory.html: limits of all groups above count.
     found = []

@@ -1,9 +1,9 @@
 """The opcode loop: reads a skeleton. Knows pickle's bytes, and no class, module or file.
 
 Only the opcodes that CPython's pickler emits at protocol 5 are known, less those of the extension
-registry and of out-of-band buffers; any other byte is an error. What a global, a call or an instance
-means is decided by the `Construct` that the loop is given: `construct.Objects` makes the real
-things, `Names` notes the names and makes nothing, so listing and loading are one loop.
+registry and of out-of-band buffers; any other byte is an error. What a global, a call or an
+instance means is decided by the `Construct` that the loop is given: `construct.Objects` makes the
+real things, `Names` notes the names and makes nothing, so listing and loading are one loop.
 
 Source: CPython's ``Lib/pickletools.py`` (the reference of the opcodes) and PEP 3154, 574.
 """

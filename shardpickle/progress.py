@@ -88,8 +88,27 @@ class Meter:
             self._listener(Progress(self._action, self._done, self._total))
 
 
-class _Bar(tqdm):  # type: ignore[type-arg,misc]  # tqdm has no types of its own
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm has no types of its own
     monitor_interval = 0  # no monitor thread: it would outlive the call and cross a fork
+
+
+class Share:
+    """One shard's share of a meter: however its steps count, it adds up to `total`."""
+
+    def __init__(self, advance: Callable[[int], None], total: int) -> None:
+        self._advance = advance
+        self._left = total
+        self._lock = threading.Lock()
+
+    def __call__(self, nbytes: int) -> None:
+        with self._lock:
+            nbytes = min(nbytes, self._left)
+            self._left -= nbytes
+        self._advance(nbytes)
+
+    def finish(self) -> None:
+        """The rest: padding between fields, and whatever else no step counted."""
+        self(self._left)
 
 
 def _watched() -> bool:

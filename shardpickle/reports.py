@@ -1,5 +1,6 @@
 """What dump, inspect and verify report, and how it reads. Pure; opens nothing."""
 
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -226,19 +227,19 @@ def _page(info: ModelInfo) -> Iterator[str]:
     yield ""
     yield from _drawn(info.tree)
     yield ""
-    yield f"class     {info.model}"
+    yield f"class    {info.model}"
     yield (
-        f"size      {text(info.raw_bytes)} raw, {text(info.stored_bytes)} stored "
+        f"size     {text(info.raw_bytes)} raw, {text(info.stored_bytes)} stored "
         f"({info.ratio:.1f} x smaller)"
     )
-    yield f"files     {info.shards} shards, {info.parts} parts"
+    yield f"files    {info.shards} shards, {info.parts} parts"
     if info.folded:
-        yield f"folded    {info.folded} parts hold objects that refer to each other in a cycle"
-    yield f"versions  {versions}"
-    yield f"written   by shardpickle {info.writer}, format {info.format_version}"
-    yield f"digest    {info.digest}"
+        yield f"folded   {info.folded} parts hold objects that refer to each other in a cycle"
+    yield from _wrapped("versions", versions)
+    yield f"written  by shardpickle {info.writer}, format {info.format_version}"
+    yield f"digest   {info.digest}"
     for key, value in info.metadata.items():
-        yield f"metadata  {key}: {value}"
+        yield from _wrapped("metadata", f"{key}: {value}")
     yield ""
     yield f"{'column':<28}{'raw':>10}{'stored':>10}  share of the files"
     total = max(1, sum(usage.stored for usage in info.columns))
@@ -258,6 +259,11 @@ def _page(info: ModelInfo) -> Iterator[str]:
     for name in info.names[:_MOST_LINES]:
         yield f"  {name}"
     yield from _more(len(info.names))
+
+
+def _wrapped(label: str, content: str) -> Iterator[str]:
+    indent = " " * 9
+    yield from textwrap.wrap(content, 80, initial_indent=f"{label:<9}", subsequent_indent=indent)
 
 
 def _more(count: int) -> Iterator[str]:

@@ -106,7 +106,9 @@ def fill(read_at: ReadAt, index: Index, held: Contents, *, each: Each, advance: 
     columns = [labelled.column for labelled in held.content_columns()]
     refs = index.columns[len(held.directory_columns()) :]
     if len(columns) != len(refs):
-        raise CorruptShardError("another number of columns", expected=len(columns), actual=len(refs))
+        raise CorruptShardError(
+            "another number of columns", expected=len(columns), actual=len(refs)
+        )
     _fill(read_at, columns, refs, each, advance)
 
 

@@ -137,7 +137,9 @@ def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
             refs.append(ref)
         found.append(tuple(refs))
     if at != end:
-        raise CorruptShardError("its frames do not end where the index starts", expected=end, actual=at)
+        raise CorruptShardError(
+            "its frames do not end where the index starts", expected=end, actual=at
+        )
     return tuple(found)
 
 

@@ -12,7 +12,9 @@ def parse(size: int | str, what: str) -> int:
         number, power, binary = match.groups()
         size = int(float(number) * (1024 if binary else 1000) ** _POWERS[power])
     if isinstance(size, bool) or not isinstance(size, int):
-        raise ValueError(f"{what} is a number of bytes or text like '32MB' or '32MiB', not {size!r}")
+        raise ValueError(
+            f"{what} is a number of bytes or text like '32MB' or '32MiB', not {size!r}"
+        )
     if size < 1:
         raise ValueError(f"{what} is at least 1 byte, not {size}")
     return size
@@ -24,10 +26,9 @@ def text(nbytes: float) -> str:
     >>> text(1234567)
     '1.23 MB'
     """
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 999.5:
-            break
+    units = iter(("B", "kB", "MB", "GB"))
+    unit = next(units)
+    while nbytes >= 999.5 and unit != "TB":
         nbytes /= 1000
-    else:
-        unit = "TB"
+        unit = next(units, "TB")
     return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.3g} {unit}"

@@ -236,7 +236,7 @@ def _components(root: _Node, successors: Callable[[_Node], list[_Node]]) -> list
             parent = walk[-1][0]
             lowest[parent] = min(lowest[parent], lowest[node])
         if lowest[node] == node.met:
-            component = []
+            component: list[_Node] = []
             while not component or component[-1] is not node:
                 component.append(open_nodes.popitem()[0])
             found.append(component)

@@ -48,7 +48,11 @@ def _named(path: Path, doing: str) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as error:
-        kind = StoragePermissionError if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else StorageError
+        kind = (
+            StoragePermissionError
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            else StorageError
+        )
         advice = {
             errno.ENOSPC: "; the disk is full: free some space and dump again",
             errno.EDQUOT: "; the disk quota is used up: free some space and dump again",

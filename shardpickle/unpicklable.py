@@ -90,8 +90,8 @@ def _children(obj: Any) -> Iterator[tuple[Any, str]]:
         for index, value in enumerate(obj):
             yield value, f"[{index}]"
     elif isinstance(obj, np.ndarray) and obj.dtype.hasobject and obj.dtype.names is None:
-        for index, value in np.ndenumerate(obj):
-            yield value, "[" + ", ".join(map(str, index)) + "]"
+        for place, value in np.ndenumerate(obj):
+            yield value, "[" + ", ".join(map(str, place)) + "]"
     for name, value in getattr(obj, "__dict__", {}).items() if not isinstance(obj, type) else ():
         yield value, f".{name}"
     for name in _slots(type(obj)):

@@ -26,8 +26,12 @@ class Value:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of content (for ``str``: of its UTF-8 form, at least its length)."""
-        return int(self.source.nbytes) if self.kind in _ARRAYS else len(self.source)
+        """Bytes of content; for ``str``, of its UTF-8 form."""
+        if self.kind in _ARRAYS:
+            return int(self.source.nbytes)
+        if self.kind == "str" and not self.source.isascii():
+            return int(self.array().nbytes)
+        return len(self.source)
 
     @property
     def owns_memory(self) -> bool:
@@ -89,7 +93,9 @@ def spec_of(kind: str, array: Array) -> Spec:
 
 def check(spec: Spec) -> Spec:
     """The same spec, if it is one that `spec_of` could have given."""
-    plain = spec.kind in _ARRAYS or (spec.kind in _STRINGS and spec.dtype == _BYTE and spec.ndim == 1)
+    plain = spec.kind in _ARRAYS or (
+        spec.kind in _STRINGS and spec.dtype == _BYTE and spec.ndim == 1
+    )
     if not plain or spec.order not in ("C", "F") or not 0 <= spec.ndim <= 64:
         raise CorruptShardError(f"not a value: {spec}")
     if dtypes.from_text(spec.dtype).hasobject:

@@ -1,7 +1,7 @@
 """Bounded parallel maps over threads; the first error wins. Knows nothing of what the work is.
 
-Threads, because the heavy work (zstd, NumPy) leaves the GIL and an estimator sent to a process would
-be pickled twice; docs/performance.md has the figures that decided it.
+Threads, because the heavy work (zstd, NumPy) leaves the GIL and an estimator sent to a process
+would be pickled twice; docs/performance.md has the figures that decided it.
 """
 
 import multiprocessing
@@ -96,9 +96,7 @@ class Pool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def stream(
-        self, task: Callable[[_Item], _Result], items: Iterable[_Item]
-    ) -> Iterator[_Result]:
+    def stream(self, task: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
         """Results in the order of the items; at most `workers` + 1 items are under way."""
         if self._executor is None:
             yield from map(task, items)

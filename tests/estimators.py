@@ -23,12 +23,14 @@ TWO_LABELS = np.column_stack([LABELS, (LABELS + 1) % 2])
 INDICATORS = (TWO_LABELS > 0).astype(int)
 
 ARGUMENTS = {
-    "estimator": lambda cls: DecisionTreeRegressor(max_depth=2)
-    if "Regress" in cls.__name__
-    else LogisticRegression(),
-    "estimators": lambda cls: [("a", Ridge()), ("b", LinearRegression())]
-    if "Regressor" in cls.__name__
-    else [("a", LogisticRegression()), ("b", DecisionTreeClassifier(max_depth=3))],
+    "estimator": lambda cls: (
+        DecisionTreeRegressor(max_depth=2) if "Regress" in cls.__name__ else LogisticRegression()
+    ),
+    "estimators": lambda cls: (
+        [("a", Ridge()), ("b", LinearRegression())]
+        if "Regressor" in cls.__name__
+        else [("a", LogisticRegression()), ("b", DecisionTreeClassifier(max_depth=3))]
+    ),
     "base_estimator": lambda cls: LogisticRegression(),
     "steps": lambda cls: [("scale", StandardScaler()), ("tree", DecisionTreeClassifier())],
     "transformers": lambda cls: [("scale", StandardScaler(), [0, 1])],
@@ -109,7 +111,13 @@ def predictions(model, features):
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for method in ("predict", "predict_proba", "decision_function", "transform", "score_samples"):
+        for method in (
+            "predict",
+            "predict_proba",
+            "decision_function",
+            "transform",
+            "score_samples",
+        ):
             if hasattr(model, method):
                 try:
                     result = getattr(model, method)(features)
@@ -125,4 +133,3 @@ def everything():
     from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401
 
     return all_estimators()
-

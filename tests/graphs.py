@@ -16,12 +16,12 @@ _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleTyp
 _VALUES = (type(None), bool, int, str, bytes, range, slice, type(Ellipsis), np.dtype)
 
 
-class Different(AssertionError):
+class DifferentError(AssertionError):
     pass
 
 
 def assert_same(mine, theirs):
-    """Raise `Different`, with the path, unless the graphs are the same."""
+    """Raise `DifferentError`, with the path, unless the graphs are the same."""
     walk = _Walk()
     todo = [(mine, theirs, "model")]
     while todo:
@@ -38,7 +38,7 @@ class _Walk:
 
     def children(self, a, b, path):
         if type(a) is not type(b):
-            raise Different(f"{path}: {type(a)} and {type(b)}")
+            raise DifferentError(f"{path}: {type(a)} and {type(b)}")
         if isinstance(a, _BY_NAME) or a is np.ma.masked:
             self.check(a is b, path, a, b)
             return []
@@ -82,7 +82,9 @@ class _Walk:
         self.check(len(a) == len(b), path + " (length)", len(a), len(b))
         if isinstance(a, dict):
             pairs = [*zip(a, b, strict=True), *zip(a.values(), b.values(), strict=True)]
-            names = [f"{path}.key({key!r:.30})" for key in a] + [f"{path}[{key!r:.30}]" for key in a]
+            names = [f"{path}.key({key!r:.30})" for key in a] + [
+                f"{path}[{key!r:.30}]" for key in a
+            ]
             volatile = [*a, *a]
             return [
                 (x, y, name)
@@ -91,9 +93,7 @@ class _Walk:
             ]
         if isinstance(a, set | frozenset):
             a, b = sorted(a, key=repr), sorted(b, key=repr)
-        return [
-            (x, y, f"{path}[{index}]") for index, (x, y) in enumerate(zip(a, b, strict=True))
-        ]
+        return [(x, y, f"{path}[{index}]") for index, (x, y) in enumerate(zip(a, b, strict=True))]
 
     def array(self, a, b, path):
         self.check(a.dtype == b.dtype, path + ".dtype", a.dtype, b.dtype)
@@ -134,7 +134,7 @@ class _Walk:
     @staticmethod
     def check(equal, path, a, b):
         if not equal:
-            raise Different(f"{path}: {a!r:.200} and {b!r:.200}")
+            raise DifferentError(f"{path}: {a!r:.200} and {b!r:.200}")
 
 
 def fields(array, path=""):

@@ -6,6 +6,7 @@ Written from docs/format.md alone. It gives each part as (skeleton, list of arra
 import hashlib
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +43,14 @@ def read_shard(content):
     assert len(shapes) == index["dimensions"]
     joined = columns.next("u1").tobytes()
     edges = [0, *np.cumsum(lengths)]
-    skeletons = [joined[a:b] for a, b in zip(edges, edges[1:])]
+    skeletons = [joined[a:b] for a, b in pairwise(edges)]
     arrays = allocate(index["layouts"], layout_of, shapes)
     for number, layout in enumerate(index["layouts"]):
         members = np.flatnonzero(layout_of == number)
         for place in range(len(layout)):
             fill([arrays[member][place] for member in members], columns)
     columns.finish()
-    return [(skeletons[s], each) for s, each in zip(skeleton_of, arrays)]
+    return [(skeletons[s], each) for s, each in zip(skeleton_of, arrays, strict=True)]
 
 
 def allocate(layouts, layout_of, shapes):

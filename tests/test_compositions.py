@@ -76,9 +76,9 @@ CASES = {
     "class weights": lambda: forest(class_weight="balanced_subsample").fit(X, LABELS),
     "string classes": lambda: forest().fit(X, np.array(["no", "maybe", "yes"])[LABELS]),
     "object classes": lambda: forest().fit(X, np.array(["no", "maybe", "yes"], object)[LABELS]),
-    "absolute error": lambda: RandomForestRegressor(
-        6, criterion="absolute_error", **SEED
-    ).fit(X, TARGET),
+    "absolute error": lambda: RandomForestRegressor(6, criterion="absolute_error", **SEED).fit(
+        X, TARGET
+    ),
     "gradient boosting": lambda: GradientBoostingClassifier(n_estimators=8, **SEED).fit(X, LABELS),
     "boosting with a first estimator": lambda: GradientBoostingRegressor(
         n_estimators=5, init=RandomForestRegressor(3, **SEED), **SEED

@@ -49,7 +49,7 @@ def is_clean(path):
     return not [name for name in listing(path) if ".tmp" in name]
 
 
-# --- A dump that fails leaves the previous model --------------------------------------------------
+# --- A dump that fails leaves the previous model ---
 
 STEPS = {
     "compressing in a worker": (sealing.frames, "encode"),
@@ -172,7 +172,7 @@ def test_a_killed_first_dump_does_not_block_the_next(tmp_path):
     assert_same(shardpickle.load(target), OLD)
 
 
-# --- Generations --------------------------------------------------------------------------------
+# --- Generations ---
 
 
 def test_a_generation_is_kept_until_the_next_dump(tmp_path):
@@ -246,7 +246,7 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_not_held(tmp_path):
     assert all("lock" not in name for name in listing(target))
 
 
-# --- Paths --------------------------------------------------------------------------------------
+# --- Paths ---
 
 
 def test_a_path_that_is_a_file(tmp_path):
@@ -357,7 +357,7 @@ def test_a_read_only_directory(somebody):
         shardpickle.load(target)
 
 
-# --- What people point at by mistake --------------------------------------------------------------
+# --- What people point at by mistake ---
 
 
 def write_pickle(path):
@@ -382,7 +382,10 @@ def write_skops(path):
         (lambda path: joblib.dump(OLD, path, compress=("xz", 3)), "is a compressed joblib file"),
         (write_gzip, "gzip-compressed pickle"),
         (write_skops, "skops"),
-        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+            "git lfs pull",
+        ),
     ],
 )
 def test_another_kind_of_file(write, words, tmp_path):
@@ -396,7 +399,9 @@ def test_pointers_of_git_lfs_inside_a_directory(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
     (shard,) = (target / "shards").iterdir()
-    shard.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{shard.stem}\nsize 1\n")
+    shard.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{shard.stem}\nsize 1\n"
+    )
     with pytest.raises(shardpickle.NotAModelError, match="git lfs pull"):
         shardpickle.load(target)
     (target / "manifest.json").write_text("version https://git-lfs.github.com/spec/v1\n")
@@ -410,7 +415,7 @@ def test_an_mlflow_folder(tmp_path):
         shardpickle.load(tmp_path)
 
 
-# --- Damage -------------------------------------------------------------------------------------
+# --- Damage ---
 
 
 @pytest.fixture
@@ -476,11 +481,11 @@ def test_a_newer_format(tmp_path):
     shardpickle.dump(OLD, target)
     manifest = target / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"version": 0', b'"version": 7'))
-    with pytest.raises(shardpickle.UnknownFormatError, match="version 7.*newer"):
+    with pytest.raises(shardpickle.UnknownFormatError, match=r"version 7.*newer"):
         shardpickle.load(target)
 
 
-# --- Objects that cannot be saved or made -------------------------------------------------------------
+# --- Objects that cannot be saved or made ---
 
 
 def test_everything_that_cannot_be_pickled_is_named_at_once(tmp_path):
@@ -507,7 +512,9 @@ class Refusing:
 def test_a_class_that_refuses_to_be_pickled(tmp_path):
     model = Callback()
     model.inner = [Callback(), Refusing()]
-    with pytest.raises(shardpickle.UnpicklableError, match=r"model\.inner\[1\]: RuntimeError: not now"):
+    with pytest.raises(
+        shardpickle.UnpicklableError, match=r"model\.inner\[1\]: RuntimeError: not now"
+    ):
         shardpickle.dump(model, tmp_path / "model")
 
 
@@ -554,11 +561,13 @@ def test_a_class_that_refuses_its_state(tmp_path, monkeypatch):
     model.inner.number = 1
     shardpickle.dump(model, tmp_path / "model")
     monkeypatch.setattr(Picky, "strict", True)
-    with pytest.raises(shardpickle.RebuildError, match=r"Callback.*Picky: TypeError: an older state"):
+    with pytest.raises(
+        shardpickle.RebuildError, match=r"Callback.*Picky: TypeError: an older state"
+    ):
         shardpickle.load(tmp_path / "model")
 
 
-# --- Versions and memory ---------------------------------------------------------------------------
+# --- Versions and memory ---
 
 
 def test_another_release_gives_one_warning(tmp_path, monkeypatch):
@@ -608,7 +617,7 @@ def test_the_limit_of_the_address_space_counts(tmp_path):
     assert done.stdout.strip() == "True"
 
 
-# --- Arguments ---------------------------------------------------------------------------------
+# --- Arguments ---
 
 
 @pytest.mark.parametrize(

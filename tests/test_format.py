@@ -78,7 +78,10 @@ def test_a_skeleton_is_an_ordinary_pickle(tmp_path):
 
 def test_no_name_of_ours_stands_in_a_shard(tmp_path):
     forest = RandomForestClassifier(3, random_state=0).fit(X, LABELS)
-    model = [forest, *(each for each in CASES.values() if not isinstance(each, pickle.PickleBuffer))]
+    model = [
+        forest,
+        *(each for each in CASES.values() if not isinstance(each, pickle.PickleBuffer)),
+    ]
     shardpickle.dump(model, tmp_path / "model")
     document, shards = reader.read_model(tmp_path / "model")
     assert not [name for name in document["names"] if name[0].startswith("shardpickle")]
@@ -93,7 +96,7 @@ def test_the_manifest_is_compact(tmp_path):
     assert json.loads(text)["parts"][-1]["references"] == [[0, 0, 0, 201]]
 
 
-# --- The manifest's rules ---------------------------------------------------------------------------
+# --- The manifest's rules ---
 
 
 def entry(shard=0, slot=0, references=(), objects=1, kind="m.C"):

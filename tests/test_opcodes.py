@@ -38,13 +38,15 @@ hashable = st.recursive(
 )
 plain = st.recursive(
     atoms,
-    lambda inner: st.lists(inner)
-    | st.dictionaries(hashable, inner)
-    | st.sets(hashable)
-    | st.tuples(inner)
-    | st.tuples(inner, inner)
-    | st.tuples(inner, inner, inner, inner)
-    | inner.map(lambda each: [each, each, (each,)]),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(hashable, inner)
+        | st.sets(hashable)
+        | st.tuples(inner)
+        | st.tuples(inner, inner)
+        | st.tuples(inner, inner, inner, inner)
+        | inner.map(lambda each: [each, each, (each,)])
+    ),
 )
 
 

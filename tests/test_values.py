@@ -12,10 +12,10 @@ from numpy.lib.recfunctions import repack_fields
 import shardpickle
 
 RNG = np.random.default_rng(0)
-NODE = np.dtype(
-    {"names": ["a", "b"], "formats": ["u1", "<f8"], "offsets": [0, 8], "itemsize": 24}
+NODE = np.dtype({"names": ["a", "b"], "formats": ["u1", "<f8"], "offsets": [0, 8], "itemsize": 24})
+NESTED = np.dtype(
+    [("x", "<i4"), ("y", [("p", ">f4"), ("q", "S3", (2, 2))]), ("z", "?")], align=True
 )
-NESTED = np.dtype([("x", "<i4"), ("y", [("p", ">f4"), ("q", "S3", (2, 2))]), ("z", "?")], align=True)
 
 
 def structured(dtype, shape):
@@ -81,7 +81,11 @@ CASES = {
     "long bytearray": bytearray(b"ab" * 50_000),
     "long text": "aé\udc80" * 50_000,
     "empty ones": [b"", bytearray(), "", (), frozenset(), set(), {}, []],
-    "floats": [struct.unpack("<d", struct.pack("<Q", 0x7FF800000000BEEF))[0], float("-inf"), 1e-320],
+    "floats": [
+        struct.unpack("<d", struct.pack("<Q", 0x7FF800000000BEEF))[0],
+        float("-inf"),
+        1e-320,
+    ],
     "integers": [0, -1, 255, 256, 65536, -(2**31), 2**63, -(10**400)],
     "buffers": pickle.PickleBuffer(b"12345"),
     "names": [np.log1p, len, dict.get, struct.Struct, np.random.default_rng],
@@ -103,9 +107,9 @@ def test_round_trip(case, frame_bytes, tmp_path, monkeypatch):
 def test_no_reconstructor_of_arrays_is_named(tmp_path):
     kinds = ("C order", "scalars", "more scalars", "dtypes", "structured, nested", "masked")
     shardpickle.dump([CASES[kind] for kind in kinds], tmp_path / "model")
-    assert shardpickle.inspect(tmp_path / "model").names == ("numpy.ma.MaskedArray",) or (
-        "numpy.ma.core.MaskedArray",
-    ) == shardpickle.inspect(tmp_path / "model").names
+    # numpy 2 says numpy.ma.MaskedArray, numpy 1.26 numpy.ma.core.MaskedArray
+    (name,) = shardpickle.inspect(tmp_path / "model").names
+    assert name in ("numpy.ma.MaskedArray", "numpy.ma.core.MaskedArray")
 
 
 def test_memory_map(tmp_path):

@@ -34,7 +34,7 @@ class Frame:
 def encode(raw: Bytes, width: int, level: int) -> Frame:
     """Compress `raw` (flat uint8), which holds numbers of `width` bytes, at a zstd level."""
     shuffled = width > 1 and raw.nbytes % width == 0 and _shuffle_helps(raw, width)
-    data = _compressor(level).compress(shuffle(raw, width) if shuffled else raw)
+    data = _compressor(level).compress((shuffle(raw, width) if shuffled else raw).data)
     return Frame(data, raw.nbytes, shuffled)
 
 
@@ -75,7 +75,9 @@ def unshuffle(raw: Bytes, width: int) -> Bytes:
 def _shuffle_helps(raw: Bytes, width: int) -> bool:
     start = (raw.nbytes // 2) // width * width if raw.nbytes > 2 * SAMPLE_BYTES else 0
     sample = raw[start : start + SAMPLE_BYTES // width * width]
-    plain, shuffled = (len(_compressor(1).compress(each)) for each in (sample, shuffle(sample, width)))
+    plain, shuffled = (
+        len(_compressor(1).compress(each.data)) for each in (sample, shuffle(sample, width))
+    )
     return shuffled < plain
 
 

@@ -268,7 +268,7 @@ def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) ->
         def check(number: int) -> Problem | None:
             entry = found.shards[number]
             try:
-                held = open_shard(store, entry, pool, sealing.ignore, whole=deep)
+                held = open_shard(store, entry, pool, sealing.ignore, whole=deep, together=True)
                 if deep:
                     with in_file(entry.file):
                         check_skeletons(held, by_shard.get(number, []), found.names)

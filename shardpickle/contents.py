@@ -9,6 +9,7 @@ values have the same specs (a *layout*). That is one field of one meaning over a
 forest, found without knowing what a tree is.
 """
 
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -26,6 +27,7 @@ Layout = tuple[Spec, ...]
 
 _INTS = np.dtype("<i8")
 _BYTES = np.dtype("u1")
+_ALIGNED = 64
 _DIRECTORY = ("skeleton sizes", "skeleton of part", "layout of part", "shapes")
 
 # How the arrays of a kind of value become columns; a shard names the codec of each value.
@@ -155,8 +157,12 @@ def of_sizes(sizes: Sizes) -> Contents:
     return Contents(sizes, [np.zeros(count, _INTS) for count in counts])
 
 
-def allocate(contents: Contents, most: int) -> None:
-    """Take the memory that the (filled) directory asks for, which is `most` bytes exactly."""
+def allocate(contents: Contents, most: int, *, together: bool = False) -> None:
+    """Take the memory that the (filled) directory asks for, which is `most` bytes exactly.
+
+    `together` takes one block for all arrays: it is given back to the system at once, but every
+    array holds the whole of it.
+    """
     lengths, of_part, layout_of, shapes = contents.directory
     sizes = contents.sizes
     _in_range(lengths, most + 1, "a skeleton's size")
@@ -179,7 +185,27 @@ def allocate(contents: Contents, most: int) -> None:
     if total != most or at != sizes.dimensions:
         raise CorruptShardError("its values have another size", expected=most, actual=total)
     contents.skeletons = np.empty(int(lengths.sum()), _BYTES)
-    contents.arrays = [[spec.empty(shape) for spec, shape in entries] for entries in plan]
+    empty = _Block(most, sizes).empty if together else Spec.empty
+    contents.arrays = [[empty(spec, shape) for spec, shape in entries] for entries in plan]
+
+
+class _Block:
+    """Memory for many arrays."""
+
+    def __init__(self, nbytes: int, sizes: Sizes) -> None:
+        # Up to 64 bytes before each array, so that it is aligned.
+        most = max((len(layout) for layout in sizes.layouts), default=0) * sizes.parts
+        # Not from malloc: freeing tens of MB makes glibc keep as much for later
+        # (M_MMAP_THRESHOLD is dynamic, mallopt(3)).
+        self._memory = mmap.mmap(-1, nbytes + _ALIGNED * (most + 1))
+        self._at = 0  # pages are aligned
+
+    def empty(self, spec: Spec, shape: tuple[int, ...]) -> Array:
+        dtype = dtypes.from_text(spec.dtype)
+        order: Any = spec.order
+        array: Array = np.ndarray(shape, dtype, self._memory, self._at, order=order)
+        self._at += -(-array.nbytes // _ALIGNED) * _ALIGNED
+        return array
 
 
 def _in_range(numbers: Array, stop: int, what: str) -> None:

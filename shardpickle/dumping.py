@@ -80,14 +80,21 @@ class Dumper:
     ) -> tuple[ShardEntry, bool]:
         share = Share(advance, held.nbytes)
         with publication.shard() as writer:
-            sealing.encode(held, level=self.level, each=pool.map, write=writer.write, advance=share)
+            sealing.encode(
+                held,
+                level=self.level,
+                each=pool.map,
+                batch=4 * pool.workers,
+                write=writer.write,
+                advance=share,
+            )
             share.finish()
             sha256, new = writer.commit()
             if new:
                 publication.note_new(sha256)
         entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
         try:
-            back = open_shard(self.store, entry, pool, sealing.ignore, whole=True)
+            back = open_shard(self.store, entry, pool, sealing.ignore, whole=True, together=True)
             differing = list(held.differences(back))
         except CorruptModelError as error:
             raise ReadBackError(f"a shard does not read back: {error.reason}") from error

@@ -97,9 +97,18 @@ class Loader:
 
 
 def open_shard(
-    store: LocalStore, entry: ShardEntry, pool: Pool, advance: Advance, *, whole: bool
+    store: LocalStore,
+    entry: ShardEntry,
+    pool: Pool,
+    advance: Advance,
+    *,
+    whole: bool,
+    together: bool = False,
 ) -> Contents:
-    """A shard's contents, its digest checked before a byte is decoded; all of them if `whole`."""
+    """A shard's contents, its digest checked before a byte is decoded; all of them if `whole`.
+
+    `together` is for contents that are dropped as one (`contents.allocate`).
+    """
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
         mistake = mistakes.of_shard(entry.file, shard.read_at(0, 64))
         if mistake:
@@ -114,7 +123,7 @@ def open_shard(
             raise CorruptShardError(
                 "another number of parts", expected=entry.parts, actual=index.sizes.parts
             )
-        held = sealing.open_contents(shard.read_at, index, entry.raw)
+        held = sealing.open_contents(shard.read_at, index, entry.raw, together=together)
         if whole:
             share = Share(advance, entry.raw)
             sealing.fill(shard.read_at, index, held, each=pool.map, advance=share)

@@ -4,7 +4,7 @@ Reading and writing are given as callables, and so is `each`, which applies a st
 (on all threads that have nothing else to do).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,7 +36,9 @@ class Usage:
     stored: int
 
 
-def encode(held: Contents, *, level: int, each: Each, write: Write, advance: Advance) -> None:
+def encode(
+    held: Contents, *, level: int, each: Each, batch: int, write: Write, advance: Advance
+) -> None:
     """Write contents as a shard.
 
     Parameters
@@ -45,6 +47,9 @@ def encode(held: Contents, *, level: int, each: Each, write: Write, advance: Adv
         zstd's compression level.
     each : callable
         Applies the encoding to frames, in parallel or not: the bytes are the same.
+    batch : int
+        Frames that are encoded before the first of them is written: few are held in memory,
+        however long a column is.
     write : callable
         Receives the shard's bytes in order.
     advance : callable
@@ -61,12 +66,19 @@ def encode(held: Contents, *, level: int, each: Each, write: Write, advance: Adv
         return frame
 
     jobs = [[(column, a, b) for a, b in _cuts(column)] for column in columns]
-    done = iter(each(step, [job for group in jobs for job in group]))
+    done = _in_batches(each, step, [job for group in jobs for job in group], batch)
     for group in jobs:
         layer.start_column()
         for _ in group:
             write(layer.place(next(done)))
     write(layer.footer(held.sizes))
+
+
+def _in_batches(
+    each: Each, step: Callable[[Any], Frame], jobs: Sequence[Any], size: int
+) -> Iterator[Frame]:
+    for start in range(0, len(jobs), size):
+        yield from each(step, jobs[start : start + size])
 
 
 def _cuts(column: Column) -> list[tuple[int, int]]:
@@ -88,16 +100,17 @@ def read_index(read_at: ReadAt, size: int) -> Index:
     return shardfile.parse_index(read_at(offset, stored), nbytes, offset)
 
 
-def open_contents(read_at: ReadAt, index: Index, raw: int) -> Contents:
+def open_contents(read_at: ReadAt, index: Index, raw: int, *, together: bool = False) -> Contents:
     """The contents of a shard, with its directory read and memory for the rest, not yet filled.
 
     `raw` is the size that the manifest gives; a shard that would take another is corrupt.
+    `together` is that of `contents.allocate`.
     """
     held = contents.of_sizes(index.sizes)
     _check_frames(held.directory_columns(), index)
     for labelled, refs in zip(held.directory_columns(), index.columns, strict=False):
         _fill(read_at, [labelled.column], [refs], _one_by_one, ignore)
-    contents.allocate(held, raw)
+    contents.allocate(held, raw, together=together)
     return held
 
 

@@ -157,8 +157,12 @@ class _Shared:
                     self._error = self._error or error
 
     def finished(self) -> list[Any]:
+        # A cancelled helper stays in the executor's queue for a while: it must hold nothing.
+        results, self._results = self._results, []
+        self._items = ()
+        del self._step
         if self._error is not None:
             raise self._error
         if self._stopped.is_set():
             raise Stopped
-        return self._results
+        return results

@@ -1,4 +1,4 @@
-"""One frame: up to 4 MiB of a column, compressed. Knows nothing of shards or files.
+"""One frame: up to 1 MiB of a column, compressed. Knows nothing of shards or files.
 
 The bytes of numbers are shuffled first (all first bytes, then all second bytes, …) where a sample
 says that this helps. zstd's own checksum is in every frame, and so is its size.
@@ -15,7 +15,7 @@ import zstandard
 
 from shardpickle.errors import CorruptShardError
 
-FRAME_BYTES = 1 << 22
+FRAME_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
 LEVELS = range(1, 23)
 

@@ -84,7 +84,7 @@ class Dumper:
                 held,
                 level=self.level,
                 each=pool.map,
-                batch=4 * pool.workers,
+                batch=2 * pool.workers,
                 write=writer.write,
                 advance=share,
             )

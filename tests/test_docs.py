@@ -1,0 +1,76 @@
+"""What the documents say runs: the README's code, the docstrings' examples, the links."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from estimators import LABELS, X
+from sklearn.ensemble import RandomForestClassifier
+
+import shardpickle
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted(
+    each.name
+    for each in pkgutil.walk_packages(shardpickle.__path__, "shardpickle.")
+    if not each.name.endswith("__main__")
+)
+
+
+def test_the_readmes_code_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    space = {"model": RandomForestClassifier(3, random_state=0).fit(X, LABELS)}
+    expected = space["model"].predict_proba(X)
+    exec(code, space)
+    assert space["model"].predict_proba(X).tobytes() == expected.tobytes()
+    assert "RandomForestClassifier" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["shardpickle", *MODULES])
+def test_docstring_examples(name, tmp_path):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"directory": tmp_path})
+    assert result.failed == 0
+
+
+def test_every_public_function_has_an_example():
+    finder = doctest.DocTestFinder(exclude_empty=False)
+    for name in ("dump", "load", "inspect", "verify"):
+        (found,) = finder.find(getattr(shardpickle, name), name, globs={})
+        assert found.examples, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_benchmarks_that_the_docs_name_exist():
+    named = set(re.findall(r"python (benchmarks/\w+\.py)", "".join(p.read_text() for p in PAGES)))
+    assert named
+    assert all((ROOT / name).exists() for name in named)
+
+
+def test_the_readme_has_two_commands_that_ci_runs():
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"<!-- (\w+) command -->\n```bash\n(.*)\n```", text)
+    assert [name for name, _ in commands] == ["demo", "test"]
+    for _, command in commands:
+        assert shlex.split(command)[:3] == ["python3", "-m", "venv"]
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_all_is_sorted_and_real():
+    names = shardpickle.__all__
+    assert names == sorted(names)
+    assert all(hasattr(shardpickle, name) for name in names)
+    errors = {each for each in vars(shardpickle.errors) if each.endswith("Error")}
+    assert errors <= set(names)

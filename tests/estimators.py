@@ -22,16 +22,21 @@ TWO_TARGETS = np.column_stack([TARGET, TARGET**2])
 TWO_LABELS = np.column_stack([LABELS, (LABELS + 1) % 2])
 INDICATORS = (TWO_LABELS > 0).astype(int)
 
+
+def one_for(cls):
+    if "Regress" in cls.__name__:
+        return DecisionTreeRegressor(max_depth=2)
+    return LogisticRegression()
+
+
 ARGUMENTS = {
-    "estimator": lambda cls: (
-        DecisionTreeRegressor(max_depth=2) if "Regress" in cls.__name__ else LogisticRegression()
-    ),
+    "estimator": lambda cls: one_for(cls),
+    "base_estimator": lambda cls: one_for(cls),
     "estimators": lambda cls: (
         [("a", Ridge()), ("b", LinearRegression())]
         if "Regressor" in cls.__name__
         else [("a", LogisticRegression()), ("b", DecisionTreeClassifier(max_depth=3))]
     ),
-    "base_estimator": lambda cls: LogisticRegression(),
     "steps": lambda cls: [("scale", StandardScaler()), ("tree", DecisionTreeClassifier())],
     "transformers": lambda cls: [("scale", StandardScaler(), [0, 1])],
     "transformer_list": lambda cls: [("scale", StandardScaler())],
@@ -48,8 +53,6 @@ SPECIAL = {
     "HalvingRandomSearchCV": {"n_candidates": 2},
     "RANSACRegressor": {"estimator": LinearRegression()},
     "SelectFromModel": {"estimator": DecisionTreeClassifier(max_depth=3)},
-    "ClassifierChain": {"estimator": LogisticRegression()},
-    "RegressorChain": {"estimator": Ridge()},
     "MultiOutputRegressor": {"estimator": Ridge()},
     "OrthogonalMatchingPursuitCV": {"max_iter": 3},
     "FrozenEstimator": {"estimator": LogisticRegression().fit(X, LABELS)},
@@ -86,7 +89,11 @@ def make(name, cls):
     }
     small = {"n_estimators": 4, "max_iter": 30, "random_state": 0, "n_init": 1}
     known = {key: value for key, value in small.items() if key in parameters}
-    return cls(**{**required, **known, **SPECIAL.get(name, {})})
+    special = {
+        key if key in parameters else f"base_{key}": value  # its name before scikit-learn 1.6
+        for key, value in SPECIAL.get(name, {}).items()
+    }
+    return cls(**{**required, **known, **special})
 
 
 def fitted(name, cls):

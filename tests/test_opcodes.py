@@ -25,7 +25,7 @@ atoms = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from([2**2100, -(2**2100), 2**31, -(2**31) - 1])
+    | st.integers(2030, 2050).map(lambda bits: -(2**bits))
     | st.floats()
     | st.text()
     | st.binary()

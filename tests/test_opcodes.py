@@ -45,8 +45,9 @@ plain = st.recursive(
         | st.tuples(inner)
         | st.tuples(inner, inner)
         | st.tuples(inner, inner, inner, inner)
-        | inner.map(lambda each: [each, each, (each,)])
+        | inner.map(lambda each: [each, (each,)])
     ),
+    max_leaves=12,
 )
 
 

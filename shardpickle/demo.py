@@ -79,7 +79,9 @@ def run() -> int:
             )
         again = api.load(path).predict_proba(test)
         shards = api.inspect(path)
-        print(f"\n{shards.parts} parts in {shards.shards} shards, read back and compared by the dump")
+        print(
+            f"\n{shards.parts} parts in {shards.shards} shards, read back and compared by the dump"
+        )
     equal = again.tobytes() == expected.tobytes()
     print(f"predictions of the loaded forest equal, bit for bit: {equal}")
     print(f"measured in fresh processes, in {time.perf_counter() - started:.0f} s altogether")

@@ -12,6 +12,7 @@ forest, found without knowing what a tree is.
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -89,7 +90,7 @@ class Contents:
     def skeleton_list(self) -> list[bytes]:
         """The distinct skeletons, in order."""
         edges = np.concatenate([[0], np.cumsum(self.directory[0])])
-        return [self.skeletons[a:b].tobytes() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [self.skeletons[a:b].tobytes() for a, b in pairwise(edges)]
 
     def skeleton_of(self, part: int, skeletons: list[bytes]) -> bytes:
         """The skeleton of a part, from `skeleton_list`."""

@@ -38,8 +38,8 @@ def to_text(dtype: np.dtype[Any]) -> str | None:
 def from_text(text: str) -> np.dtype[Any]:
     """The dtype of a text; `CorruptShardError` if it is not the text of a dtype.
 
-    >>> from_text('{"names":["a"],"formats":["<i4"],"offsets":[0],"itemsize":8,"aligned":false}').itemsize
-    8
+    >>> from_text('["<f8",[2,3]]').shape
+    (2, 3)
     """
     try:
         return _from_spec(json.loads(text) if text[:1] in ("{", "[") else text, 0)

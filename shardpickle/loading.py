@@ -1,7 +1,8 @@
 """From a manifest and its shards to the model. Wires rooms for `api`; opens no file itself."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from shardpickle import migrate, mistakes, opcodes, pickling, sealing
@@ -76,7 +77,8 @@ class Loader:
                 members = opcodes.read(held.skeleton_of(part.slot, skeletons), parts, self.texts)
             except RebuildError as error:
                 raise RebuildError(
-                    f"{part.kind} (part {len(self.objects)}, in {file}) refused its state: {error}. "
+                    f"{part.kind} (part {len(self.objects)}, in {file}) refused its state: "
+                    f"{str(error).rstrip('.')}. "
                     "Compare the versions that `python -m shardpickle inspect` prints with the "
                     "installed ones"
                 ) from error
@@ -144,18 +146,15 @@ def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[
             pickling.check_pid(pid, len(held.arrays[part.slot]), len(part.references))
 
 
-class in_file:
+@contextmanager
+def in_file(file: str) -> Iterator[None]:
     """Names the file in an error that comes from a room which knows no files."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, CorruptModelError) and error.file is None:
-            raise error.in_file(self.file) from error
+    try:
+        yield
+    except CorruptModelError as error:
+        if error.file is not None:
+            raise
+        raise error.in_file(file) from error
 
 
 def read_manifest(store: LocalStore) -> bytes:

@@ -1,8 +1,8 @@
 """Fitted models as directories of compressed shards, the same bit for bit when they come back.
 
 >>> import shardpickle
->>> report = shardpickle.dump({"any": "object"}, directory / "model")
->>> shardpickle.load(directory / "model")
+>>> report = shardpickle.dump({"any": "object"}, "model")
+>>> shardpickle.load("model")
 {'any': 'object'}
 """
 
@@ -15,6 +15,7 @@ from shardpickle.errors import (
     CorruptShardError,
     ForeignDirectoryError,
     FormatError,
+    MainModuleWarning,
     MissingNameError,
     MissingShardError,
     ModelNotFoundError,
@@ -41,6 +42,7 @@ __all__ = [
     "DumpReport",
     "ForeignDirectoryError",
     "FormatError",
+    "MainModuleWarning",
     "MissingNameError",
     "MissingShardError",
     "ModelInfo",
@@ -65,3 +67,7 @@ __all__ = [
     "load",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,6 +4,7 @@ import json
 import os
 import time
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from shardpickle import environment, manifest, memory, sealing, sizes, trust
@@ -12,11 +13,23 @@ from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
     FormatError,
+    MainModuleWarning,
     MissingShardError,
     ModelTooLargeError,
+    StorageError,
     VersionWarning,
 )
-from shardpickle.loading import Loader, check_skeletons, in_file, open_shard, read_manifest
+from shardpickle.loading import (
+    Loader,
+    check_file,
+    check_skeletons,
+    checked_manifest,
+    in_file,
+    open_index,
+    open_shard,
+    read_manifest,
+    read_manifest_file,
+)
 from shardpickle.manifest import Manifest, PartEntry
 from shardpickle.progress import Listener, Meter
 from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
@@ -59,7 +72,7 @@ def dump(
         A single estimator is never cut.
     metadata : dict, optional
         Kept in the manifest: whatever JSON can hold, such as the training data's version or the
-        score.
+        score (``float(score)``). That of the model that is replaced goes with it.
     progress : bool, optional
         Whether to draw a bar on stderr. Default: on a terminal and in a notebook.
     on_progress : callable, optional
@@ -84,17 +97,17 @@ def dump(
     >>> import shardpickle
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
-    >>> report = shardpickle.dump(forest, directory / "forest")
+    >>> report = shardpickle.dump(forest, "forest")
     >>> report.shards_written
     1
     """
     started = time.perf_counter()
+    store = LocalStore(path)
     threads = checked_workers(workers)
     if isinstance(level, bool) or level not in frames.LEVELS:
         raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
     most = sizes.parse(shard_size, "shard_size")
     notes = _checked_metadata(metadata)
-    store = LocalStore(path)
     store.check_writable()
     parts = split_model(model)
     dumper = Dumper(store, parts, most, level)
@@ -109,9 +122,13 @@ def dump(
         old = previous(store)
         if old is None or old[0] != data:
             publication.publish(data)
+        else:
+            publication.keep()
         if old is None or old[1] is not None:  # else nobody can say what its readers still need
             before = old[1].shards if old and old[1] else ()
-            publication.collect({each.sha256 for each in (*found.shards, *before)})
+            with suppress(StorageError):  # the model is published: the next dump tries again
+                publication.collect({each.sha256 for each in (*found.shards, *before)})
+    _warn_of_main(found)
     written = [entry for entry, new in sealed if new]
     return DumpReport(
         path=str(store.path),
@@ -168,8 +185,8 @@ def load(
     Examples
     --------
     >>> import shardpickle
-    >>> report = shardpickle.dump({"weights": [1, 2, 3]}, directory / "model")
-    >>> shardpickle.load(directory / "model")
+    >>> report = shardpickle.dump({"weights": [1, 2, 3]}, "model")
+    >>> shardpickle.load("model")
     {'weights': [1, 2, 3]}
     """
     threads = checked_workers(workers)
@@ -205,19 +222,31 @@ def inspect(path: PathLike) -> ModelInfo:
     Examples
     --------
     >>> import shardpickle
-    >>> report = shardpickle.dump([1, 2, 3], directory / "model")
-    >>> shardpickle.inspect(directory / "model").model
+    >>> report = shardpickle.dump([1, 2, 3], "model")
+    >>> shardpickle.inspect("model").model
     'builtins.list'
     """
     store = LocalStore(path)
     data = read_manifest(store)
+    while True:
+        try:
+            return _inspected(store, data)
+        except MissingShardError:  # as in `load`
+            newer = read_manifest(store)
+            if newer == data:
+                raise
+            data = newer
+
+
+def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
     found = manifest.from_bytes(data)
     slots: dict[tuple[int, int], tuple[int, int]] = {}
     usages: list[Usage] = []
     for number, entry in enumerate(found.shards):
         with in_file(entry.file), store.open_shard(entry.sha256) as shard:
-            index = sealing.read_index(shard.read_at, shard.size)
-            held = sealing.open_contents(shard.read_at, index, entry.raw)
+            check_file(shard, entry)
+            index = open_index(shard, entry)
+            held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
             usages += sealing.usage(index, held)
         for slot, raw in enumerate(held.part_sizes()):
             slots[number, slot] = raw, len(held.arrays[slot])
@@ -239,7 +268,8 @@ def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) ->
     Returns
     -------
     VerifyReport
-        ``ok``, and a problem for each file that is damaged, missing or exchanged.
+        True if the model is sound; ``problems`` has one for each file that is damaged, missing or
+        exchanged.
 
     Raises
     ------
@@ -249,17 +279,25 @@ def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) ->
     Examples
     --------
     >>> import shardpickle
-    >>> report = shardpickle.dump([1, 2, 3], directory / "model")
-    >>> shardpickle.verify(directory / "model").ok
+    >>> report = shardpickle.dump([1, 2, 3], "model")
+    >>> shardpickle.verify("model").ok
     True
     """
     threads = checked_workers(workers)
     store = LocalStore(path)
-    data = read_manifest(store)
+    while True:
+        data = read_manifest_file(store)
+        report = _verified(store, data, deep, threads)
+        if report or read_manifest_file(store) == data:
+            return report  # else the model was replaced meanwhile
+
+
+def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> VerifyReport:
     try:
-        found = manifest.from_bytes(data)
+        found = manifest.from_bytes(checked_manifest(store, data))
     except CorruptModelError as error:
-        return VerifyReport(str(store.path), deep, 0, 0, (Problem("manifest.json", str(error)),))
+        problem = Problem("manifest.json", error.reason)
+        return VerifyReport(str(store.path), deep, 0, len(data), (problem,))
     by_shard: dict[int, list[PartEntry]] = {}
     for part in found.parts:
         by_shard.setdefault(part.shard, []).append(part)
@@ -272,12 +310,13 @@ def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) ->
                 if deep:
                     with in_file(entry.file):
                         check_skeletons(held, by_shard.get(number, []), found.names)
-            except FormatError as error:
-                return Problem(entry.file, str(error))
+            except (FormatError, StorageError) as error:
+                return Problem(entry.file, getattr(error, "reason", str(error)))
             return None
 
         problems = [each for each in pool.stream(check, range(len(found.shards))) if each]
-    return VerifyReport(str(store.path), deep, len(found.shards), found.stored, tuple(problems))
+    stored = found.stored + len(data)
+    return VerifyReport(str(store.path), deep, len(found.shards), stored, tuple(problems))
 
 
 def collect_garbage(path: PathLike) -> tuple[int, int]:
@@ -312,8 +351,19 @@ def _load(
         return Loader(store, found, names, pool, meter.advance).run()
 
 
+def _warn_of_main(found: Manifest) -> None:
+    names = [name for module, name in found.names if module == "__main__"]
+    if names:
+        warnings.warn(
+            f"{', '.join(names)} stand in __main__, the script or notebook that is running: the "
+            "model loads only where __main__ defines them too. Move them into a module.",
+            MainModuleWarning,
+            stacklevel=3,
+        )
+
+
 def _warn_of_versions(store: LocalStore, found: Manifest) -> None:
-    differing = environment.differences(found.environment)
+    differing = environment.differences(found.environment, [module for module, _ in found.names])
     if differing:
         lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
         warnings.warn(
@@ -329,8 +379,12 @@ def _checked_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(metadata, dict):
         raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
-    try:
-        notes: dict[str, Any] = json.loads(json.dumps(metadata, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"metadata has to be JSON: {error}") from None
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise TypeError(f"metadata has to be JSON: its keys are text, not {key!r}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"metadata[{key!r}] has to be JSON: {error}") from None
+    notes: dict[str, Any] = json.loads(json.dumps(metadata))
     return notes

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from shardpickle import dtypes
 from shardpickle.errors import CorruptShardError, RebuildError
 
@@ -59,8 +57,8 @@ class Objects:
             case str():
                 return dtypes.from_text(pid)
             case (str() as text, bytes() as content):
-                return _scalar(text, content)
-        raise CorruptShardError(f"a skeleton refers to {pid!r}, which is not there")
+                return dtypes.scalar(text, content)
+        raise CorruptShardError(f"a persistent id ({type(pid).__name__}) of nothing here")
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         return _guarded(function, *args)
@@ -72,8 +70,10 @@ class Objects:
         _guarded(_set_state, instance, self.migrate(instance, state))
 
     def extend(self, target: Any, items: list[Any]) -> None:
-        if type(target) is list:
-            target.extend(items)
+        # `extend` where there is one, as CPython's `do_append`.
+        extend = getattr(target, "extend", None)
+        if extend is not None:
+            _guarded(extend, items)
         else:
             for item in items:
                 _guarded(target.append, item)
@@ -81,6 +81,9 @@ class Objects:
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         for key, value in items:
             _guarded(target.__setitem__, key, value)
+
+    def frozen(self, items: list[Any]) -> Any:
+        return frozenset(items)
 
     def add(self, target: Any, items: list[Any]) -> None:
         for item in items:
@@ -117,12 +120,3 @@ def _set_state(instance: Any, state: Any) -> None:
             attributes[sys.intern(name) if type(name) is str else name] = value
     for name, value in (slots or {}).items():
         setattr(instance, name, value)
-
-
-def _scalar(text: str, content: bytes) -> Any:
-    dtype = dtypes.from_text(text)
-    if dtype.hasobject or dtype.subdtype is not None or dtype.itemsize != len(content):
-        raise CorruptShardError(f"not a scalar of dtype {text[:80]}")
-    if not content:
-        return np.zeros((), dtype)[()]
-    return np.frombuffer(bytearray(content), dtype)[0]

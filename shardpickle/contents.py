@@ -154,12 +154,18 @@ def of_parts(parts: Sequence[tuple[bytes, Sequence[Value]]]) -> Contents:
 
 def of_sizes(sizes: Sizes) -> Contents:
     """Contents to be filled: first `directory_columns`, then `allocate`, then the rest."""
-    counts = (sizes.skeletons, sizes.parts, sizes.parts, sizes.dimensions)
-    return Contents(sizes, [np.zeros(count, _INTS) for count in counts])
+    return Contents(sizes, [np.zeros(count, _INTS) for count in directory_counts(sizes)])
 
 
-def allocate(contents: Contents, most: int, *, together: bool = False) -> None:
+def directory_counts(sizes: Sizes) -> tuple[int, int, int, int]:
+    """Numbers in each column of the directory."""
+    return sizes.skeletons, sizes.parts, sizes.parts, sizes.dimensions
+
+
+def allocate(contents: Contents, most: int, held: int, *, together: bool = False) -> None:
     """Take the memory that the (filled) directory asks for, which is `most` bytes exactly.
+
+    `held` is what the shard's frames hold: memory is taken for what is there.
 
     `together` takes one block for all arrays: it is given back to the system at once, but every
     array holds the whole of it.
@@ -171,23 +177,34 @@ def allocate(contents: Contents, most: int, *, together: bool = False) -> None:
     _in_range(layout_of, len(sizes.layouts), "a layout's number")
     _in_range(shapes, 1 << 62, "a dimension")
     plan: list[list[tuple[Spec, tuple[int, ...]]]] = []
-    total = int(lengths[of_part].sum())
+    total, needed = int(lengths[of_part].sum()), int(lengths.sum())
     at = 0
     for number in layout_of:
         entries = []
         for spec in sizes.layouts[int(number)]:
+            dtype = dtypes.from_text(spec.dtype)
+            itemsize, data = dtype.itemsize, _without_padding(dtype)
             shape = tuple(int(size) for size in shapes[at : at + spec.ndim])
             at += spec.ndim
             if len(shape) != spec.ndim:
                 raise CorruptShardError("there are fewer dimensions than values")
-            total += prod(shape) * dtypes.from_text(spec.dtype).itemsize
+            if prod(max(1, size) for size in shape) * max(1, itemsize) >= 1 << 62:
+                raise CorruptShardError("a value is larger than any memory")
+            total += prod(shape) * itemsize
+            needed += prod(shape) * data
             entries.append((spec, shape))
         plan.append(entries)
+    if needed != held:
+        raise CorruptShardError("its frames hold another size", expected=needed, actual=held)
     if total != most or at != sizes.dimensions:
         raise CorruptShardError("its values have another size", expected=most, actual=total)
     contents.skeletons = np.empty(int(lengths.sum()), _BYTES)
     empty = _Block(most, sizes).empty if together else Spec.empty
     contents.arrays = [[empty(spec, shape) for spec, shape in entries] for entries in plan]
+
+
+def _without_padding(dtype: np.dtype[Any]) -> int:
+    return sum(leaf.dtype.itemsize for leaf in arrays.leaves(dtype))
 
 
 class _Block:

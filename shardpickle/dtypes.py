@@ -17,7 +17,6 @@ _KINDS = frozenset("biufcmMSUVO")
 _MAX_DEPTH = 16
 
 
-@functools.lru_cache(maxsize=256)
 def to_text(dtype: np.dtype[Any]) -> str | None:
     """The text of a dtype; None if its text would not give the same dtype back.
 
@@ -30,25 +29,45 @@ def to_text(dtype: np.dtype[Any]) -> str | None:
         back = from_text(text)
     except (TypeError, ValueError):  # metadata, titles, user dtypes: pickle's own way serves them
         return None
-    same = back == dtype and back.isalignedstruct == dtype.isalignedstruct
-    return text if same and back.type is dtype.type else None
+    return text if back == dtype and back.isalignedstruct == dtype.isalignedstruct else None
 
 
-@functools.lru_cache(maxsize=256)
 def from_text(text: str) -> np.dtype[Any]:
-    """The dtype of a text; `CorruptShardError` if it is not the text of a dtype.
+    """The dtype of a text, a new one if it has fields: a dtype's names can be changed.
+
+    Raises
+    ------
+    CorruptShardError
+        If it is not the text of a dtype.
 
     >>> from_text('["<f8",[2,3]]').shape
     (2, 3)
     """
     try:
-        return _from_spec(json.loads(text) if text[:1] in ("{", "[") else text, 0)
+        return _from_spec(json.loads(text), 0) if text[:1] in ("{", "[") else _plain(text)
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError, SyntaxError) as error:
         raise CorruptShardError(f"not a dtype: {text[:80]!r} ({error})") from None
 
 
+def scalar(text: str, content: bytes) -> Any:
+    """The NumPy scalar of a dtype's text and its bytes."""
+    dtype = from_text(text)
+    fits = dtype.names is None and dtype.subdtype is None and dtype.kind not in "OV"
+    if not fits or dtype.itemsize != len(content):
+        raise CorruptShardError(f"not a scalar of dtype {text[:80]}")
+    return np.frombuffer(content, dtype)[0] if content else np.zeros((), dtype)[()]
+
+
+@functools.lru_cache(maxsize=256)
+def _plain(text: str) -> np.dtype[Any]:
+    dtype = np.dtype(text)
+    if dtype.str != text or dtype.kind not in _KINDS:
+        raise ValueError("not the plain form of a dtype")
+    return dtype
+
+
 def _to_spec(dtype: np.dtype[Any]) -> Any:
-    if dtype.metadata or dtype.kind not in _KINDS:
+    if dtype.metadata or dtype.kind not in _KINDS or dtype.type is np.record:
         raise ValueError("no plain text")
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
@@ -71,10 +90,7 @@ def _from_spec(spec: Any, depth: int) -> np.dtype[Any]:
     if depth > _MAX_DEPTH:
         raise ValueError("nested too deeply")
     if isinstance(spec, str):
-        dtype = np.dtype(spec)
-        if dtype.str != spec or dtype.kind not in _KINDS:
-            raise ValueError("not the plain form of a dtype")
-        return dtype
+        return _plain(spec)
     if isinstance(spec, list):
         base, shape = spec
         return np.dtype((_from_spec(base, depth + 1), tuple(map(_size, shape))))

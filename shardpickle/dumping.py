@@ -15,7 +15,14 @@ from shardpickle import (
 )
 from shardpickle._version import __version__
 from shardpickle.contents import Contents
-from shardpickle.errors import CorruptModelError, FormatError, ModelNotFoundError, ReadBackError
+from shardpickle.errors import (
+    CorruptModelError,
+    CorruptShardError,
+    FormatError,
+    ModelNotFoundError,
+    ReadBackError,
+    UnpicklableError,
+)
 from shardpickle.loading import open_shard
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.pickling import Written
@@ -69,9 +76,12 @@ class Dumper:
     def _contents(self, numbers: Sequence[int]) -> Contents:
         written: list[Written] = [self.parts[number].content() for number in numbers]
         for number, each in zip(numbers, written, strict=True):
+            try:
+                found = pickling.names(each.skeleton)
+            except CorruptShardError as error:  # copyreg's extension codes, for example
+                raise UnpicklableError([(self.kinds[number], error.reason)]) from error
             self.part_names[number] = tuple(
-                self.names.setdefault(name, len(self.names))
-                for name in pickling.names(each.skeleton)
+                self.names.setdefault(name, len(self.names)) for name in found
             )
         return contents.of_parts([(each.skeleton, each.values) for each in written])
 
@@ -90,8 +100,6 @@ class Dumper:
             )
             share.finish()
             sha256, new = writer.commit()
-            if new:
-                publication.note_new(sha256)
         entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
         try:
             back = open_shard(self.store, entry, pool, sealing.ignore, whole=True, together=True)

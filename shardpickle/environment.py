@@ -24,9 +24,18 @@ def describe(modules: Iterable[str]) -> dict[str, str]:
     }
 
 
-def differences(recorded: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(import name, version in the file, version here) of libraries whose objects may differ."""
-    here = {top: _version(top) or "none" for top in recorded if top not in _HARMLESS}
+def differences(recorded: Mapping[str, str], modules: Iterable[str]) -> list[tuple[str, str, str]]:
+    """(import name, version in the file, version here) of libraries whose objects may differ.
+
+    Parameters
+    ----------
+    recorded : mapping
+        What `describe` gave at the dump.
+    modules : iterable of str
+        The modules that the model's pickles name.
+    """
+    tops = {module.partition(".")[0] for module in modules} - _HARMLESS
+    here = {top: _version(top) or "none" for top in recorded if top in tops}
     return [(top, recorded[top], now) for top, now in here.items() if now != recorded[top]]
 
 

@@ -30,7 +30,8 @@ class UnpicklableError(ShardpickleError, pickle.PicklingError):
         count = "1 object" if len(problems) == 1 else f"{len(problems)} objects"
         super().__init__(
             f"{count} in the model cannot be pickled; nothing was written:\n{lines}\n"
-            "Remove them from the model (or give their classes a __getstate__), then dump again."
+            "Remove them from the model, give their classes a __getstate__, or put functions into "
+            "a module under a name (no lambdas), then dump again."
         )
 
 
@@ -99,23 +100,26 @@ class CorruptModelError(FormatError):
         expected: object = None,
         actual: object = None,
     ) -> None:
-        self.reason = reason
+        self.reason = reason  # without the file and the advice
         self.file = file
         self.expected = expected
         self.actual = actual
-        message = f"{file}: {reason}" if file else reason
         if expected is not None or actual is not None:
-            message += f" (expected {expected}, found {actual})"
+            reason += f" (expected {expected!s:.24}, found {actual!s:.24})"
+        message = f"{file}: {reason}" if file else reason
         if file:
             message += (
                 ". The model cannot be loaded as it is: restore this file from a copy, "
                 "or dump the model again; `python -m shardpickle verify` checks all files."
             )
         super().__init__(message)
+        self.reason = reason
 
     def in_file(self, file: str) -> "CorruptModelError":
         """The same error, naming the file it was found in."""
-        return type(self)(self.reason, file=file, expected=self.expected, actual=self.actual)
+        again = type(self)(self.reason, file=file)
+        again.expected, again.actual = self.expected, self.actual
+        return again
 
 
 class CorruptManifestError(CorruptModelError):
@@ -148,7 +152,8 @@ class MissingNameError(ShardpickleError, ImportError):
         super().__init__(
             f"{len(problems)} name(s) that the model needs cannot be imported here:\n{lines}\n"
             "Install the packages, in the versions that `python -m shardpickle inspect` prints, "
-            "or make the modules importable, then load again."
+            "or make the modules importable (what was defined in __main__ has to move into a "
+            "module before the dump), then load again."
         )
 
 
@@ -173,6 +178,10 @@ class ModelTooLargeError(ShardpickleError, MemoryError):
             f"{available / 1e9:.2f} GB more. To go ahead all the same: "
             f"shardpickle.load({path!r}, check_memory=False)"
         )
+
+
+class MainModuleWarning(UserWarning):
+    """The model holds classes or functions of ``__main__``, which other programs do not have."""
 
 
 class VersionWarning(UserWarning):

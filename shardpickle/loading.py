@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from shardpickle import migrate, mistakes, opcodes, pickling, sealing
+from shardpickle import environment, migrate, mistakes, opcodes, pickling, sealing
 from shardpickle.construct import Objects
 from shardpickle.contents import Contents
 from shardpickle.errors import (
@@ -21,7 +21,8 @@ from shardpickle.errors import (
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.progress import Share
 from shardpickle.sealing import Advance
-from shardpickle.storage import OPENING, LocalStore
+from shardpickle.shardfile import Index
+from shardpickle.storage import OPENING, LocalStore, ShardReader
 from shardpickle.trust import Name
 from shardpickle.workers import Pool
 
@@ -79,12 +80,15 @@ class Loader:
                 raise RebuildError(
                     f"{part.kind} (part {len(self.objects)}, in {file}) refused its state: "
                     f"{str(error).rstrip('.')}. "
-                    "Compare the versions that `python -m shardpickle inspect` prints with the "
-                    "installed ones"
+                    f"The model was dumped under {self._versions()}"
                 ) from error
-            if type(members) is not tuple or len(members) != part.objects:
-                raise CorruptShardError("a part has another number of objects")
-        return members
+            _check_members(members, part)
+        return tuple(members)
+
+    def _versions(self) -> str:
+        tops = environment.describe(module for module, _ in self.found.names)
+        then = self.found.environment
+        return ", ".join(f"{top} {then[top]} (here {tops.get(top, 'none')})" for top in then)
 
     def _values(self, part: PartEntry, held: Contents) -> list[Any]:
         place = (part.shard, part.slot)
@@ -112,19 +116,11 @@ def open_shard(
     `together` is for contents that are dropped as one (`contents.allocate`).
     """
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
-        mistake = mistakes.of_shard(entry.file, shard.read_at(0, 64))
-        if mistake:
-            raise mistake
-        if shard.size != entry.nbytes:
-            raise CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
+        check_file(shard, entry)
         actual = shard.sha256()
         if actual != entry.sha256:
             raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=actual)
-        index = sealing.read_index(shard.read_at, shard.size)
-        if index.sizes.parts != entry.parts:
-            raise CorruptShardError(
-                "another number of parts", expected=entry.parts, actual=index.sizes.parts
-            )
+        index = open_index(shard, entry)
         held = sealing.open_contents(shard.read_at, index, entry.raw, together=together)
         if whole:
             share = Share(advance, entry.raw)
@@ -133,17 +129,45 @@ def open_shard(
         return held
 
 
+def check_file(shard: ShardReader, entry: ShardEntry) -> None:
+    """Refuse what cannot be the shard, by its first bytes and its size."""
+    mistake = mistakes.of_shard(entry.file, shard.read_at(0, 64))
+    if mistake:
+        raise mistake
+    if shard.size != entry.nbytes:
+        raise CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
+
+
+def open_index(shard: ShardReader, entry: ShardEntry) -> Index:
+    """What the shard says of itself, if it is what the manifest says."""
+    index = sealing.read_index(shard.read_at, shard.size)
+    if index.sizes.parts != entry.parts:
+        raise CorruptShardError(
+            "another number of parts", expected=entry.parts, actual=index.sizes.parts
+        )
+    return index
+
+
 def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[Name]) -> None:
     skeletons = held.skeleton_list()
     for part in parts:
         listing = opcodes.Names()
-        opcodes.read(held.skeleton_of(part.slot, skeletons), listing)
+        members = opcodes.read(held.skeleton_of(part.slot, skeletons), listing)
+        _check_members(members, part)
+        for spec, array in zip(held.specs(part.slot), held.arrays[part.slot], strict=True):
+            if spec.kind == "str":
+                spec.finish(array)
         listed = {names[number] for number in part.names}
         for name in listing.globals:
             if name not in listed:
                 raise CorruptShardError(f"a skeleton names {'.'.join(name)}, which is not listed")
         for pid in listing.pids:
             pickling.check_pid(pid, len(held.arrays[part.slot]), len(part.references))
+
+
+def _check_members(members: Any, part: PartEntry) -> None:
+    if type(members) is not tuple or len(members) != part.objects:
+        raise CorruptShardError("a part has another number of objects")
 
 
 @contextmanager
@@ -158,10 +182,20 @@ def in_file(file: str) -> Iterator[None]:
 
 
 def read_manifest(store: LocalStore) -> bytes:
+    """The manifest's file, if it is one of ours; else the error that says what it is."""
+    return checked_manifest(store, read_manifest_file(store))
+
+
+def read_manifest_file(store: LocalStore) -> bytes:
+    """The manifest's file, whatever it holds."""
     try:
-        data = store.read_manifest()
+        return store.read_manifest()
     except (ModelNotFoundError, NotADirectoryModelError):
         raise _why_no_manifest(store) from None
+
+
+def checked_manifest(store: LocalStore, data: bytes) -> bytes:
+    """The same bytes, if they begin as a manifest of ours does."""
     if not data.startswith(OPENING):
         raise mistakes.of_file(f"{store.path}/manifest.json", data[:256]) or _foreign(store, data)
     return data

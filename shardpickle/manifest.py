@@ -17,6 +17,7 @@ FORMAT = "shardpickle"
 VERSION = 0
 DRAFT = 1  # of version 0; other drafts are refused
 _MOST_PARTS = 10_000_000
+_MOST_REFERENCES = 10_000_000
 _CLOSING = ',\n"sha256": "'
 
 
@@ -132,10 +133,10 @@ def from_bytes(data: bytes) -> Manifest:
 
 def _check_version(document: dict[str, Any]) -> None:
     version, draft = document["version"], document.get("draft")
-    if (version, draft) == (VERSION, DRAFT):
-        return
-    if not isinstance(version, int):
+    if type(version) is not int:
         raise ValueError("the version is no number")
+    if version == VERSION and type(draft) is int and draft == DRAFT:
+        return
     raise UnknownFormatError(
         f"manifest.json: this model is in format version {version!r} (draft {draft!r}), written by "
         f"shardpickle {str(document.get('writer'))[:40]}; this shardpickle reads version {VERSION} "
@@ -167,6 +168,8 @@ def _manifest(document: dict[str, Any]) -> Manifest:
     names = tuple((_text(module), _text(name)) for module, name in document["names"])
     shards = tuple(_shard(*entry) for entry in document["shards"])
     parts: list[PartEntry] = []
+    if sum(map(_references, document["parts"])) > _MOST_REFERENCES:
+        raise ValueError("too many references")
     for run in document["parts"]:
         _expand(run, parts, names, shards)
     if not parts:
@@ -242,6 +245,10 @@ def _run(first: PartEntry, count: int, steps: list[int] | None) -> dict[str, Any
     }
 
 
+def _references(run: dict[str, Any]) -> int:
+    return _count(run["count"]) * sum(_count(each[3]) for each in run["references"])
+
+
 def _expand(
     run: dict[str, Any],
     parts: list[PartEntry],
@@ -249,14 +256,13 @@ def _expand(
     shards: Sequence[ShardEntry],
 ) -> None:
     count, slot, shard = _count(run["count"]), _count(run["slot"]), _count(run["shard"])
+    objects = _count(run["objects"])
     used = tuple(_count(number) for number in run["names"])
-    ranges = [(_count(a), _count(b), int(c), _count(d)) for a, b, c, d in run["references"]]
+    ranges = [(_count(a), _count(b), _integer(c), _count(d)) for a, b, c, d in run["references"]]
     if slot + count > shards[shard].parts or len(parts) + count > _MOST_PARTS:
         raise ValueError("more parts than the shard holds")
-    if any(number >= len(names) for number in used):
-        raise ValueError("a name that is not listed")
-    if sum(each[3] for each in ranges) > _MOST_PARTS:
-        raise ValueError("too many references")
+    if objects < 1 or any(number >= len(names) for number in used):
+        raise ValueError("a part without objects, or a name that is not listed")
     for offset in range(count):
         references = tuple(
             (part + step * offset + further, index)
@@ -271,7 +277,7 @@ def _expand(
                 kind=_text(run["class"]),
                 shard=shard,
                 slot=slot + offset,
-                objects=_count(run["objects"]),
+                objects=objects,
                 names=used,
                 references=references,
             )
@@ -281,6 +287,12 @@ def _expand(
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"not a string: {value!r:.80}")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not -(1 << 62) < value < 1 << 62:
+        raise ValueError(f"not an integer: {value!r:.80}")
     return value
 
 

@@ -30,6 +30,7 @@ def state(instance: Any, state: Any) -> Any:
     the manifest holds the release once, and `load` gives one warning.
     """
     stamped = isinstance(state, dict) and "_sklearn_version" in state
-    if stamped and isinstance(instance, BaseEstimator):
+    theirs = type(instance).__module__.startswith("sklearn.")
+    if stamped and theirs and isinstance(instance, BaseEstimator):
         state["_sklearn_version"] = sklearn.__version__
     return state

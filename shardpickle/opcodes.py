@@ -25,6 +25,7 @@ class Construct(Protocol):
     def call(self, function: Any, args: tuple[Any, ...]) -> Any: ...
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def build(self, instance: Any, state: Any) -> None: ...
+    def frozen(self, items: list[Any]) -> Any: ...
     def extend(self, target: Any, items: list[Any]) -> None: ...
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None: ...
     def add(self, target: Any, items: list[Any]) -> None: ...
@@ -58,17 +59,19 @@ class Names:
     def build(self, instance: Any, state: Any) -> None:
         return None
 
+    # Containers stay empty: to hash or compare what a file says may take for ever.
+
+    def frozen(self, items: list[Any]) -> Any:
+        return _Blank()
+
     def extend(self, target: Any, items: list[Any]) -> None:
-        if type(target) is list:
-            target.extend(items)
+        return None
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
-        if type(target) is dict:
-            target.update(items)
+        return None
 
     def add(self, target: Any, items: list[Any]) -> None:
-        if type(target) is set:
-            target.update(items)
+        return None
 
 
 def read(data: bytes, construct: Construct, texts: dict[str, str] | None = None) -> Any:
@@ -281,7 +284,7 @@ class _Loop:
 
     def frozenset_(self) -> None:
         items = self.items()
-        self.stack.append(frozenset(items))
+        self.stack.append(self.construct.frozen(items))
 
     # The memo
 

@@ -14,6 +14,7 @@ text (str)          a NumPy dtype (`dtypes.to_text`)
 Ids count within the part, so a skeleton never changes because others came or went.
 """
 
+import copyreg
 import functools
 import io
 import pickle
@@ -58,7 +59,7 @@ _PLAIN = frozenset(
         np.ufunc,
     }
 )
-_SCALARS = frozenset(set(np.sctypeDict.values()) - {np.object_})
+_SCALARS = frozenset(set(np.sctypeDict.values()) - {np.object_, np.void})  # a void is mutable
 _LONG: dict[type, str] = {str: "str", bytes: "bytes", bytearray: "bytearray"}
 _ARRAY_KINDS: dict[type, str] = {np.ndarray: "ndarray", np.memmap: "memmap"}
 
@@ -98,6 +99,7 @@ class _Pickler(pickle.Pickler):
         self.outside = outside
         self.values: list[Value] = []
         self.numbers: dict[int, int] = {}
+        self.buffers: dict[int, tuple[pickle.PickleBuffer, memoryview]] = {}
 
     def persistent_id(self, obj: Any) -> Any:
         kind = type(obj)
@@ -109,7 +111,7 @@ class _Pickler(pickle.Pickler):
             return _scalar(obj)
         if isinstance(obj, np.dtype):
             return dtypes.to_text(obj)
-        if isinstance(obj, type):
+        if isinstance(obj, type) and kind not in copyreg.dispatch_table:
             return None
         reference = self.outside(obj)
         if reference is not None:
@@ -142,18 +144,22 @@ class _Pickler(pickle.Pickler):
             if view.nbytes < LONG_STRING_BYTES or not view.contiguous:
                 return None
             kind = "bytes" if view.readonly else "bytearray"
-        return self.lift(kind, buffer.raw())
+        raw = self.buffers.setdefault(id(buffer), (buffer, buffer.raw()))[1]
+        return self.lift(kind, raw)
 
 
 def _scalar(scalar: np.generic) -> tuple[str, bytes] | None:
-    text = None if scalar.dtype.hasobject else dtypes.to_text(scalar.dtype)
-    return None if text is None else (text, scalar.tobytes())
+    text = dtypes.to_text(scalar.dtype)
+    if text is None or scalar.dtype.itemsize >= LONG_STRING_BYTES:
+        return None
+    # An empty string gives the bytes of one character, though its dtype has none.
+    return text, scalar.tobytes()[: scalar.dtype.itemsize]
 
 
 def _masked_arguments(array: np.ma.MaskedArray[Any, Any]) -> tuple[Any, ...]:
     # `_fill_value` is what NumPy's own state holds: None until somebody asks for it.
     fill_value: Any = array._fill_value  # type: ignore[attr-defined]  # not in NumPy's stubs
-    return (array.data, np.ma.getmaskarray(array), None, False, True, 0, fill_value)
+    return (array.data, np.ma.getmaskarray(array).copy(), None, False, True, 0, fill_value)
 
 
 def compact(skeleton: bytes) -> bytes:
@@ -180,10 +186,10 @@ def check_pid(pid: Any, values: int, references: int) -> None:
             return
         case str():
             dtypes.from_text(pid)
-        case (str() as text, bytes()):
-            dtypes.from_text(text)
-        case _:
-            raise CorruptShardError(f"a skeleton refers to {pid!r:.80}, which is not there")
+        case (str() as text, bytes() as content):
+            dtypes.scalar(text, content)
+        case _:  # not shown: its repr may take for ever
+            raise CorruptShardError(f"a persistent id ({type(pid).__name__}) of nothing here")
 
 
 def _compact(skeleton: bytes) -> bytes:

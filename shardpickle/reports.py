@@ -12,6 +12,9 @@ from shardpickle.sizes import text
 
 _BAR = 24
 _MOST_LINES = 20
+_DEEPEST = 40
+_MOST_NODES = 2000
+_USUAL = ("sklearn.", "numpy.", "scipy.", "pandas.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,14 @@ class DumpReport:
         """Raw bytes for each stored byte."""
         return self.raw_bytes / self.stored_bytes
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self) | {"ratio": self.ratio}
+
     def __str__(self) -> str:
         return (
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
-            f"({self.ratio:.1f} x smaller) in {self.seconds:.2f} s; {self.shards_written} shards "
+            f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; {self.shards_written} shards "
             f"written, {self.shards_reused} reused"
         )
 
@@ -80,7 +87,7 @@ class VerifyReport:
     shards : int
         Shards checked.
     stored_bytes : int
-        Bytes of these shards.
+        Bytes of the directory's files: the manifest's and the shards'.
     problems : tuple of Problem
         Empty if the model is sound.
     """
@@ -96,6 +103,9 @@ class VerifyReport:
         """Whether every file is what the manifest says."""
         return not self.problems
 
+    def __bool__(self) -> bool:
+        return self.ok
+
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON."""
         return asdict(self) | {"ok": self.ok}
@@ -106,8 +116,8 @@ class VerifyReport:
             return (
                 f"{self.path}: sound ({self.shards} shards, {text(self.stored_bytes)}; {checked})"
             )
-        lines = [f"{self.path}: DAMAGED ({len(self.problems)} of {self.shards} shards; {checked})"]
-        return "\n".join(lines + [f"  {problem.reason}" for problem in self.problems])
+        head = f"{self.path}: DAMAGED ({checked} of {_count(self.shards, 'shard')})"
+        return "\n".join([head, *(f"  {each.file}: {each.reason}" for each in self.problems)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +240,9 @@ def _page(info: ModelInfo) -> Iterator[str]:
     yield f"class    {info.model}"
     yield (
         f"size     {text(info.raw_bytes)} raw, {text(info.stored_bytes)} stored "
-        f"({info.ratio:.1f} x smaller)"
+        f"({_ratio(info.ratio)})"
     )
-    yield f"files    {info.shards} shards, {info.parts} parts"
+    yield f"files    {_count(info.shards, 'shard')}, {_count(info.parts, 'part')}"
     if info.folded:
         yield f"folded   {info.folded} parts hold objects that refer to each other in a cycle"
     yield from _wrapped("versions", versions)
@@ -253,12 +263,12 @@ def _page(info: ModelInfo) -> Iterator[str]:
     yield ""
     yield "largest parts (raw)"
     for name, raw in info.largest:
-        yield f"  {text(raw):>9}  {_cut(name, 66)}"
+        yield f"  {text(raw):>9}  {_cut(name, 68)}"
     yield ""
     yield f"names in the pickles ({len(info.names)})"
-    for name in info.names[:_MOST_LINES]:
+    # All of them, the unusual ones first: whoever loads the model calls these.
+    for name in sorted(info.names, key=lambda name: (name.startswith(_USUAL), name)):
         yield f"  {name}"
-    yield from _more(len(info.names))
 
 
 def _wrapped(label: str, content: str) -> Iterator[str]:
@@ -269,6 +279,14 @@ def _wrapped(label: str, content: str) -> Iterator[str]:
 def _more(count: int) -> Iterator[str]:
     if count > _MOST_LINES:
         yield f"  … and {count - _MOST_LINES} more (--json lists all)"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.1f} x smaller" if ratio >= 1 else "larger: too small to gain"
 
 
 def _cut(name: str, width: int) -> str:
@@ -293,16 +311,30 @@ def _branch(node: Node, indent: str) -> Iterator[str]:
 
 def _tree(parts: Sequence[PartEntry], bare: Collection[int]) -> Node:
     nodes: list[Node] = []
+    known: dict[tuple[Any, ...], Node] = {}  # equal nodes are one object, so that id() tells them
+    sizes: dict[int, tuple[int, int]] = {}  # id -> nodes below it, levels below it
+
+    def node(count: int, name: str, children: tuple[Node, ...]) -> Node:
+        below = [sizes[id(child)] for child in children]
+        size = 1 + sum(each[0] for each in below)
+        depth = 1 + max((each[1] for each in below), default=0)
+        if size > _MOST_NODES or depth > _DEEPEST:
+            name, children, size, depth = f"{name} › …", (), 1, 1
+        made = known.setdefault((count, name, *map(id, children)), Node(count, name, children))
+        sizes[id(made)] = size, depth
+        return made
+
     for part in parts:
         held = dict.fromkeys(number for number, _ in part.references)
         fitted = {parts[number].kind for number in held if number not in bare}
-        counted: dict[Node, int] = {}
+        counted: dict[int, tuple[int, Node]] = {}
         for number in held:
             # An estimator without arrays is the template that its fitted siblings were cloned from.
             if number not in bare or parts[number].kind not in fitted:
-                counted[nodes[number]] = counted.get(nodes[number], 0) + 1
-        children = tuple(Node(count, node.name, node.children) for node, count in counted.items())
-        nodes.append(Node(1, part.kind.rpartition(".")[2], children))
+                child = nodes[number]
+                counted[id(child)] = counted.get(id(child), (0, child))[0] + 1, child
+        children = tuple(node(count, each.name, each.children) for count, each in counted.values())
+        nodes.append(node(1, part.kind.rpartition(".")[2], children))
     return nodes[-1]
 
 
@@ -317,4 +349,4 @@ def _merged(usages: Sequence[Usage]) -> tuple[Usage, ...]:
 
 def _largest(parts: Sequence[PartEntry], sized: Sequence[int]) -> tuple[tuple[str, int], ...]:
     order = sorted(range(len(parts)), key=lambda number: (-sized[number], number))[:5]
-    return tuple((f"{parts[number].kind} (part {number})", sized[number]) for number in order)
+    return tuple((f"part {number}: {parts[number].kind}", sized[number]) for number in order)

@@ -4,7 +4,7 @@ Reading and writing are given as callables, and so is `each`, which applies a st
 (on all threads that have nothing else to do).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from shardpickle import contents, shardfile
 from shardpickle.codecs import frames
 from shardpickle.codecs.arrays import Column
 from shardpickle.codecs.frames import Frame
-from shardpickle.contents import Contents, Labelled
+from shardpickle.contents import Contents
 from shardpickle.errors import CorruptShardError
 from shardpickle.shardfile import FrameRef, Index, Layer
 
@@ -106,11 +106,14 @@ def open_contents(read_at: ReadAt, index: Index, raw: int, *, together: bool = F
     `raw` is the size that the manifest gives; a shard that would take another is corrupt.
     `together` is that of `contents.allocate`.
     """
+    counts = contents.directory_counts(index.sizes)
+    frames_of = [sum(ref.nbytes for ref in refs) for refs in index.columns]
+    if [count * 8 for count in counts] != frames_of[: len(counts)]:
+        raise CorruptShardError("the frames of its directory do not add up to it")
     held = contents.of_sizes(index.sizes)
-    _check_frames(held.directory_columns(), index)
     for labelled, refs in zip(held.directory_columns(), index.columns, strict=False):
         _fill(read_at, [labelled.column], [refs], _one_by_one, ignore)
-    contents.allocate(held, raw, together=together)
+    contents.allocate(held, raw, sum(frames_of[len(counts) :]), together=together)
     return held
 
 
@@ -132,12 +135,6 @@ def usage(index: Index, held: Contents) -> list[Usage]:
         Usage(label, sum(ref.nbytes for ref in refs), sum(ref.stored for ref in refs))
         for label, refs in zip(labels, index.columns, strict=False)
     ]
-
-
-def _check_frames(columns: Iterable[Labelled], index: Index) -> None:
-    directory = list(columns)
-    if len(index.columns) < len(directory):
-        raise CorruptShardError("there are columns missing")
 
 
 def _fill(

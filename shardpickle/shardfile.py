@@ -27,6 +27,9 @@ from shardpickle.errors import CorruptShardError
 MAGIC = b"SHRDPKL0"
 _TRAILER = struct.Struct("<QII8s")  # offset, stored and raw size of the index; magic
 TRAILER_BYTES = _TRAILER.size
+_MOST_RATIO = 1 << 16  # a zstd block of 128 KiB takes at least 4 bytes (RFC 8878, 3.1.1.2)
+_MOST_INDEX_RATIO = 500
+_SMALL_INDEX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ def index_range(head: bytes, trailer: bytes, size: int) -> tuple[int, int, int]:
     if head != MAGIC or len(trailer) != TRAILER_BYTES:
         raise CorruptShardError("not a shard of this format")
     offset, stored, nbytes, magic = _TRAILER.unpack(trailer)
+    if nbytes > max(_SMALL_INDEX, stored * _MOST_INDEX_RATIO):
+        raise CorruptShardError("its index declares too large a size", actual=nbytes)
     if magic != MAGIC or offset + stored + TRAILER_BYTES != size or offset < len(MAGIC):
         raise CorruptShardError("the end of the file is not a shard's")
     return offset, stored, nbytes
@@ -132,6 +137,8 @@ def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
                 continue
             stored, nbytes, shuffled = entry
             ref = FrameRef(at, _count(stored), _count(nbytes), bool(shuffled))
+            if ref.nbytes > ref.stored * _MOST_RATIO:
+                raise ValueError("a frame declares more than zstd can hold")
             at += ref.stored
             known.append(ref)
             refs.append(ref)

@@ -93,6 +93,7 @@ class _Node:
     content: Any = None
     nbytes: int = 0
     met: int = 0
+    again: bool = False  # all its real boundaries are known: another one was made by pickling
 
 
 class _Graph:
@@ -126,6 +127,7 @@ class _Graph:
         node.references, node.numbers = {}, {}
         node.content = None
         content = self.write(node.members, lambda obj: self.outside(node, obj))
+        node.again = True
         node.nbytes = content.nbytes
         node.content = content
         del content
@@ -147,7 +149,7 @@ class _Graph:
         key = id(obj)
         known = self.home.get(key)
         if known is None:
-            if not self.is_boundary(obj):
+            if node.again or not self.is_boundary(obj):
                 owner = self.owner.setdefault(key, node)
                 if owner is node:
                     node.owned[key] = obj
@@ -183,7 +185,8 @@ class _Graph:
             for node in component:
                 self.disown(node)
                 self.stale.pop(node, None)
-            self.part_of(*(member for node in component for member in node.members))
+            folded = self.part_of(*(member for node in component for member in node.members))
+            folded.again = True
         self.write_pending()
 
 

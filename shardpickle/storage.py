@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -120,8 +120,9 @@ class ShardReader:
 class ShardWriter:
     """A shard under a temporary name, until `commit` gives it the name of its content."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, created: Callable[[Path], object]) -> None:
         self._folder = folder
+        self._created = created
         self._path = folder / f".shard-{secrets.token_hex(8)}.tmp"
         self._digest = hashlib.sha256()
         with _named(self._path, "create a shard"):
@@ -153,6 +154,8 @@ class ShardWriter:
         target = self._folder / f"{sha256}.shard"
         if _is_sound(target, sha256):
             return sha256, False
+        if not target.exists():  # else it is another dump's, and damaged: it stays once repaired
+            self._created(target)
         with _named(target, "write a shard"):
             self._stream.flush()
             os.fsync(self._stream.fileno())
@@ -173,7 +176,7 @@ class LocalStore:
     """A model directory on a local file system."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(os.fspath(path))
+        self.path = _checked(path)
 
     def read_manifest(self) -> bytes:
         """The manifest's file; `FileNotFoundError` if there is none."""
@@ -246,12 +249,17 @@ class LocalStore:
         with _named(self.path, "list the directory"):
             if not self.path.joinpath(MANIFEST).exists():
                 self._refuse_foreign()
-            elif not self.start(MANIFEST).startswith(OPENING):
+            elif not self._is_own(self.path.joinpath(MANIFEST)):
                 raise ForeignDirectoryError(
                     errno.EEXIST,
                     "holds a manifest.json that is not shardpickle's; dump to another directory",
                     str(self.path),
                 )
+
+    def _is_own(self, path: Path) -> bool:
+        with open(path, "rb") as stream:
+            start = stream.read(len(OPENING))
+        return start == OPENING or (not start and self.holds(SHARDS))  # empty after a power cut
 
     def _refuse_foreign(self) -> None:
         """Without a manifest, only what a killed dump leaves may be there."""
@@ -268,6 +276,18 @@ class LocalStore:
                 "dump to a new or an empty directory",
                 str(self.path),
             )
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    if hasattr(path, "write"):
+        raise TypeError("a model is a directory: give its path, not an open file")
+    if not isinstance(path, str | os.PathLike):
+        kind = type(path).__name__
+        raise TypeError(f"path is text or os.PathLike, not {kind}; the model comes first")
+    text = os.fspath(path)
+    if not text or text.startswith("~"):
+        raise ValueError(f"not a path: {text!r} (write ~ as os.path.expanduser('~/…'))")
+    return Path(text)
 
 
 def _only_shards(folder: Path) -> bool:
@@ -298,6 +318,8 @@ def _locked(path: Path) -> Iterator[None]:
             pass  # a file system without locks (some network mounts): writers are on their own
         yield
     finally:
+        with suppress(OSError):  # a child forked meanwhile holds the descriptor too
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
@@ -306,16 +328,15 @@ class Publication:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._new: list[Path] = []
-        self._mutex = threading.Lock()
+        self._new: list[Path] = []  # shards that were not there before, for `undo`
 
     def shard(self) -> ShardWriter:
-        return ShardWriter(self._path / SHARDS)
+        return ShardWriter(self._path / SHARDS, self._new.append)
 
-    def note_new(self, sha256: str) -> None:
-        """Remember a committed shard that was not there, for `undo`."""
-        with self._mutex:
-            self._new.append(self._path / SHARDS / f"{sha256}.shard")
+    def keep(self) -> None:
+        """The published manifest is the wanted one already: its shards stay, repaired ones too."""
+        self._new.clear()
+        _sync_folder(self._path / SHARDS)
 
     def publish(self, manifest: bytes) -> None:
         """Make this manifest the model; from here on the previous one is history."""
@@ -328,11 +349,17 @@ class Publication:
                     stream.write(manifest)
                     stream.flush()
                     os.fsync(stream.fileno())
-                os.replace(temporary, target)
+                # An interrupt may come when the manifest is in its place: from here on `undo` must
+                # leave its shards, unless the system says that the manifest is not.
+                mine, self._new = self._new, []
+                try:
+                    os.replace(temporary, target)
+                except OSError:
+                    self._new = mine
+                    raise
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        self._new.clear()
         _sync_folder(self._path)
 
     def undo(self) -> None:
@@ -347,6 +374,8 @@ class Publication:
         for entry in (*self._path.iterdir(), *folder.iterdir()):
             ours = entry.parent == folder and _SHARD_NAME.fullmatch(entry.name)
             if not (ours and entry.stem not in keep) and not _TEMPORARY_NAME.fullmatch(entry.name):
+                continue
+            if entry.is_dir():
                 continue
             with _named(entry, "remove an old file"):
                 nbytes += entry.lstat().st_size

@@ -72,7 +72,10 @@ class Spec:
             case "bytearray":
                 return bytearray(array.data)
             case "str":
-                return array.tobytes().decode("utf-8", "surrogatepass")
+                try:
+                    return array.tobytes().decode("utf-8", "surrogatepass")
+                except UnicodeDecodeError as error:
+                    raise CorruptShardError(f"a string is not UTF-8: {error}") from None
             case "memmap":
                 array = array.view(np.memmap)
         array.flags.writeable = self.writeable

@@ -82,7 +82,12 @@ class Pool:
 
     def __enter__(self) -> Self:
         if self.workers > 1:
-            self._executor = ThreadPoolExecutor(self.workers, thread_name_prefix="shardpickle")
+            executor = ThreadPoolExecutor(self.workers, thread_name_prefix="shardpickle")
+            try:
+                executor.submit(int).result()
+            except RuntimeError:  # the interpreter is shutting down (atexit): no new threads
+                return self
+            self._executor = executor
         return self
 
     def __exit__(

@@ -33,9 +33,9 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["shardpickle", *MODULES])
-def test_docstring_examples(name, tmp_path):
-    module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs={"directory": tmp_path})
+def test_docstring_examples(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0
 
 

@@ -1,7 +1,10 @@
 """What fails fails clearly, and nothing is lost: the previous model, and the disk's tidiness."""
 
+import collections
+import copyreg
 import errno
 import gzip
+import io
 import json
 import os
 import pickle
@@ -170,6 +173,70 @@ def test_a_killed_first_dump_does_not_block_the_next(tmp_path):
     shardpickle.dump(OLD, target)
     assert len(listing(target)) == 3
     assert_same(shardpickle.load(target), OLD)
+
+
+def test_an_interrupt_right_after_publishing_loses_nothing(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    shardpickle.dump(OLD, target)
+    original = storage.os.replace
+
+    def interrupted(source, place):
+        original(source, place)
+        if str(place).endswith("manifest.json"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            shardpickle.dump({"new": 1}, target)
+    assert shardpickle.load(target) == {"new": 1}
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_repaired_shard_stays_when_a_later_step_fails(damage, tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    shardpickle.dump(OLD, target)
+    (shard,) = (target / "shards").iterdir()
+    if damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(b"damaged")
+
+    def failing(*args):
+        raise InjectedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.Publication, "collect", failing)
+        with pytest.raises(InjectedError):
+            shardpickle.dump(OLD, target)
+    assert_same(shardpickle.load(target), OLD)
+
+
+def test_a_child_forked_meanwhile_does_not_keep_the_lock(tmp_path):
+    code = (
+        "import os, sys, time, shardpickle\n"
+        "def fork(event):\n"
+        "    if event.done == event.total and os.fork() == 0:\n"
+        "        time.sleep(20); os._exit(0)\n"
+        "shardpickle.dump([1, 2], sys.argv[1], workers=1, on_progress=fork)\n"
+        "shardpickle.dump([3, 4], sys.argv[1], workers=1)\n"
+        "print('second dump done', flush=True)\n"
+        "os.kill(0, 15)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=False, start_new_session=True
+    )
+    assert done.stdout == "second dump done\n"
+
+
+def test_dump_at_exit(tmp_path):
+    code = (
+        "import atexit, sys, shardpickle\n"
+        "atexit.register(lambda: shardpickle.dump([1, 2], sys.argv[1], workers=2))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], check=True)
+    assert shardpickle.load(tmp_path / "model") == [1, 2]
 
 
 # --- Generations ---
@@ -632,6 +699,8 @@ def test_the_limit_of_the_address_space_counts(tmp_path):
         ({"metadata": [1]}, "a dict"),
         ({"metadata": {"when": object()}}, "JSON"),
         ({"metadata": {"score": float("nan")}}, "JSON"),
+        ({"metadata": {1: 2}}, "keys are text"),
+        ({"metadata": {"score": np.float32(1)}}, r"metadata\['score'\]"),
         ({"compress": 3}, "compress"),
     ],
 )
@@ -639,6 +708,57 @@ def test_wrong_arguments_are_refused_before_anything_is_written(arguments, words
     with pytest.raises((TypeError, ValueError), match=words):
         shardpickle.dump(OLD, tmp_path / "model", **arguments)
     assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("model_dir", OLD), "model comes first"),
+        ((OLD, io.BytesIO()), "not an open file"),
+        ((OLD, ""), "not a path"),
+        ((OLD, "~/model"), "expanduser"),
+        ((OLD, b"model"), "not bytes"),
+    ],
+)
+def test_wrong_paths(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=words):
+        shardpickle.dump(*arguments)
+    assert listing(tmp_path) == []
+
+
+def test_classes_of_main_are_warned_of(tmp_path):
+    code = "import sys, shardpickle\nclass Mine: pass\nshardpickle.dump(Mine(), sys.argv[1])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Mine stand in __main__" in done.stderr
+    with pytest.raises(shardpickle.MissingNameError, match="move into a module"):
+        shardpickle.load(tmp_path / "model")
+
+
+def test_codes_of_the_extension_registry_are_refused_clearly(tmp_path):
+    copyreg.add_extension("collections", "OrderedDict", 240)
+    try:
+        with pytest.raises(shardpickle.UnpicklableError, match="opcode 0x82"):
+            shardpickle.dump(collections.OrderedDict(a=1), tmp_path / "model")
+    finally:
+        copyreg.remove_extension("collections", "OrderedDict", 240)
+    assert listing(tmp_path) == []
+
+
+def test_an_empty_manifest_may_be_dumped_over(tmp_path):
+    target = tmp_path / "model"
+    shardpickle.dump(OLD, target)
+    (target / "manifest.json").write_bytes(b"")
+    report = shardpickle.verify(target)
+    assert not report
+    assert report.problems[0].file == "manifest.json"
+    shardpickle.dump(OLD, target)
+    assert_same(shardpickle.load(target), OLD)
 
 
 def test_metadata_is_kept(tmp_path):

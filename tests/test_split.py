@@ -1,5 +1,6 @@
 """Random object graphs, cut into parts at every estimator, come back isomorphic to pickle's."""
 
+import copyreg
 import pickle
 
 import numpy as np
@@ -232,3 +233,62 @@ def test_containers_with_state_of_their_own(kind, tmp_path):
     assert type(loaded) is holder
     assert loaded == model
     assert loaded.extra == [1]
+
+
+class Made(BaseEstimator):
+    """Pickling makes an estimator that refers back to its maker."""
+
+    def __getstate__(self):
+        other = Estimator()
+        other.maker = self
+        return {**self.__dict__, "other": other}
+
+
+def test_an_estimator_made_by_pickling_that_refers_back(tmp_path):
+    model = [Made(), Estimator()]
+    model[1].held = model[0]
+    shardpickle.dump(model, tmp_path / "model")
+    loaded = shardpickle.load(tmp_path / "model")
+    assert loaded[0].other.maker is loaded[0] is loaded[1].held
+
+
+class Appending(list):
+    def append(self, item):
+        raise AssertionError("pickle extends a list")
+
+
+class Meta(type):
+    pass
+
+
+def rebuild(name):
+    return Meta(name, (), {"__module__": __name__})
+
+
+copyreg.pickle(Meta, lambda cls: (rebuild, (cls.__name__,)))
+
+
+def test_classes_of_a_metaclass_that_pickles_them_are_shared(tmp_path):
+    cls = rebuild("Dynamic")
+    model = [Estimator(), Estimator()]
+    for each in model:
+        each.held = cls
+    shardpickle.dump(model, tmp_path / "model")
+    loaded = shardpickle.load(tmp_path / "model")
+    assert loaded[0].held is loaded[1].held
+
+
+def test_a_list_that_refuses_append(tmp_path):
+    shardpickle.dump(Appending([1, 2]), tmp_path / "model")
+    assert shardpickle.load(tmp_path / "model") == [1, 2]
+
+
+class Versioned(BaseEstimator):
+    """Not scikit-learn's, with an attribute of that name."""
+
+
+def test_versions_of_other_libraries_are_theirs(tmp_path):
+    model = Versioned()
+    model._sklearn_version = "mine"
+    shardpickle.dump(model, tmp_path / "model")
+    assert shardpickle.load(tmp_path / "model")._sklearn_version == "mine"

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -75,6 +76,9 @@ CASES = {
     "records": np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
     "sparse": scipy.sparse.random(20, 20, 0.2, random_state=0, format="csc"),
     "scalars": [np.float64(-0.0), np.int8(3), np.str_("é"), np.bytes_(b"x"), np.bool_(True)],
+    "empty scalars": [np.str_(""), np.bytes_(b""), np.unique(["", "a"])[0]],
+    "long scalars": [np.str_("x" * 20_000), np.bytes_(b"y" * 70_000)],
+    "other integers": [np.zeros(3, np.longlong), np.longlong(3), np.zeros(3, np.int64)],
     "more scalars": [np.datetime64("NaT"), np.complex64(1j), structured(NODE, (1,))[0], NANS[1]],
     "dtypes": [np.dtype("f4"), NODE, NESTED, np.dtype("O"), np.dtype(("i4", (2, 3)))],
     "long bytes": b"ab" * 50_000,
@@ -102,10 +106,11 @@ def test_round_trip(case, frame_bytes, tmp_path, monkeypatch):
     shardpickle.dump(model, tmp_path / "model")
     loaded = shardpickle.load(tmp_path / "model")
     assert_same(loaded, reference)
+    assert shardpickle.verify(tmp_path / "model", deep=True)
 
 
 def test_no_reconstructor_of_arrays_is_named(tmp_path):
-    kinds = ("C order", "scalars", "more scalars", "dtypes", "structured, nested", "masked")
+    kinds = ("C order", "scalars", "dtypes", "structured, nested", "masked")
     shardpickle.dump([CASES[kind] for kind in kinds], tmp_path / "model")
     # numpy 2 says numpy.ma.MaskedArray, numpy 1.26 numpy.ma.core.MaskedArray
     (name,) = shardpickle.inspect(tmp_path / "model").names
@@ -151,3 +156,56 @@ def test_unknown_arrays_stay_in_band(tmp_path):
     loaded = shardpickle.load(tmp_path / "model")
     assert loaded.dtype == texts.dtype
     assert loaded.tolist() == texts.tolist()
+
+
+def test_renaming_the_fields_of_a_loaded_array_changes_nothing_else(tmp_path):
+    model = [np.zeros(2, [("a", "i4"), ("b", "i4")]), np.ones(2, [("a", "i4"), ("b", "i4")])]
+    shardpickle.dump(model, tmp_path / "model")
+    loaded = shardpickle.load(tmp_path / "model")
+    loaded[0].dtype.names = ("p", "q")
+    assert loaded[1].dtype.names == ("a", "b")
+    assert_same(shardpickle.load(tmp_path / "model"), pickle.loads(pickle.dumps(model, protocol=5)))
+    shardpickle.dump(model, tmp_path / "again")
+
+
+def test_dtypes_that_compare_equal_are_not_taken_for_each_other(tmp_path):
+    aligned = np.dtype([("a", "i1"), ("b", "i1")], align=True)
+    plain = np.dtype([("a", "i1"), ("b", "i1")])
+    noted = np.dtype("i8", metadata={"a": 1})
+    assert aligned == plain
+    shardpickle.dump([plain, np.dtype("i8"), np.zeros(3, plain)], tmp_path / "first")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, on pickling metadata
+        shardpickle.dump([aligned, noted, np.rec.array(np.zeros(3, plain))], tmp_path / "second")
+        loaded = shardpickle.load(tmp_path / "second")
+    assert loaded[0].isalignedstruct
+    assert loaded[1].metadata == {"a": 1}
+    assert loaded[2].dtype.type is np.record
+
+
+def test_what_was_dumped_before_does_not_change_the_bytes(tmp_path):
+    first = shardpickle.dump(np.arange(5), tmp_path / "first")
+    shardpickle.dump(np.zeros(2, np.longlong), tmp_path / "other")
+    assert shardpickle.dump(np.arange(5), tmp_path / "second").digest == first.digest
+
+
+def test_a_buffer_that_stands_twice_is_one(tmp_path):
+    class Held:
+        def __reduce__(self):
+            return list, ([self.buffer, self.buffer],)
+
+    model = Held()
+    model.buffer = pickle.PickleBuffer(bytearray(b"ab" * 50_000))
+    shardpickle.dump(model, tmp_path / "model")
+    first, second = shardpickle.load(tmp_path / "model")
+    assert first is second
+    assert type(first) is bytearray
+
+
+def test_masked_arrays_with_one_mask_have_masks_of_their_own(tmp_path):
+    mask = np.array([False, False])
+    model = [np.ma.masked_array([1, 2], mask, shrink=False) for _ in range(2)]
+    shardpickle.dump(model, tmp_path / "model")
+    loaded = shardpickle.load(tmp_path / "model")
+    loaded[0][0] = np.ma.masked
+    assert loaded[1].mask.tolist() == [False, False]

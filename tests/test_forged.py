@@ -1,4 +1,4 @@
-"""Directories that contradict themselves with sound digests: one of our errors, soon, in little memory.
+"""Directories that contradict themselves, with sound digests: one of our errors, and soon.
 
 They are written here by hand, not with the library's writer.
 """
@@ -249,7 +249,9 @@ def test_verify_and_inspect(case, tmp_path):
         env={"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(shardpickle.__file__).parents[1])},
     )
     assert done.returncode == 0, done.stderr[-500:]
-    assert done.stdout.split()[0] in ("problem", "error")
+    # A deep container breaks no rule of the format; verify makes nothing of it and survives it.
+    harmless = case in ("deep tuple as key", "deep tuple in a frozenset")
+    assert done.stdout.split()[0] in (("sound",) if harmless else ("problem", "error"))
 
 
 LOADED = [case for case in CASES if not case.startswith(("deep", "tuples of"))]

@@ -58,11 +58,14 @@ class DumpReport:
         """The same as plain JSON."""
         return asdict(self) | {"ratio": self.ratio}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return (
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
-            f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; {self.shards_written} shards "
-            f"written, {self.shards_reused} reused"
+            f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; "
+            f"{_count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
         )
 
 
@@ -110,12 +113,14 @@ class VerifyReport:
         """The same as plain JSON."""
         return asdict(self) | {"ok": self.ok}
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         checked = "every digest and every column" if self.deep else "every digest"
         if self.ok:
-            return (
-                f"{self.path}: sound ({self.shards} shards, {text(self.stored_bytes)}; {checked})"
-            )
+            size = f"{_count(self.shards, 'shard')}, {text(self.stored_bytes)}"
+            return f"{self.path}: sound ({size}; {checked})"
         head = f"{self.path}: DAMAGED ({checked} of {_count(self.shards, 'shard')})"
         return "\n".join([head, *(f"  {each.file}: {each.reason}" for each in self.problems)])
 
@@ -226,6 +231,9 @@ class ModelInfo:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON."""
         return asdict(self) | {"ratio": self.ratio}
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         return "\n".join(_page(self))

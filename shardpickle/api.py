@@ -118,9 +118,11 @@ def dump(
     ):
         sealed = list(dumper.seal_all(publication, pool, meter.advance))
         found = dumper.manifest(sealed, notes)
+        _warn_of_main(found)
         data = manifest.to_bytes(found)
         old = previous(store)
-        if old is None or old[0] != data:
+        changed = old is None or old[0] != data
+        if changed:
             publication.publish(data)
         else:
             publication.keep()
@@ -128,7 +130,6 @@ def dump(
             before = old[1].shards if old and old[1] else ()
             with suppress(StorageError):  # the model is published: the next dump tries again
                 publication.collect({each.sha256 for each in (*found.shards, *before)})
-    _warn_of_main(found)
     written = [entry for entry, new in sealed if new]
     return DumpReport(
         path=str(store.path),
@@ -138,7 +139,7 @@ def dump(
         parts=len(parts),
         shards_written=len(written),
         shards_reused=len(sealed) - len(written),
-        written_bytes=sum(entry.nbytes for entry in written) + len(data),
+        written_bytes=sum(entry.nbytes for entry in written) + changed * len(data),
         digest=manifest.digest(data),
     )
 

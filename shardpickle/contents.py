@@ -235,7 +235,7 @@ def _label(spec: Spec, column: Column) -> str:
     return column.leaf.label if spec.kind in ("ndarray", "memmap") else spec.kind
 
 
-def _equal(mine: Column, yours: Column, step: int = 1 << 20) -> bool:
+def _equal(mine: Column, yours: Column, step: int = 1 << 18) -> bool:
     if mine.nbytes != yours.nbytes:
         return False
     count = mine.nbytes // mine.item if mine.item else 0

@@ -94,7 +94,7 @@ class Dumper:
                 held,
                 level=self.level,
                 each=pool.map,
-                batch=2 * pool.workers,
+                batch=pool.workers,
                 write=writer.write,
                 advance=share,
             )

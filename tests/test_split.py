@@ -1,6 +1,7 @@
 """Random object graphs, cut into parts at every estimator, come back isomorphic to pickle's."""
 
 import copyreg
+import os
 import pickle
 
 import numpy as np
@@ -12,6 +13,9 @@ from sklearn.base import BaseEstimator
 
 import shardpickle
 from shardpickle import families, pickling, split
+
+
+GRAPHS = int(os.environ.get("SHARDPICKLE_GRAPHS", "250"))  # more in the long run
 
 
 class Estimator(BaseEstimator):
@@ -108,7 +112,7 @@ graphs = st.tuples(
 
 
 @settings(
-    max_examples=250,
+    max_examples=GRAPHS,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

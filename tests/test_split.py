@@ -14,7 +14,6 @@ from sklearn.base import BaseEstimator
 import shardpickle
 from shardpickle import families, pickling, split
 
-
 GRAPHS = int(os.environ.get("SHARDPICKLE_GRAPHS", "250"))  # more in the long run
 
 

@@ -84,7 +84,7 @@ class Contents:
             members = np.flatnonzero(layout_of == number)
             for place, spec in enumerate(layout):
                 pieces = [self.arrays[part][place] for part in members]
-                for column in CODECS["array"](pieces, dtypes.from_text(spec.dtype)):
+                for column in CODECS[spec.codec](pieces, dtypes.from_text(spec.dtype)):
                     yield Labelled(_label(spec, column), column)
 
     def skeleton_list(self) -> list[bytes]:

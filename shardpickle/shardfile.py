@@ -151,7 +151,7 @@ def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
 
 
 def _spec_document(spec: values.Spec) -> list[Any]:
-    return ["array", spec.kind, spec.dtype, spec.ndim, spec.order, spec.writeable]
+    return [spec.codec, spec.kind, spec.dtype, spec.ndim, spec.order, spec.writeable]
 
 
 def _layout(entries: Sequence[Any]) -> Layout:
@@ -159,7 +159,9 @@ def _layout(entries: Sequence[Any]) -> Layout:
     for codec, kind, dtype, ndim, order, writeable in entries:
         if codec not in contents.CODECS:
             raise CorruptShardError(f"no codec of this version is called {codec!r}")
-        layout.append(values.check(values.Spec(kind, dtype, _count(ndim), order, bool(writeable))))
+        layout.append(
+            values.check(values.Spec(kind, dtype, _count(ndim), order, bool(writeable), codec))
+        )
     return tuple(layout)
 
 

@@ -45,6 +45,8 @@ class Part:
         Raw bytes of the content.
     content : callable
         Gives what `write` gave; writes the part again where that was too much to keep.
+    kept : bool
+        Whether the content was kept.
     """
 
     members: tuple[object, ...]

@@ -49,13 +49,18 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Everything of a value but its shape and content: kind, dtype text, ndim, order, writeable."""
+    """Everything of a value but its shape and content.
+
+    Kind, dtype text, number of dimensions, order, whether it is writeable, and the codec that turns
+    such values into columns.
+    """
 
     kind: str
     dtype: str
     ndim: int
     order: str
     writeable: bool
+    codec: str = "array"
 
     def empty(self, shape: tuple[int, ...]) -> Array:
         """Memory for a value of this spec; a long string's is bytes."""

@@ -137,6 +137,7 @@ def predictions(model, features):
 
 def everything():
     """(name, class) of each estimator, those behind scikit-learn's experimental switches too."""
+    # To import them is to switch them on.
     from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401
 
     return all_estimators()

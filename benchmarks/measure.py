@@ -4,6 +4,8 @@ Used by the other benchmarks. Linux: ``VmHWM`` of ``/proc/self/status``, reset t
 ``/proc/self/clear_refs`` (https://docs.kernel.org/filesystems/proc.html).
 """
 
+import ctypes
+import gc
 import json
 import platform
 import statistics
@@ -16,6 +18,7 @@ import numpy
 import sklearn
 
 HERE = Path(__file__).parent
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def environment():
@@ -34,6 +37,23 @@ def peak():
 def reset_peak():
     Path("/proc/self/clear_refs").write_text("5")
     return peak()
+
+
+def tidied(make):
+    """What `make` gives, without the freed memory that making it leaves in the heap.
+
+    A call measured next would take that memory for nothing: no peak, no page faults. Trimming alone
+    leaves holes that a call then spreads over, so large blocks stay out of the heap meanwhile;
+    afterwards glibc's limits are those its own adjustment ends at (mallopt(3)).
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, 128 * 1024)
+    made = make()
+    gc.collect()
+    libc.malloc_trim(0)
+    libc.mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)
+    libc.mallopt(M_TRIM_THRESHOLD, 64 * 1024**2)
+    return made
 
 
 def fresh(script, *arguments, repeats=5):

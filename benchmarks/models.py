@@ -4,30 +4,8 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import make_classification, make_friedman1
-from sklearn.ensemble import (
-    GradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from forests import FORESTS
 from sklearn.feature_extraction.text import CountVectorizer
-
-
-def rfc_synthetic():
-    X, y = make_classification(
-        60_000, 30, n_informative=12, n_classes=5, flip_y=0.1, random_state=0
-    )
-    return RandomForestClassifier(100, n_jobs=-1, random_state=0).fit(X, y)
-
-
-def rfr_friedman():
-    X, y = make_friedman1(50_000, noise=1.0, random_state=0)
-    return RandomForestRegressor(30, n_jobs=-1, random_state=0).fit(X, y)
-
-
-def gbr_friedman():
-    X, y = make_friedman1(20_000, noise=1.0, random_state=0)
-    return GradientBoostingRegressor(n_estimators=300, max_depth=6, random_state=0).fit(X, y)
 
 
 def array():
@@ -42,18 +20,12 @@ def vocabulary():
     return vectorizer
 
 
-MODELS = {
-    "rfc-synthetic": rfc_synthetic,
-    "rfr-friedman": rfr_friedman,
-    "gbr-friedman": gbr_friedman,
-    "array": array,
-    "vocabulary": vocabulary,
-}
+MODELS = {**FORESTS, "array": array, "vocabulary": vocabulary}
 
 
 def pickled(name, folder):
     """The path of a model's pickle; fitted if it is not there yet."""
-    path = Path(folder, f"{name}.pickle")
+    path = Path(folder, f"{name}.pickle").resolve()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as stream:

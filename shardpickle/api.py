@@ -9,6 +9,7 @@ from typing import Any
 
 from shardpickle import environment, manifest, memory, sealing, sizes, trust
 from shardpickle.codecs import frames
+from shardpickle.codecs.trees import Tables
 from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
@@ -29,8 +30,10 @@ from shardpickle.loading import (
     open_shard,
     read_manifest,
     read_manifest_file,
+    read_tables,
 )
 from shardpickle.manifest import Manifest, PartEntry
+from shardpickle.nursery import Passing
 from shardpickle.progress import Listener, Meter
 from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
 from shardpickle.sealing import Usage
@@ -250,7 +253,7 @@ def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
             held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
             usages += sealing.usage(index, held)
         for slot, raw in enumerate(held.part_sizes()):
-            slots[number, slot] = raw, len(held.arrays[slot])
+            slots[number, slot] = raw, len(held.pieces[slot])
     return ModelInfo.of(str(store.path), found, manifest.digest(data), len(data), usages, slots)
 
 
@@ -303,12 +306,21 @@ def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> Verif
     for part in found.parts:
         by_shard.setdefault(part.shard, []).append(part)
     with Pool(threads) as pool:
+        tables, problem = _verified_tables(store, found, pool) if deep else ({}, None)
 
         def check(number: int) -> Problem | None:
             entry = found.shards[number]
             try:
-                held = open_shard(store, entry, pool, sealing.ignore, whole=deep, together=True)
-                if deep:
+                held = open_shard(
+                    store,
+                    entry,
+                    pool,
+                    sealing.ignore,
+                    nursery=(lambda _: Passing()) if deep and not problem else None,
+                    tables=tables.get(entry.table),
+                    together=True,
+                )
+                if deep and not problem:
                     with in_file(entry.file):
                         check_skeletons(held, by_shard.get(number, []), found.names)
             except (FormatError, StorageError) as error:
@@ -316,8 +328,21 @@ def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> Verif
             return None
 
         problems = [each for each in pool.stream(check, range(len(found.shards))) if each]
+        if problem and problem.file not in {each.file for each in problems}:
+            problems.append(problem)
     stored = found.stored + len(data)
     return VerifyReport(str(store.path), deep, len(found.shards), stored, tuple(problems))
+
+
+def _verified_tables(
+    store: LocalStore, found: Manifest, pool: Pool
+) -> tuple[dict[int | None, Tables], Problem | None]:
+    try:
+        return read_tables(store, found, pool), None
+    except CorruptModelError as error:
+        return {}, Problem(error.file or "", error.reason)
+    except StorageError as error:
+        return {}, Problem("shards", str(error))
 
 
 def collect_garbage(path: PathLike) -> tuple[int, int]:

@@ -67,7 +67,7 @@ class Objects:
         return _guarded(cls.__new__, cls, *args, **kwargs)
 
     def build(self, instance: Any, state: Any) -> None:
-        _guarded(_set_state, instance, self.migrate(instance, state))
+        _guarded(_set_state, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
         # `extend` where there is one, as CPython's `do_append`.
@@ -105,7 +105,8 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
 
 
-def _set_state(instance: Any, state: Any) -> None:
+def _set_state(instance: Any, state: Any, migrate: Migrate) -> None:
+    state = migrate(instance, state)
     # As CPython's `load_build` does it (Lib/pickle.py).
     setstate = getattr(instance, "__setstate__", None)
     if setstate is not None:

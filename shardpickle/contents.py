@@ -10,7 +10,7 @@ forest, found without knowing what a tree is.
 """
 
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle import dtypes, values
-from shardpickle.codecs import arrays
+from shardpickle import columns, dtypes, values
+from shardpickle.codecs import arrays, trees
 from shardpickle.codecs.arrays import Column
+from shardpickle.codecs.trees import Head, Tables
+from shardpickle.columns import Group, Labelled
 from shardpickle.errors import CorruptShardError
 from shardpickle.values import Array, Spec, Value
 
@@ -30,19 +32,7 @@ _INTS = np.dtype("<i8")
 _BYTES = np.dtype("u1")
 _ALIGNED = 64
 _DIRECTORY = ("skeleton sizes", "skeleton of part", "layout of part", "shapes")
-
-# How the arrays of a kind of value become columns; a shard names the codec of each value.
-CODECS: dict[str, Callable[[Sequence[Array], np.dtype[Any]], list[Column]]] = {
-    "array": lambda pieces, dtype: [Column(pieces, leaf) for leaf in arrays.leaves(dtype)],
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A column, and what `inspect` calls it."""
-
-    label: str
-    column: Column
+_MOST_GROWTH = 4  # columns of trees are at most so many times the trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +46,19 @@ class Sizes:
 
 
 class Contents:
-    """The parts of one shard: for each its skeleton and its values' memory."""
+    """The parts of one shard: for each its skeleton and its values' memory.
+
+    `pieces` holds for each part its values' contents: arrays, and for a tree its arrays
+    (`trees.Tree`) or, where they have not been read, its head. `tables` are those that the shard
+    shares with others, None where it has its own.
+    """
 
     def __init__(self, sizes: Sizes, directory: list[Array]) -> None:
         self.sizes = sizes
         self.directory = directory
         self.skeletons: Array = np.zeros(0, _BYTES)
-        self.arrays: list[list[Array]] = []
+        self.pieces: list[list[Any]] = []
+        self.tables: Tables | None = None
 
     @property
     def nbytes(self) -> int:
@@ -76,16 +72,22 @@ class Contents:
             for label, array in zip(_DIRECTORY, self.directory, strict=True)
         ]
 
-    def content_columns(self) -> Iterator[Labelled]:
-        """The skeletons' column, then those of every value of every layout."""
-        yield Labelled("skeletons", Column([self.skeletons], arrays.Leaf((), _BYTES)))
+    def skeleton_column(self) -> Labelled:
+        return Labelled("skeletons", Column([self.skeletons], arrays.Leaf((), _BYTES)))
+
+    def groups(self) -> Iterator[Group]:
+        """The values of every place of every layout."""
         layout_of = self.directory[2]
         for number, layout in enumerate(self.sizes.layouts):
-            members = np.flatnonzero(layout_of == number)
+            members = np.flatnonzero(layout_of == number).tolist()
             for place, spec in enumerate(layout):
-                pieces = [self.arrays[part][place] for part in members]
-                for column in CODECS[spec.codec](pieces, dtypes.from_text(spec.dtype)):
-                    yield Labelled(_label(spec, column), column)
+                pieces = [self.pieces[part][place] for part in members]
+                yield Group(spec, place, members, pieces)
+
+    def tables_of_trees(self) -> Tables:
+        """What repeats in the trees of this shard."""
+        found = [piece for part in self.pieces for piece in part if isinstance(piece, trees.Tree)]
+        return trees.tables_of(found) if found else trees.NO_TABLES
 
     def skeleton_list(self) -> list[bytes]:
         """The distinct skeletons, in order."""
@@ -100,39 +102,44 @@ class Contents:
         """Raw bytes of each part."""
         lengths, of_part = self.directory[0], self.directory[1]
         return [
-            int(lengths[of_part[number]]) + sum(array.nbytes for array in part)
-            for number, part in enumerate(self.arrays)
+            int(lengths[of_part[number]]) + sum(piece.nbytes for piece in part)
+            for number, part in enumerate(self.pieces)
         ]
 
     def specs(self, part: int) -> Layout:
         return self.sizes.layouts[int(self.directory[2][part])]
 
     def differences(self, other: "Contents") -> Iterator[str]:
-        """Labels of the columns in which two contents differ, bit for bit."""
+        """Labels of what differs in two contents, bit for bit; trees aside (`Comparison`)."""
         if self.sizes != other.sizes:
             yield "sizes"
             return
-        ours = [*self.directory_columns(), *self.content_columns()]
-        theirs = [*other.directory_columns(), *other.content_columns()]
+        ours, theirs = ([*each.directory_columns(), *each._views()] for each in (self, other))
         for mine, yours in zip(ours, theirs, strict=True):
             if not _equal(mine.column, yours.column):
                 yield mine.label
+
+    def _views(self) -> Iterator[Labelled]:
+        yield self.skeleton_column()
+        for group in self.groups():
+            if group.spec.codec != "trees":
+                yield from columns.VIEWS.room(group, ())
 
 
 def of_parts(parts: Sequence[tuple[bytes, Sequence[Value]]]) -> Contents:
     """The contents of a shard that holds these parts: (skeleton, values) each."""
     skeletons: dict[bytes, int] = {}
     layouts: dict[Layout, int] = {}
-    held: list[list[Array]] = []
+    held: list[list[Any]] = []
     of_part: list[tuple[int, int]] = []
     shapes: list[int] = []
     for skeleton, lifted in parts:
-        pieces = [value.array() for value in lifted]
+        pieces = [value.piece() for value in lifted]
         layout = tuple(
             values.spec_of(value.kind, piece) for value, piece in zip(lifted, pieces, strict=True)
         )
         held.append(pieces)
-        shapes.extend(size for piece in pieces for size in piece.shape)
+        shapes.extend(size for piece in pieces for size in values.shape_of(piece))
         of_part.append(
             (
                 skeletons.setdefault(skeleton, len(skeletons)),
@@ -148,7 +155,7 @@ def of_parts(parts: Sequence[tuple[bytes, Sequence[Value]]]) -> Contents:
     ]
     contents = Contents(sizes, directory)
     contents.skeletons = np.frombuffer(b"".join(skeletons), _BYTES)
-    contents.arrays = held
+    contents.pieces = held
     return contents
 
 
@@ -162,10 +169,13 @@ def directory_counts(sizes: Sizes) -> tuple[int, int, int, int]:
     return sizes.skeletons, sizes.parts, sizes.parts, sizes.dimensions
 
 
-def allocate(contents: Contents, most: int, held: int, *, together: bool = False) -> None:
+def allocate(
+    contents: Contents, most: int, stored: Sequence[int], *, together: bool = False
+) -> None:
     """Take the memory that the (filled) directory asks for, which is `most` bytes exactly.
 
-    `held` is what the shard's frames hold: memory is taken for what is there.
+    `stored` is what the frames of each column after the directory hold: memory is taken for what
+    is there. Trees' memory is taken when they are read.
 
     `together` takes one block for all arrays: it is given back to the system at once, but every
     array holds the whole of it.
@@ -176,31 +186,69 @@ def allocate(contents: Contents, most: int, held: int, *, together: bool = False
     _in_range(of_part, sizes.skeletons, "a skeleton's number")
     _in_range(layout_of, len(sizes.layouts), "a layout's number")
     _in_range(shapes, 1 << 62, "a dimension")
-    plan: list[list[tuple[Spec, tuple[int, ...]]]] = []
+    plan: list[list[_Planned]] = []
     total, needed = int(lengths[of_part].sum()), int(lengths.sum())
     at = 0
     for number in layout_of:
-        entries = []
+        planned = []
         for spec in sizes.layouts[int(number)]:
-            dtype = dtypes.from_text(spec.dtype)
-            itemsize, data = dtype.itemsize, _without_padding(dtype)
             shape = tuple(int(size) for size in shapes[at : at + spec.ndim])
             at += spec.ndim
             if len(shape) != spec.ndim:
                 raise CorruptShardError("there are fewer dimensions than values")
-            if prod(max(1, size) for size in shape) * max(1, itemsize) >= 1 << 62:
-                raise CorruptShardError("a value is larger than any memory")
-            total += prod(shape) * itemsize
-            needed += prod(shape) * data
-            entries.append((spec, shape))
-        plan.append(entries)
-    if needed != held:
-        raise CorruptShardError("its frames hold another size", expected=needed, actual=held)
+            planned.append(_plan(spec, shape))
+        total += sum(each.nbytes for each in planned)
+        needed += sum(each.data for each in planned)
+        plan.append(planned)
     if total != most or at != sizes.dimensions:
         raise CorruptShardError("its values have another size", expected=most, actual=total)
+    held = _held_by_arrays(sizes, stored, most)
+    if needed != held:
+        raise CorruptShardError("its frames hold another size", expected=needed, actual=held)
     contents.skeletons = np.empty(int(lengths.sum()), _BYTES)
     empty = _Block(most, sizes).empty if together else Spec.empty
-    contents.arrays = [[empty(spec, shape) for spec, shape in entries] for entries in plan]
+    contents.pieces = [
+        [each.head or empty(each.spec, each.shape) for each in planned] for planned in plan
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    spec: Spec
+    shape: tuple[int, ...]
+    nbytes: int
+    data: int  # bytes of its columns; 0 where they do not follow from the shape
+    head: Head | None = None
+
+
+def _plan(spec: Spec, shape: tuple[int, ...]) -> _Planned:
+    if spec.kind == "tree":
+        head = values.head_of(spec, shape)
+        if max(head.nodes, 1) * (64 + 8 * head.width) >= 1 << 62:
+            raise CorruptShardError("a tree is larger than any memory")
+        return _Planned(spec, shape, head.nbytes, 0, head)
+    dtype = dtypes.from_text(spec.dtype)
+    if prod(max(1, size) for size in shape) * max(1, dtype.itemsize) >= 1 << 62:
+        raise CorruptShardError("a value is larger than any memory")
+    data = _without_padding(dtype) if spec.codec == "array" else 0
+    return _Planned(spec, shape, prod(shape) * dtype.itemsize, prod(shape) * data)
+
+
+def _held_by_arrays(sizes: Sizes, stored: Sequence[int], most: int) -> int:
+    """Bytes of the columns whose sizes follow from shapes; the others must be within bounds."""
+    at, held = 1, sum(stored[:1])
+    for layout in sizes.layouts:
+        for spec in layout:
+            count = columns.CODECS[spec.codec].count(spec)
+            nbytes = sum(stored[at : at + count])
+            if spec.codec == "array":
+                held += nbytes
+            elif nbytes > _MOST_GROWTH * most + (1 << 16):
+                raise CorruptShardError("columns are larger than what they describe")
+            at += count
+    if at != len(stored):
+        raise CorruptShardError("another number of columns", expected=at, actual=len(stored))
+    return held
 
 
 def _without_padding(dtype: np.dtype[Any]) -> int:
@@ -229,10 +277,6 @@ class _Block:
 def _in_range(numbers: Array, stop: int, what: str) -> None:
     if numbers.size and not (int(numbers.min()) >= 0 and int(numbers.max()) < stop):
         raise CorruptShardError(f"{what} is out of range")
-
-
-def _label(spec: Spec, column: Column) -> str:
-    return column.leaf.label if spec.kind in ("ndarray", "memmap") else spec.kind
 
 
 def _equal(mine: Column, yours: Column, step: int = 1 << 18) -> bool:

@@ -1,6 +1,7 @@
 """From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shardpickle import (
@@ -14,6 +15,7 @@ from shardpickle import (
     unpicklable,
 )
 from shardpickle._version import __version__
+from shardpickle.codecs.trees import Tables
 from shardpickle.contents import Contents
 from shardpickle.errors import (
     CorruptModelError,
@@ -25,6 +27,7 @@ from shardpickle.errors import (
 )
 from shardpickle.loading import open_shard
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.nursery import Comparing
 from shardpickle.pickling import Written
 from shardpickle.progress import Share
 from shardpickle.sealing import Advance
@@ -52,7 +55,10 @@ class Dumper:
         originals = [number for number, twin in enumerate(self.twins) if number == twin]
         self.raw = sum(part.nbytes for part in parts)
         self.raw_to_seal = sum(parts[number].nbytes for number in originals)
-        self.shards = packing.pack(items, originals, shard_size)
+        self.boxes = packing.pack(items, originals, shard_size)
+        self.places: dict[int, tuple[int, int]] = {}  # part -> shard and slot
+        self.tables: dict[int, int] = {}  # run -> shard of its tables
+        self.sealed = 0
 
     def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
         part = self.parts[number]
@@ -70,8 +76,22 @@ class Dumper:
         return pool.stream(seal, self._jobs())
 
     def _jobs(self) -> Iterator[Contents]:
-        for numbers in self.shards:
-            yield self._contents(numbers)
+        run: int | None = None
+        tables: Tables | None = None
+        for box in self.boxes:
+            held = self._contents(box.numbers)
+            if box.run is None or box.run != run:
+                tables = None if box.run is None else held.tables_of_trees()
+                if box.run is not None and tables:
+                    self.tables[box.run] = self.sealed
+                    self.sealed += 1
+                    yield _contents_of_tables(tables)
+            run = box.run
+            held.tables = tables or None
+            for slot, number in enumerate(box.numbers):
+                self.places[number] = self.sealed, slot
+            self.sealed += 1
+            yield held
 
     def _contents(self, numbers: Sequence[int]) -> Contents:
         written: list[Written] = [self.parts[number].content() for number in numbers]
@@ -102,8 +122,17 @@ class Dumper:
             sha256, new = writer.commit()
         entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
         try:
-            back = open_shard(self.store, entry, pool, sealing.ignore, whole=True, together=True)
-            differing = list(held.differences(back))
+            trees = Comparing(held)
+            back = open_shard(
+                self.store,
+                entry,
+                pool,
+                sealing.ignore,
+                nursery=lambda _: trees,
+                tables=held.tables,
+                together=True,
+            )
+            differing = [*held.differences(back), *trees.differing]
         except CorruptModelError as error:
             raise ReadBackError(f"a shard does not read back: {error.reason}") from error
         if differing:
@@ -116,32 +145,49 @@ class Dumper:
     def manifest(
         self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
     ) -> Manifest:
-        places = {
-            number: (shard, slot)
-            for shard, numbers in enumerate(self.shards)
-            for slot, number in enumerate(numbers)
-        }
-        entries = []
-        for number, part in enumerate(self.parts):
-            shard, slot = places[self.twins[number]]
-            entries.append(
-                PartEntry(
-                    kind=self.kinds[number],
-                    shard=shard,
-                    slot=slot,
-                    objects=len(part.members),
-                    names=self.part_names[self.twins[number]],
-                    references=part.references,
-                )
-            )
+        # Tables are parts too; they come first, so every other part's number moves.
+        first = [
+            PartEntry(_TABLE, shard, 0, objects=len(Tables.__slots__), names=(), references=())
+            for shard in self.tables.values()
+        ]
+        moved = len(first)
+        entries = first + [
+            self._entry(number, part, moved) for number, part in enumerate(self.parts)
+        ]
+        table_of = {shard: number for number, shard in enumerate(self.tables.values())}
+        runs = {self.places[box.numbers[0]][0]: box.run for box in self.boxes}
+        shards = [
+            replace(entry, table=table_of.get(self.tables.get(runs.get(number, -1), -1)))
+            for number, (entry, _) in enumerate(sealed)
+        ]
         return Manifest(
             writer=__version__,
             environment=environment.describe(module for module, _ in self.names),
             metadata=metadata,
             names=tuple(self.names),
             parts=tuple(entries),
-            shards=tuple(entry for entry, _ in sealed),
+            shards=tuple(shards),
         )
+
+    def _entry(self, number: int, part: Part, moved: int) -> PartEntry:
+        twin = self.twins[number]
+        shard, slot = self.places[twin]
+        return PartEntry(
+            kind=self.kinds[number],
+            shard=shard,
+            slot=slot,
+            objects=len(part.members),
+            names=self.part_names[twin],
+            references=tuple((other + moved, index) for other, index in part.references),
+        )
+
+
+_TABLE = "numpy.ndarray"  # what a part of tables holds
+
+
+def _contents_of_tables(tables: Tables) -> Contents:
+    written = pickling.write(tables.arrays, lambda _: None)
+    return contents.of_parts([(written.skeleton, written.values)])
 
 
 def split_model(model: Any) -> list[Part]:

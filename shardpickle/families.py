@@ -1,9 +1,84 @@
-"""What shardpickle knows of estimator classes. Knows no bytes and no paths."""
+"""scikit-learn's classes: what is an estimator, and a tree's arrays. Knows no bytes or paths."""
 
+from typing import Any
+
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.tree._tree import NODE_DTYPE
+from sklearn.tree._tree import Tree as SklearnTree
+
+from shardpickle.codecs.streams import NODE
+from shardpickle.codecs.trees import Head, Tree
+
+_STATE = {"max_depth", "node_count", "nodes", "values"}
+# A release with other nodes keeps its trees as pickle has them.
+_KNOWN_NODES = [NODE_DTYPE.fields[name][:2] for name in NODE_DTYPE.names] == [
+    NODE.fields[name][:2]
+    for name in NODE.names[:-1]  # type: ignore[index,misc]  # it has names
+] and NODE_DTYPE.itemsize == NODE.itemsize
 
 
 def is_estimator(obj: object) -> bool:
-    """Whether an object is cut off as a part of its own wherever it stands in a model."""
-    return isinstance(obj, BaseEstimator | TreePredictor) and not isinstance(obj, type)
+    """Whether an object below the root is always a part of its own."""
+    return isinstance(obj, (BaseEstimator, TreePredictor))
+
+
+def is_tree(obj: object) -> bool:
+    """Whether an object is a grown tree of the layout that the tree codec knows."""
+    return (
+        type(obj) is SklearnTree
+        and _KNOWN_NODES
+        and obj.node_count > 0
+        and obj.n_outputs > 0
+        and int(obj.n_classes.min()) > 0
+    )
+
+
+def head(tree: Any) -> Head:
+    """What a tree says of itself."""
+    classes = tuple(int(count) for count in tree.n_classes)
+    return Head(int(tree.node_count), int(tree.max_depth), int(tree.n_features), classes)
+
+
+def arrays(tree: Any) -> Tree:
+    """A tree's head and its own memory."""
+    state = tree.__getstate__()
+    if set(state) != _STATE:
+        raise TypeError(f"a Tree with a state of {sorted(state)}")
+    return Tree(head(tree), state["nodes"].view(NODE), state["values"])
+
+
+class Grower:
+    """Makes trees whose memory is to be filled: scikit-learn copies zeros, which are made once.
+
+    A tree takes its arrays only by copying them (`Tree.__setstate__`); zeros of one block cost
+    least, and what `Tree.__getstate__` gives is the tree's own memory, which can be written to.
+    """
+
+    def __init__(self) -> None:
+        self._nodes = np.zeros(0, NODE_DTYPE)
+        self._values = np.zeros(0)
+
+    def grow(self, head: Head) -> tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """A tree, its nodes as bytes, and its values, flat."""
+        outputs, most = len(head.classes), max(head.classes)
+        tree = SklearnTree(head.features, np.array(head.classes, np.intp), outputs)
+        state = {
+            "max_depth": head.depth,
+            "node_count": head.nodes,
+            "nodes": self._zeros("_nodes", head.nodes),
+            "values": self._zeros("_values", head.nodes * outputs * most).reshape(
+                -1, outputs, most
+            ),
+        }
+        tree.__setstate__(state)
+        own = tree.__getstate__()
+        return tree, own["nodes"].view(np.uint8), own["values"].reshape(-1)
+
+    def _zeros(self, name: str, count: int) -> np.ndarray[Any, Any]:
+        block: np.ndarray[Any, Any] = getattr(self, name)
+        if len(block) < count:  # two threads may both make one: either serves
+            block = np.zeros(count, block.dtype)
+            setattr(self, name, block)
+        return block[:count]

@@ -1,11 +1,24 @@
 """From a manifest and its shards to the model. Wires rooms for `api`; opens no file itself."""
 
+import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from shardpickle import environment, migrate, mistakes, opcodes, pickling, sealing
+from shardpickle import (
+    environment,
+    families,
+    migrate,
+    mistakes,
+    nursery,
+    opcodes,
+    pickling,
+    sealing,
+)
+from shardpickle.codecs import trees
+from shardpickle.codecs.trees import Tables
+from shardpickle.columns import Nursery
 from shardpickle.construct import Objects
 from shardpickle.contents import Contents
 from shardpickle.errors import (
@@ -42,21 +55,36 @@ class Loader:
         self.names = names
         self.objects: list[tuple[Any, ...]] = []
         self.texts: dict[str, str] = {}
-        self.uses = Counter((part.shard, part.slot) for part in found.parts)
-        self.left = Counter(part.shard for part in found.parts)
+        self.tables = {shard.table for shard in found.shards}
+        numbered = enumerate(found.parts)
+        needed = [part for number, part in numbered if number not in self.tables]
+        self.uses = Counter((part.shard, part.slot) for part in needed)
+        self.left = Counter(part.shard for part in needed)
         self.ready: dict[int, tuple[Contents, list[bytes]]] = {}
-        order = list(dict.fromkeys(part.shard for part in found.parts))
+        tables = read_tables(store, found, pool)
+        order = list(dict.fromkeys(part.shard for part in needed))
+        grower = families.Grower()
 
         def read(number: int) -> tuple[int, Contents]:
-            return number, open_shard(store, found.shards[number], pool, advance, whole=True)
+            entry = found.shards[number]
+
+            def grow(held: Contents) -> Nursery:
+                return nursery.Growing(held, grower)
+
+            shared = tables.get(entry.table)
+            held = open_shard(store, entry, pool, advance, nursery=grow, tables=shared)
+            return number, held
 
         self.shards = pool.stream(read, order)
 
     def run(self) -> Any:
-        for part in self.found.parts:
+        for number, part in enumerate(self.found.parts):
+            if number in self.tables:
+                self.objects.append(())
+                continue
             while part.shard not in self.ready:
-                number, held = next(self.shards)
-                self.ready[number] = held, held.skeleton_list()
+                shard, held = next(self.shards)
+                self.ready[shard] = held, held.skeleton_list()
             self.objects.append(self._rebuild(part))
             self.left[part.shard] -= 1
             if not self.left[part.shard]:
@@ -93,13 +121,34 @@ class Loader:
     def _values(self, part: PartEntry, held: Contents) -> list[Any]:
         place = (part.shard, part.slot)
         self.uses[place] -= 1
-        arrays = held.arrays[part.slot]
+        pieces = held.pieces[part.slot]
         if self.uses[place]:  # an equal part comes later: it gets memory of its own
-            arrays = [array.copy(order="K") for array in arrays]
+            pieces = [copy.copy(piece) for piece in pieces]
         else:
-            held.arrays[part.slot] = []
+            held.pieces[part.slot] = []
         specs = held.specs(part.slot)
-        return [spec.finish(array) for spec, array in zip(specs, arrays, strict=True)]
+        return [spec.finish(piece) for spec, piece in zip(specs, pieces, strict=True)]
+
+
+def read_tables(store: LocalStore, found: Manifest, pool: Pool) -> dict[int | None, Tables]:
+    """The tables that shards share, by their parts."""
+    tables: dict[int | None, Tables] = {}
+    for part in sorted({entry.table for entry in found.shards if entry.table is not None}):
+        place = found.parts[part]
+        entry = found.shards[place.shard]
+        held = open_shard(store, entry, pool, sealing.ignore, nursery=_no_trees)
+        with in_file(entry.file):
+            pieces = held.pieces[place.slot]
+            if [getattr(piece, "dtype", None) for piece in pieces] != ["<i8", "<u8", "<u8"] or any(
+                piece.ndim != 1 for piece in pieces
+            ):
+                raise CorruptShardError("a table is not one")
+            tables[part] = trees.checked(Tables(*pieces))
+    return tables
+
+
+def _no_trees(held: Contents) -> Nursery:
+    return nursery.Passing()
 
 
 def open_shard(
@@ -108,12 +157,15 @@ def open_shard(
     pool: Pool,
     advance: Advance,
     *,
-    whole: bool,
+    nursery: Callable[[Contents], Nursery] | None,
+    tables: Tables | None = None,
     together: bool = False,
 ) -> Contents:
-    """A shard's contents, its digest checked before a byte is decoded; all of them if `whole`.
+    """A shard's contents, its digest checked before a byte is decoded.
 
-    `together` is for contents that are dropped as one (`contents.allocate`).
+    All of them if there is a `nursery`, which is where trees grow; else their sizes.
+    `tables` are those that the shard shares; `together` is for contents that are dropped as one
+    (`contents.allocate`).
     """
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
         check_file(shard, entry)
@@ -122,9 +174,10 @@ def open_shard(
             raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=actual)
         index = open_index(shard, entry)
         held = sealing.open_contents(shard.read_at, index, entry.raw, together=together)
-        if whole:
+        held.tables = tables
+        if nursery is not None:
             share = Share(advance, entry.raw)
-            sealing.fill(shard.read_at, index, held, each=pool.map, advance=share)
+            sealing.fill(shard.read_at, index, held, nursery(held), each=pool.map, advance=share)
             share.finish()
         return held
 
@@ -154,7 +207,7 @@ def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[
         listing = opcodes.Names()
         members = opcodes.read(held.skeleton_of(part.slot, skeletons), listing)
         _check_members(members, part)
-        for spec, array in zip(held.specs(part.slot), held.arrays[part.slot], strict=True):
+        for spec, array in zip(held.specs(part.slot), held.pieces[part.slot], strict=True):
             if spec.kind == "str":
                 spec.finish(array)
         listed = {names[number] for number in part.names}
@@ -162,7 +215,7 @@ def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[
             if name not in listed:
                 raise CorruptShardError(f"a skeleton names {'.'.join(name)}, which is not listed")
         for pid in listing.pids:
-            pickling.check_pid(pid, len(held.arrays[part.slot]), len(part.references))
+            pickling.check_pid(pid, len(held.pieces[part.slot]), len(part.references))
 
 
 def _check_members(members: Any, part: PartEntry) -> None:

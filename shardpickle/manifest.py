@@ -15,7 +15,7 @@ from shardpickle.errors import CorruptManifestError, UnknownFormatError
 
 FORMAT = "shardpickle"
 VERSION = 0
-DRAFT = 1  # of version 0; other drafts are refused
+DRAFT = 2  # of version 0; other drafts are refused
 _MOST_PARTS = 10_000_000
 _MOST_REFERENCES = 10_000_000
 _CLOSING = ',\n"sha256": "'
@@ -23,12 +23,16 @@ _CLOSING = ',\n"sha256": "'
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard file: its SHA-256 (and so its name), its size, raw bytes, and number of parts."""
+    """One shard file: its SHA-256 (and so its name), its size, raw bytes, and number of parts.
+
+    `table` is the part that holds the tables of this shard's trees; None where they are its own.
+    """
 
     sha256: str
     nbytes: int
     raw: int
     parts: int
+    table: int | None = None
 
     @property
     def file(self) -> str:
@@ -80,7 +84,9 @@ def to_bytes(manifest: Manifest) -> bytes:
     lists: dict[str, list[Any]] = {
         "names": [list(name) for name in manifest.names],
         "parts": list(_runs(manifest.parts)),
-        "shards": [[each.sha256, each.nbytes, each.raw, each.parts] for each in manifest.shards],
+        "shards": [
+            [each.sha256, each.nbytes, each.raw, each.parts, each.table] for each in manifest.shards
+        ],
     }
     values: dict[str, Any] = {
         "format": FORMAT,
@@ -174,6 +180,7 @@ def _manifest(document: dict[str, Any]) -> Manifest:
         _expand(run, parts, names, shards)
     if not parts:
         raise ValueError("there are no parts")
+    _check_tables(parts, shards)
     return Manifest(
         writer=_text(document["writer"]),
         environment={
@@ -186,10 +193,21 @@ def _manifest(document: dict[str, Any]) -> Manifest:
     )
 
 
-def _shard(sha256: Any, nbytes: Any, raw: Any, parts: Any) -> ShardEntry:
+def _check_tables(parts: Sequence[PartEntry], shards: Sequence[ShardEntry]) -> None:
+    tables = {shard.table for shard in shards if shard.table is not None}
+    if any(table >= len(parts) - 1 for table in tables):
+        raise ValueError("a table that is no part, or is the model")
+    if any(shards[parts[table].shard].table is not None for table in tables):
+        raise ValueError("a table that needs a table")
+    if any(part in tables for each in parts for part, _ in each.references):
+        raise ValueError("a reference to a table")
+
+
+def _shard(sha256: Any, nbytes: Any, raw: Any, parts: Any, table: Any) -> ShardEntry:
     if len(_text(sha256)) != 64 or set(sha256) - set("0123456789abcdef"):
         raise ValueError(f"not a digest: {sha256[:80]!r}")
-    return ShardEntry(sha256, _count(nbytes), _count(raw), _count(parts))
+    part = None if table is None else _count(table)
+    return ShardEntry(sha256, _count(nbytes), _count(raw), _count(parts), part)
 
 
 def _runs(parts: Sequence[PartEntry]) -> Iterator[dict[str, Any]]:

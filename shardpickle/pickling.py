@@ -1,4 +1,4 @@
-"""A part becomes a skeleton: pickle, without arrays, long strings and other parts.
+"""A part becomes a skeleton: pickle, without arrays, trees, long strings and other parts.
 
 Knows pickle; knows no shard, no file and no other part: what is outside, `outside` decides.
 
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle import dtypes, opcodes
+from shardpickle import dtypes, families, opcodes
 from shardpickle.errors import CorruptShardError
 from shardpickle.values import Value
 
@@ -119,6 +119,8 @@ class _Pickler(pickle.Pickler):
         if kind in _ARRAY_KINDS:
             plain = not obj.dtype.hasobject and dtypes.to_text(obj.dtype) is not None
             return self.lift(_ARRAY_KINDS[kind], obj) if plain else None
+        if families.is_tree(obj):
+            return self.lift("tree", obj)
         if kind is bytearray and len(obj) >= LONG_STRING_BYTES:
             return self.lift("bytearray", obj)
         if kind is pickle.PickleBuffer:

@@ -12,6 +12,7 @@ from shardpickle import contents, shardfile
 from shardpickle.codecs import frames
 from shardpickle.codecs.arrays import Column
 from shardpickle.codecs.frames import Frame
+from shardpickle.columns import CODECS, Group, Labelled, Nursery
 from shardpickle.contents import Contents
 from shardpickle.errors import CorruptShardError
 from shardpickle.shardfile import FrameRef, Index, Layer
@@ -57,7 +58,6 @@ def encode(
     """
     layer = Layer()
     write(shardfile.MAGIC)
-    columns = [labelled.column for labelled in (*held.directory_columns(), *held.content_columns())]
 
     def step(job: tuple[Column, int, int]) -> Frame:
         column, start, stop = job
@@ -65,12 +65,24 @@ def encode(
         advance(frame.nbytes)
         return frame
 
-    jobs = [[(column, a, b) for a, b in _cuts(column)] for column in columns]
-    done = _in_batches(each, step, [job for group in jobs for job in group], batch)
-    for group in jobs:
-        layer.start_column()
-        for _ in group:
-            write(layer.place(next(done)))
+    def put(columns: Sequence[Labelled]) -> None:
+        jobs = [[(one.column, a, b) for a, b in _cuts(one.column)] for one in columns]
+        done = _in_batches(each, step, [job for group in jobs for job in group], batch)
+        for group in jobs:
+            layer.start_column()
+            for _ in group:
+                write(layer.place(next(done)))
+
+    views: list[Labelled] = [*held.directory_columns(), held.skeleton_column()]
+    for group in held.groups():
+        columns = CODECS[group.spec.codec].encode(group, held.tables, each)
+        if group.spec.codec == "array":
+            views += columns
+        else:
+            put(views)
+            views = []
+            put(columns)
+    put(views)
     write(layer.footer(held.sizes))
 
 
@@ -113,24 +125,52 @@ def open_contents(read_at: ReadAt, index: Index, raw: int, *, together: bool = F
     held = contents.of_sizes(index.sizes)
     for labelled, refs in zip(held.directory_columns(), index.columns, strict=False):
         _fill(read_at, [labelled.column], [refs], _one_by_one, ignore)
-    contents.allocate(held, raw, sum(frames_of[len(counts) :]), together=together)
+    contents.allocate(held, raw, frames_of[len(counts) :], together=together)
     return held
 
 
-def fill(read_at: ReadAt, index: Index, held: Contents, *, each: Each, advance: Advance) -> None:
-    """Decode the rest of the columns into the memory of the contents."""
-    columns = [labelled.column for labelled in held.content_columns()]
+def fill(
+    read_at: ReadAt,
+    index: Index,
+    held: Contents,
+    nursery: Nursery,
+    *,
+    each: Each,
+    advance: Advance,
+) -> None:
+    """Decode the rest of the columns into the memory of the contents, trees into the nursery's."""
     refs = index.columns[len(held.directory_columns()) :]
-    if len(columns) != len(refs):
-        raise CorruptShardError(
-            "another number of columns", expected=len(columns), actual=len(refs)
-        )
-    _fill(read_at, columns, refs, each, advance)
+    views, of_views = [held.skeleton_column()], list(refs[:1])
+    for group, labelled, theirs in _rooms(held, refs):
+        if group.spec.codec == "array":
+            views += labelled
+            of_views += theirs
+    _fill(read_at, [one.column for one in views], of_views, each, advance)
+    for group, labelled, theirs in _rooms(held, refs):
+        if group.spec.codec != "array":
+            _fill(read_at, [one.column for one in labelled], theirs, each, advance)
+            CODECS[group.spec.codec].decode(group, labelled, held.tables, nursery, each)
+
+
+def _rooms(
+    held: Contents, refs: Sequence[Sequence[FrameRef]]
+) -> Iterator[tuple[Group, list[Labelled], Sequence[Sequence[FrameRef]]]]:
+    """The columns of every group, to be filled, and their frames."""
+    at = 1
+    for group in held.groups():
+        codec = CODECS[group.spec.codec]
+        theirs = refs[at : at + codec.count(group.spec)]
+        at += len(theirs)
+        sizes = [sum(ref.nbytes for ref in column) for column in theirs]
+        yield group, codec.room(group, sizes), theirs
 
 
 def usage(index: Index, held: Contents) -> list[Usage]:
     """What each column of a shard takes, raw and stored."""
-    labels = [each.label for each in (*held.directory_columns(), *held.content_columns())]
+    rooms = _rooms(held, index.columns[len(held.directory_columns()) :])
+    columns = [*held.directory_columns(), held.skeleton_column()]
+    labels = [each.label for each in columns]
+    labels += [each.label for _, labelled, _ in rooms for each in labelled]
     return [
         Usage(label, sum(ref.nbytes for ref in refs), sum(ref.stored for ref in refs))
         for label, refs in zip(labels, index.columns, strict=False)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle import contents, values
+from shardpickle import columns, values
 from shardpickle.codecs import frames
 from shardpickle.codecs.frames import Frame
 from shardpickle.contents import Layout, Sizes
@@ -117,12 +117,12 @@ def parse_index(data: bytes, nbytes: int, end: int) -> Index:
             _count(document["dimensions"]),
             layouts,
         )
-        columns = _frame_refs(document["columns"], end)
+        refs = _frame_refs(document["columns"], end)
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, CorruptShardError):
             raise
         raise CorruptShardError(f"its index is not valid: {error!r}") from None
-    return Index(sizes, columns)
+    return Index(sizes, refs)
 
 
 def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
@@ -157,7 +157,7 @@ def _spec_document(spec: values.Spec) -> list[Any]:
 def _layout(entries: Sequence[Any]) -> Layout:
     layout = []
     for codec, kind, dtype, ndim, order, writeable in entries:
-        if codec not in contents.CODECS:
+        if codec not in columns.CODECS:
             raise CorruptShardError(f"no codec of this version is called {codec!r}")
         layout.append(
             values.check(values.Spec(kind, dtype, _count(ndim), order, bool(writeable), codec))

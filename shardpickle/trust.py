@@ -36,6 +36,9 @@ def resolve(names: Iterable[Name]) -> dict[Name, Any]:
 
 
 def _find(module: str, name: str) -> Any:
+    stand_in = migrate.stand_in(module, name)
+    if stand_in is not None:
+        return stand_in
     refusal: Exception | None = None
     for place in migrate.module_names(module):
         try:

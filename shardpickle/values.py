@@ -1,23 +1,27 @@
-"""What leaves a skeleton: arrays and long strings, as arrays. Knows no pickle and no file."""
+"""What leaves a skeleton: arrays, trees, long strings. Knows no pickle and no file."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from shardpickle import dtypes
+from shardpickle import dtypes, families
+from shardpickle.codecs.trees import Head, Tree
 from shardpickle.errors import CorruptShardError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _BYTE = "|u1"
+_TREE_DTYPE = "<f8"  # of a tree's values
+_TREE_DIMENSIONS = 3  # of `Head.shape`, besides the classes of each output
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
     """One object that left a skeleton.
 
-    `kind` says what to make again: ``ndarray``, ``memmap``, ``bytes``, ``bytearray`` or ``str``.
+    `kind` says what to make again: ``ndarray``, ``memmap``, ``bytes``, ``bytearray``, ``str`` or
+    ``tree``.
     `source` is the object itself; nothing is copied until a shard is encoded.
     """
 
@@ -29,6 +33,8 @@ class Value:
         """Bytes of content; for ``str``, of its UTF-8 form."""
         if self.kind in _ARRAYS:
             return int(self.source.nbytes)
+        if self.kind == "tree":
+            return families.head(self.source).nbytes
         if self.kind == "str" and not self.source.isascii():
             return int(self.array().nbytes)
         return len(self.source)
@@ -37,6 +43,10 @@ class Value:
     def owns_memory(self) -> bool:
         """Whether the content would be freed with `source` (a view's would not)."""
         return self.kind not in _ARRAYS or self.source.base is None
+
+    def piece(self) -> "Array | Tree":
+        """The content: an array, or a tree's arrays."""
+        return families.arrays(self.source) if self.kind == "tree" else self.array()
 
     def array(self) -> Array:
         """The content as an array: a view, but for ``str``, which is encoded."""
@@ -69,9 +79,11 @@ class Spec:
         make = np.zeros if dtype.names is not None else np.empty
         return make(shape, dtype, order="F" if self.order == "F" else "C")
 
-    def finish(self, array: Array) -> Any:
-        """The object that left the skeleton, from its filled memory."""
+    def finish(self, array: Any) -> Any:
+        """The object that left the skeleton, from its filled memory (of a tree: the tree)."""
         match self.kind:
+            case "tree":
+                return array
             case "bytes":
                 return array.tobytes()
             case "bytearray":
@@ -87,8 +99,11 @@ class Spec:
         return array
 
 
-def spec_of(kind: str, array: Array) -> Spec:
+def spec_of(kind: str, array: "Array | Tree") -> Spec:
     """The spec of a value whose content is `array`."""
+    if isinstance(array, Tree):
+        dimensions = _TREE_DIMENSIONS + len(array.head.classes)
+        return Spec(kind, _TREE_DTYPE, dimensions, "C", True, "trees")
     text = dtypes.to_text(array.dtype)
     if text is None:
         raise TypeError(f"an array of dtype {array.dtype} does not leave its skeleton")
@@ -101,15 +116,42 @@ def spec_of(kind: str, array: Array) -> Spec:
 
 def check(spec: Spec) -> Spec:
     """The same spec, if it is one that `spec_of` could have given."""
+    if spec.kind == "tree":
+        fixed = spec.dtype, spec.order, spec.writeable, spec.codec
+        if (
+            fixed != (_TREE_DTYPE, "C", True, "trees")
+            or not _TREE_DIMENSIONS < spec.ndim <= _TREE_DIMENSIONS + _MOST_OUTPUTS
+        ):
+            raise CorruptShardError(f"not a value: {spec}")
+        return spec
     plain = spec.kind in _ARRAYS or (
         spec.kind in _STRINGS and spec.dtype == _BYTE and spec.ndim == 1
     )
-    if not plain or spec.order not in ("C", "F") or not 0 <= spec.ndim <= 64:
+    if (
+        not plain
+        or spec.codec == "trees"
+        or spec.order not in ("C", "F")
+        or not 0 <= spec.ndim <= 64
+    ):
         raise CorruptShardError(f"not a value: {spec}")
     if dtypes.from_text(spec.dtype).hasobject:
         raise CorruptShardError(f"not a value: {spec}")
     return spec
 
 
+def shape_of(piece: "Array | Tree") -> tuple[int, ...]:
+    """The numbers that a shard keeps of a value beside its spec."""
+    return piece.head.shape if isinstance(piece, Tree) else piece.shape
+
+
+def head_of(spec: Spec, shape: tuple[int, ...]) -> Head:
+    """A tree's head, if it is one that `spec_of` could have given."""
+    head = Head.of_shape(shape)
+    if head.nodes < 1 or min(head.classes) < 1:
+        raise CorruptShardError("not a tree's sizes")
+    return head
+
+
 _ARRAYS = frozenset({"ndarray", "memmap"})
 _STRINGS = frozenset({"bytes", "bytearray", "str"})
+_MOST_OUTPUTS = 1 << 20

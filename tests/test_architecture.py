@@ -15,6 +15,10 @@ def room(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
+COMPILED = sorted(path for path in PACKAGE.rglob("*.pyx"))
+ROOMS = {room(path) for path in (*FILES, *COMPILED) if path.stem not in ("__init__", "__main__")}
+
+
 def imports(path):
     """Rooms that a module imports."""
     found = set()
@@ -23,7 +27,7 @@ def imports(path):
             inner = node.module.partition(".")[2]
             for alias in node.names:
                 name = f"{inner}.{alias.name}".lstrip(".")
-                found.add(name if (PACKAGE / f"{name.replace('.', '/')}.py").exists() else inner)
+                found.add(name if name in ROOMS else inner)
         elif isinstance(node, ast.Import):
             assert not [alias for alias in node.names if alias.name.startswith("shardpickle")]
     return {each for each in found if each}
@@ -36,8 +40,7 @@ def rooms_of_the_map():
 
 
 def test_the_map_names_every_room():
-    rooms = {room(path) for path in FILES if path.stem not in ("__init__", "__main__")}
-    assert set(rooms_of_the_map()) == rooms
+    assert set(rooms_of_the_map()) == ROOMS
 
 
 @pytest.mark.parametrize("path", FILES, ids=room)

@@ -71,13 +71,13 @@ def write(path, content, raw, *, parts=1, runs=None, **changes):
     members = {
         "format": "shardpickle",
         "version": 0,
-        "draft": 1,
+        "draft": 2,
         "writer": "0",
         "environment": {},
         "metadata": {},
         "names": [],
         "parts": runs or [run()],
-        "shards": [[name, len(content), raw, parts]],
+        "shards": [[name, len(content), raw, parts, None]],
         **changes,
     }
     lines = [f'"{key}": {json.dumps(value)}' for key, value in members.items()]

@@ -62,6 +62,11 @@ class Column:
     def nbytes(self) -> int:
         return self._starts[-1] * self.item
 
+    def whole(self) -> Array:
+        """All items; the memory itself where the column has one piece."""
+        pieces = [np.asarray(piece[:]) for piece in self._pieces]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
     def read(self, start: int, stop: int) -> Bytes:
         """The bytes of the items from `start` to `stop`, contiguous; a view where possible."""
         chunks = [

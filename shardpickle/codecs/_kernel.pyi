@@ -1,0 +1,33 @@
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+NAME: str
+
+def encode(
+    nodes: Array,
+    values: Array,
+    head: Array,
+    starts: Array,
+    thresholds: Array,
+    table: Array,
+    room: Array,
+    places: Array,
+    lengths: Array,
+) -> int: ...
+def decode(
+    columns: list[Array],
+    begin: Array,
+    end: Array,
+    rules: int,
+    head: Array,
+    starts: Array,
+    thresholds: Array,
+    table: Array,
+    nodes: Array,
+    values: Array,
+) -> None: ...
+def equal(a: Array, b: Array) -> bool: ...
+def dropped(nodes: Array, values: Array, width: int) -> None: ...

@@ -1,0 +1,1275 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, nonecheck=False, freethreading_compatible=True
+"""The loops of `trees`, compiled: one tree in preorder to streams and back, without the GIL.
+
+`_reference.py` holds the same rules in NumPy and is the specification; tests compare the two byte
+for byte. Floating point is element-wise and in a fixed order (built with -ffp-contract=off), so
+a stream decodes to the same bits everywhere. Nothing is read or written outside the buffers
+given: every stream is checked against its end, every tree against its node count.
+"""
+
+from libc.math cimport rint
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+NAME = "Cython"
+
+cdef struct Node:
+    int64_t left
+    int64_t right
+    int64_t feature
+    double threshold
+    double impurity
+    int64_t samples
+    double weight
+    uint8_t missing
+    uint8_t padding[7]
+
+# The order of `streams.STREAMS`.
+cdef enum:
+    LEAVES
+    ORDER
+    FEATURE
+    FEATURE_LARGE
+    THRESHOLD
+    THRESHOLD_RANK
+    MISSING
+    SAMPLES
+    SAMPLES_LARGE
+    WEIGHT
+    WEIGHT_LARGE
+    WEIGHT_PLAIN
+    CLASS
+    CLASS_LARGE
+    COUNTS
+    COUNTS_LARGE
+    VALUE
+    VALUE_RANK
+    VALUE_RESIDUAL
+    VALUE_RESIDUAL_LARGE
+    IMPURITY
+    IMPURITY_LEAF
+    IMPURITY_LEAF_LARGE
+    IMPURITY_INNER
+    IMPURITY_INNER_LARGE
+    RAW
+    STREAMS
+
+# The bits of `streams.Rule`.
+cdef enum:
+    R_PERMUTED = 1
+    R_RAW = 2
+    R_SAMPLES = 4
+    R_WEIGHT_EQUAL = 8
+    R_WEIGHT_WHOLE = 16
+    R_COUNTS = 32
+    R_WHOLE_SUMS = 64
+    R_MEANS = 128
+    R_STEPS = 256
+    R_GINI = 512
+    R_SQUARES = 1024
+    R_SPREAD = 2048
+    R_MISSING = 4096
+    R_INFERENCE = 8192
+
+cdef int64_t MOST_WHOLE = 1 << 53
+cdef int64_t MOST_STEPS = <int64_t>1 << 40
+cdef int64_t SORTED_FEATURES = 4096
+cdef uint64_t SIGN = <uint64_t>1 << 63
+cdef uint64_t NAN_BITS = <uint64_t>0x7FF8000000000000
+cdef uint64_t ONE_BITS = <uint64_t>0x3FF0000000000000
+
+cdef struct Stream:
+    uint8_t* data
+    Py_ssize_t at
+    Py_ssize_t end
+
+cdef struct Tree:
+    Node* nodes
+    double* values
+    int64_t n
+    int64_t outputs
+    int64_t classes
+    int64_t features
+    const int64_t* table_starts
+    const uint64_t* table_thresholds
+    const uint64_t* table_values
+    int64_t table_features
+    int64_t table_size
+    int64_t* last_ranks
+    Stream* streams
+    int bad
+
+
+# Numbers and their bits
+
+cdef inline uint64_t bits_of(double x) noexcept nogil:
+    cdef uint64_t b
+    memcpy(&b, &x, 8)
+    return b
+
+cdef inline double from_bits(uint64_t b) noexcept nogil:
+    cdef double x
+    memcpy(&x, &b, 8)
+    return x
+
+cdef inline uint64_t zigzag(uint64_t d) noexcept nogil:
+    return (d << 1) ^ (0 - (d >> 63))
+
+cdef inline uint64_t unzigzag(uint64_t z) noexcept nogil:
+    return (z >> 1) ^ (0 - (z & 1))
+
+cdef inline uint64_t key(uint64_t b) noexcept nogil:
+    """Bits of a double to an integer (two's complement) of the same order; its own inverse."""
+    return b ^ ((0 - (b >> 63)) >> 1)
+
+cdef inline uint64_t residual(double x, double predicted) noexcept nogil:
+    if predicted != predicted:
+        predicted = 0.0
+    return zigzag(key(bits_of(x)) - key(bits_of(predicted)))
+
+cdef inline double corrected(uint64_t z, double predicted) noexcept nogil:
+    if predicted != predicted:
+        predicted = 0.0
+    return from_bits(key(unzigzag(z) + key(bits_of(predicted))))
+
+cdef inline bint is_whole(double x) noexcept nogil:
+    """Whether x is an integer from 0 (not -0.0) to 2**53."""
+    return x >= 0.0 and x < 9007199254740992.0 and <double>(<int64_t>x) == x and not bits_of(x) >> 63
+
+cdef inline double quarter_ulp(double x) noexcept nogil:
+    cdef uint64_t exponent = (bits_of(x) >> 52) & 2047
+    if exponent <= 54 or exponent == 2047:
+        return 0.0
+    return from_bits((exponent - 54) << 52)
+
+cdef inline bint nearest(double x, int64_t* found) noexcept nogil:
+    """The integer nearest to x, ties to even, where |x| < 2**53."""
+    cdef double magic = 6755399441055744.0  # 1.5 * 2**52: the sum has no room for a fraction
+    if x > -2251799813685248.0 and x < 2251799813685248.0:
+        found[0] = <int64_t>((x + magic) - magic)
+        return True
+    if x > -9007199254740992.0 and x < 9007199254740992.0:
+        found[0] = <int64_t>rint(x)
+        return True
+    return False
+
+
+# Streams
+
+cdef inline void put1(Tree* t, int which, uint8_t value) noexcept nogil:
+    cdef Stream* s = &t.streams[which]
+    s.data[s.at] = value
+    s.at += 1
+
+cdef inline void put8(Tree* t, int which, uint64_t value) noexcept nogil:
+    cdef Stream* s = &t.streams[which]
+    memcpy(s.data + s.at, &value, 8)
+    s.at += 8
+
+cdef inline void put4(Tree* t, int which, uint32_t value) noexcept nogil:
+    cdef Stream* s = &t.streams[which]
+    memcpy(s.data + s.at, &value, 4)
+    s.at += 4
+
+cdef inline void put(Tree* t, int which, uint64_t value) noexcept nogil:
+    """An integer: one byte, or 255 and the whole in the stream of large ones."""
+    if value < 255:
+        put1(t, which, <uint8_t>value)
+    else:
+        put1(t, which, 255)
+        put8(t, which + 1, value)
+
+cdef inline uint8_t get1(Tree* t, int which) noexcept nogil:
+    cdef Stream* s = &t.streams[which]
+    if s.at >= s.end:
+        t.bad = 1
+        return 0
+    s.at += 1
+    return s.data[s.at - 1]
+
+cdef inline uint64_t get8(Tree* t, int which) noexcept nogil:
+    cdef Stream* s = &t.streams[which]
+    cdef uint64_t value
+    if s.end - s.at < 8:
+        t.bad = 1
+        return 0
+    memcpy(&value, s.data + s.at, 8)
+    s.at += 8
+    return value
+
+cdef inline uint32_t get4(Tree* t, int which) noexcept nogil:
+    cdef Stream* s = &t.streams[which]
+    cdef uint32_t value
+    if s.end - s.at < 4:
+        t.bad = 1
+        return 0
+    memcpy(&value, s.data + s.at, 4)
+    s.at += 4
+    return value
+
+cdef inline uint64_t get(Tree* t, int which) noexcept nogil:
+    cdef uint64_t value = get1(t, which)
+    return value if value < 255 else get8(t, which + 1)
+
+
+# Structure: a leaf bitmap in preorder
+
+cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
+    """1 where the tree is what a leaf bitmap can say, with leaves' marks as scikit-learn's; -1: memory."""
+    cdef int64_t p, top = 0, deepest = 0, here = 0
+    cdef Node* node
+    cdef uint64_t leaf_threshold = bits_of(-2.0)
+    cdef int64_t* owners = <int64_t*>malloc((t.n + 1) * 16)
+    cdef int ok = 1
+    if owners == NULL:
+        return -1
+    if t.outputs < 1 or t.classes < 1:
+        ok = 0
+    for p in range(t.n):
+        node = &t.nodes[p]
+        if here > deepest:
+            deepest = here
+        if node.left == -1:
+            if node.right != -1 or node.feature != -2 or bits_of(node.threshold) != leaf_threshold:
+                ok = 0
+                break
+            if top == 0:
+                ok = p == t.n - 1
+                if not ok:
+                    break
+            else:
+                top -= 1
+                if t.nodes[owners[2 * top]].right != p + 1:
+                    ok = 0
+                    break
+                here = owners[2 * top + 1]
+        else:
+            if node.left != p + 1 or node.feature < 0 or node.feature >= t.features:
+                ok = 0
+                break
+            here += 1
+            owners[2 * top] = p
+            owners[2 * top + 1] = here
+            top += 1
+    if top or t.n == 0 or deepest > max_depth:
+        ok = 0
+    free(owners)
+    return ok
+
+cdef void put_structure(Tree* t) noexcept nogil:
+    cdef int64_t p
+    cdef uint8_t byte = 0
+    for p in range(t.n):
+        byte |= <uint8_t>(t.nodes[p].left == -1) << <uint8_t>(7 - (p & 7))
+        if p & 7 == 7 or p == t.n - 1:
+            put1(t, LEAVES, byte)
+            byte = 0
+
+cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
+    cdef int64_t p, top = 0, here = 0, owner
+    cdef Node* node
+    cdef uint8_t byte = 0
+    cdef int64_t* owners = <int64_t*>malloc((t.n + 1) * 16)
+    if owners == NULL:
+        t.bad = 2
+        return
+    for p in range(t.n):
+        if p & 7 == 0:
+            byte = get1(t, LEAVES)
+            if t.bad:
+                break
+        if here > max_depth:
+            t.bad = 1
+            break
+        node = &t.nodes[p]
+        if byte >> (7 - (p & 7)) & 1:
+            node.left = -1
+            node.right = -1
+            node.feature = -2
+            node.threshold = -2.0
+            if top == 0:
+                if p != t.n - 1:
+                    t.bad = 1
+                    break
+            else:
+                top -= 1
+                owner = owners[2 * top]
+                here = owners[2 * top + 1]
+                t.nodes[owner].right = p + 1
+        else:
+            node.left = p + 1
+            here += 1
+            owners[2 * top] = p
+            owners[2 * top + 1] = here
+            top += 1
+    if top:
+        t.bad = 1
+    free(owners)
+
+
+# Features, and thresholds in the order of their features
+
+cdef void put_features(Tree* t) noexcept nogil:
+    cdef int64_t p
+    for p in range(t.n):
+        if t.nodes[p].left != -1:
+            put(t, FEATURE, <uint64_t>t.nodes[p].feature)
+
+cdef void get_features(Tree* t) noexcept nogil:
+    cdef int64_t p
+    cdef uint64_t feature
+    for p in range(t.n):
+        if t.nodes[p].left != -1:
+            feature = get(t, FEATURE)
+            if feature >= <uint64_t>t.features:
+                t.bad = 1
+                return
+            t.nodes[p].feature = <int64_t>feature
+
+cdef int64_t* by_feature(Tree* t) noexcept nogil:
+    """Inner nodes in the order of their features (as they come where features are many)."""
+    cdef int64_t p, f, size, at = 0, count
+    cdef int64_t* order = <int64_t*>malloc((t.n + 1) * 8)
+    cdef int64_t* starts
+    if order == NULL:
+        t.bad = 2
+        return NULL
+    if t.features > SORTED_FEATURES:
+        for p in range(t.n):
+            if t.nodes[p].left != -1:
+                order[at] = p
+                at += 1
+        return order
+    starts = <int64_t*>calloc(t.features + 1, 8)
+    if starts == NULL:
+        free(order)
+        t.bad = 2
+        return NULL
+    for p in range(t.n):
+        if t.nodes[p].left != -1:
+            starts[t.nodes[p].feature] += 1
+    for f in range(t.features):
+        count = starts[f]
+        starts[f] = at
+        at += count
+    for p in range(t.n):
+        if t.nodes[p].left != -1:
+            f = t.nodes[p].feature
+            order[starts[f]] = p
+            starts[f] += 1
+    free(starts)
+    return order
+
+cdef inline int64_t rank_of(const uint64_t* table, int64_t low, int64_t high, uint64_t b) noexcept nogil:
+    """Where the bits stand in a table sorted by key; -1 where they do not."""
+    cdef int64_t wanted = <int64_t>key(b), middle, found, stop = high
+    while low < high:
+        middle = (low + high) >> 1
+        found = <int64_t>key(table[middle])
+        if found < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < stop and table[low] == b else -1
+
+cdef inline void put_rank(Tree* t, int which, int64_t rank, int64_t* last) noexcept nogil:
+    """1 + how far a rank is from the last one (which it becomes); 0 for none."""
+    if rank < 0:
+        put4(t, which, 0)
+    else:
+        put4(t, which, <uint32_t>(1 + zigzag(<uint64_t>(rank - last[0]))))
+        last[0] = rank
+
+cdef inline int64_t get_rank(Tree* t, int which, int64_t low, int64_t high, int64_t* last) noexcept nogil:
+    cdef uint32_t coded = get4(t, which)
+    cdef int64_t rank
+    if coded == 0:
+        return -1
+    rank = last[0] + <int64_t>unzigzag(coded - 1)
+    if rank < low or rank >= high:
+        t.bad = 1
+        return -1
+    last[0] = rank
+    return rank
+
+cdef inline bint has_thresholds(Tree* t) noexcept nogil:
+    return t.table_features == t.features and t.features > 0
+
+cdef void put_thresholds(Tree* t) noexcept nogil:
+    cdef int64_t i, p, f, rank, last = 0, before = -1, inner = (t.n - 1) // 2
+    cdef int64_t* order = by_feature(t)
+    if order == NULL:
+        return
+    for i in range(inner):
+        p = order[i]
+        if has_thresholds(t):
+            f = t.nodes[p].feature
+            if f != before:
+                before = f
+                last = t.table_starts[f]
+            rank = rank_of(t.table_thresholds, t.table_starts[f], t.table_starts[f + 1],
+                           bits_of(t.nodes[p].threshold))
+            put_rank(t, THRESHOLD_RANK, rank, &last)
+            if rank >= 0:
+                continue
+        put8(t, THRESHOLD, bits_of(t.nodes[p].threshold))
+    free(order)
+
+cdef void get_thresholds(Tree* t) noexcept nogil:
+    cdef int64_t i, p, f, rank, last = 0, before = -1, inner = (t.n - 1) // 2
+    cdef int64_t* order = by_feature(t)
+    if order == NULL:
+        return
+    for i in range(inner):
+        p = order[i]
+        if has_thresholds(t):
+            f = t.nodes[p].feature
+            if f != before:
+                before = f
+                last = t.table_starts[f]
+            rank = get_rank(t, THRESHOLD_RANK, t.table_starts[f], t.table_starts[f + 1], &last)
+            if t.bad:
+                break
+            if rank >= 0:
+                t.nodes[p].threshold = from_bits(t.table_thresholds[rank])
+                continue
+        t.nodes[p].threshold = from_bits(get8(t, THRESHOLD))
+        if t.bad:
+            break
+    free(order)
+
+
+# Samples: parents are sums
+
+cdef int put_samples(Tree* t) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    cdef uint64_t total
+    cdef int rules = R_SAMPLES
+    for p in range(t.n):
+        if a[p].left == -1:
+            put(t, SAMPLES, <uint64_t>a[p].samples)
+        elif <uint64_t>a[p].samples != <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples:
+            rules = 0
+    if not rules:
+        for p in range(t.n - 1, -1, -1):
+            if a[p].left != -1:
+                total = <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples
+                put(t, SAMPLES, zigzag(<uint64_t>a[p].samples - total))
+    return rules
+
+cdef void get_samples(Tree* t, int rules) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    cdef uint64_t total
+    for p in range(t.n):
+        if a[p].left == -1:
+            a[p].samples = <int64_t>get(t, SAMPLES)
+    for p in range(t.n - 1, -1, -1):
+        if a[p].left != -1:
+            total = <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples
+            if not rules & R_SAMPLES:
+                total += unzigzag(get(t, SAMPLES))
+            a[p].samples = <int64_t>total
+
+
+# Weights: equal to the samples, or whole with parents as sums, or plain
+
+cdef int put_weights(Tree* t) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    cdef bint equal = True, whole = True
+    for p in range(t.n):
+        if bits_of(a[p].weight) != bits_of(<double>a[p].samples):
+            equal = False
+        if not is_whole(a[p].weight):
+            whole = False
+            break
+        if a[p].left != -1 and a[p].weight != a[p + 1].weight + a[a[p].right].weight:
+            whole = False
+            break
+    if equal and whole:
+        return R_WEIGHT_EQUAL
+    if whole:
+        for p in range(t.n):
+            if a[p].left == -1:
+                put(t, WEIGHT, zigzag(<uint64_t><int64_t>a[p].weight - <uint64_t>a[p].samples))
+        return R_WEIGHT_WHOLE
+    for p in range(t.n):
+        if a[p].left == -1:
+            put8(t, WEIGHT_PLAIN, bits_of(a[p].weight))
+    for p in range(t.n - 1, -1, -1):
+        if a[p].left != -1:
+            put(t, WEIGHT, residual(a[p].weight, a[p + 1].weight + a[a[p].right].weight))
+    return 0
+
+cdef void get_weights(Tree* t, int rules) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    if rules & R_WEIGHT_EQUAL:
+        for p in range(t.n):
+            a[p].weight = <double>a[p].samples
+            if not is_whole(a[p].weight):
+                t.bad = 1
+        return
+    for p in range(t.n):
+        if a[p].left == -1:
+            if rules & R_WEIGHT_WHOLE:
+                a[p].weight = <double><int64_t>(unzigzag(get(t, WEIGHT)) + <uint64_t>a[p].samples)
+                if not is_whole(a[p].weight):
+                    t.bad = 1
+            else:
+                a[p].weight = from_bits(get8(t, WEIGHT_PLAIN))
+    for p in range(t.n - 1, -1, -1):
+        if a[p].left != -1:
+            a[p].weight = a[p + 1].weight + a[a[p].right].weight
+            if rules & R_WEIGHT_WHOLE:
+                if not is_whole(a[p].weight):
+                    t.bad = 1
+            else:
+                a[p].weight = corrected(get(t, WEIGHT), a[p + 1].weight + a[a[p].right].weight)
+
+
+# Values
+
+cdef int64_t one_hot(const double* row, int64_t classes) noexcept nogil:
+    """The class that has the whole weight; `classes` where none has."""
+    cdef int64_t c, found = classes
+    cdef uint64_t b
+    for c in range(classes):
+        b = bits_of(row[c])
+        if b == ONE_BITS and found == classes:
+            found = c
+        elif b:
+            return classes
+    return found
+
+cdef inline void put_element(Tree* t, double x, int64_t k) noexcept nogil:
+    cdef int64_t rank
+    if t.table_size:
+        rank = rank_of(t.table_values, 0, t.table_size, bits_of(x))
+        put_rank(t, VALUE_RANK, rank, &t.last_ranks[k])
+        if rank >= 0:
+            return
+    put8(t, VALUE, bits_of(x))
+
+cdef inline double get_element(Tree* t, int64_t k) noexcept nogil:
+    cdef int64_t rank
+    if t.table_size:
+        rank = get_rank(t, VALUE_RANK, 0, t.table_size, &t.last_ranks[k])
+        if rank >= 0:
+            return from_bits(t.table_values[rank])
+    return from_bits(get8(t, VALUE))
+
+cdef void put_row(Tree* t, const double* row) noexcept nogil:
+    """The values of one node: a class where one has all, numbers otherwise."""
+    cdef int64_t k, c, pure
+    for k in range(t.outputs):
+        if t.classes > 1:
+            pure = one_hot(row + k * t.classes, t.classes)
+            put(t, CLASS, <uint64_t>pure)
+            if pure < t.classes:
+                continue
+        for c in range(t.classes):
+            put_element(t, row[k * t.classes + c], k)
+
+cdef void get_row(Tree* t, double* row) noexcept nogil:
+    cdef int64_t k, c
+    cdef uint64_t pure
+    for k in range(t.outputs):
+        if t.classes > 1:
+            pure = get(t, CLASS)
+            if pure > <uint64_t>t.classes:
+                t.bad = 1
+                return
+            if pure < <uint64_t>t.classes:
+                for c in range(t.classes):
+                    row[k * t.classes + c] = 0.0
+                row[k * t.classes + <int64_t>pure] = 1.0
+                continue
+        for c in range(t.classes):
+            row[k * t.classes + c] = get_element(t, k)
+
+cdef bint counts_fit(Tree* t, int64_t* counts) noexcept nogil:
+    """Whether every value is a count over the weight, parents are sums, and rows add up."""
+    cdef int64_t p, j, c, k, total, count, width = t.outputs * t.classes
+    cdef Node* a = t.nodes
+    cdef double w
+    cdef const double* row
+    for p in range(t.n - 1, -1, -1):
+        w = a[p].weight
+        row = t.values + p * width
+        if w < 1.0:
+            return False
+        if a[p].left == -1:
+            for k in range(t.outputs):
+                total = 0
+                for c in range(t.classes):
+                    j = k * t.classes + c
+                    if not nearest(row[j] * w, &count) or count < 0:
+                        return False
+                    counts[p * width + j] = count
+                    total += count
+                    if total > MOST_WHOLE:
+                        return False
+                if total != <int64_t>w:
+                    return False
+        else:
+            for j in range(width):
+                counts[p * width + j] = (counts[(p + 1) * width + j]
+                                         + counts[a[p].right * width + j])
+        for j in range(width):
+            if bits_of(<double>counts[p * width + j] / w) != bits_of(row[j]):
+                return False
+    return True
+
+cdef void put_counts(Tree* t, const int64_t* counts) noexcept nogil:
+    cdef int64_t p, k, c, pure, width = t.outputs * t.classes
+    cdef const int64_t* row
+    for p in range(t.n):
+        if t.nodes[p].left == -1:
+            for k in range(t.outputs):
+                row = counts + p * width + k * t.classes
+                pure = t.classes
+                for c in range(t.classes):
+                    if row[c] == <int64_t>t.nodes[p].weight:
+                        pure = c
+                        break
+                put(t, CLASS, <uint64_t>pure)
+                if pure == t.classes:
+                    for c in range(t.classes - 1):
+                        put(t, COUNTS, <uint64_t>row[c])
+
+cdef void get_counts(Tree* t, int64_t* counts) noexcept nogil:
+    cdef int64_t p, k, c, j, rest, width = t.outputs * t.classes
+    cdef uint64_t pure, count
+    cdef int64_t* row
+    cdef double* out
+    cdef double w
+    for p in range(t.n):
+        if t.nodes[p].left == -1:
+            for k in range(t.outputs):
+                row = counts + p * width + k * t.classes
+                rest = <int64_t>t.nodes[p].weight
+                pure = get(t, CLASS)
+                if pure > <uint64_t>t.classes:
+                    t.bad = 1
+                    return
+                if pure < <uint64_t>t.classes:
+                    for c in range(t.classes):
+                        row[c] = 0
+                    row[<int64_t>pure] = rest
+                    continue
+                for c in range(t.classes - 1):
+                    count = get(t, COUNTS)
+                    if count > <uint64_t>rest:
+                        t.bad = 1
+                        return
+                    row[c] = <int64_t>count
+                    rest -= <int64_t>count
+                row[t.classes - 1] = rest
+    for p in range(t.n - 1, -1, -1):
+        if t.nodes[p].left != -1:
+            for j in range(width):
+                counts[p * width + j] = (counts[(p + 1) * width + j]
+                                         + counts[t.nodes[p].right * width + j])
+        w = t.nodes[p].weight
+        out = t.values + p * width
+        if w < 1.0:
+            t.bad = 1
+            return
+        for j in range(width):
+            out[j] = <double>counts[p * width + j] / w
+
+cdef bint sums_fit(Tree* t, int64_t* sums) noexcept nogil:
+    """Whether every value is a whole sum over the weight, and parents' sums are their children's."""
+    cdef int64_t p, j, total, width = t.outputs
+    cdef Node* a = t.nodes
+    cdef double w
+    for p in range(t.n - 1, -1, -1):
+        w = a[p].weight
+        if w < 1.0:
+            return False
+        for j in range(width):
+            if a[p].left == -1:
+                if not nearest(t.values[p * width + j] * w, &total):
+                    return False
+            else:
+                total = sums[(p + 1) * width + j] + sums[a[p].right * width + j]
+            if total >= MOST_WHOLE or total <= -MOST_WHOLE:
+                return False
+            sums[p * width + j] = total
+            if bits_of(<double>total / w) != bits_of(t.values[p * width + j]):
+                return False
+    return True
+
+cdef void get_sums(Tree* t, int64_t* sums) noexcept nogil:
+    cdef int64_t p, j, total, width = t.outputs
+    cdef Node* a = t.nodes
+    cdef double w
+    for p in range(t.n - 1, -1, -1):
+        w = a[p].weight
+        if w < 1.0:
+            t.bad = 1
+            return
+        for j in range(width):
+            if a[p].left == -1:
+                if not nearest(t.values[p * width + j] * w, &total):
+                    t.bad = 1
+                    return
+            else:
+                total = sums[(p + 1) * width + j] + sums[a[p].right * width + j]
+            if total >= MOST_WHOLE or total <= -MOST_WHOLE:
+                t.bad = 1
+                return
+            sums[p * width + j] = total
+            if a[p].left != -1:
+                t.values[p * width + j] = <double>total / w
+
+cdef inline double mean_of(Tree* t, int64_t p, int64_t j, int64_t width) noexcept nogil:
+    cdef int64_t r = t.nodes[p].right
+    return ((t.nodes[p + 1].weight * t.values[(p + 1) * width + j]
+             + t.nodes[r].weight * t.values[r * width + j]) / t.nodes[p].weight)
+
+cdef inline double before(Tree* t, int64_t p, int64_t j, int64_t width) noexcept nogil:
+    return t.values[p * width + j - t.classes] if j >= t.classes else 0.0
+
+cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
+    """The rule that the values follow; `whole` receives counts or sums where they are whole."""
+    cdef int64_t p, j, width = t.outputs * t.classes, far = 0, inner = (t.n - 1) // 2, steps = 0
+    cdef int found = 0
+    if rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
+        whole[0] = <int64_t*>malloc(t.n * width * 8)
+        if whole[0] == NULL:
+            t.bad = 2
+            return 0
+        if t.classes > 1 and counts_fit(t, whole[0]):
+            put_counts(t, whole[0])
+            return R_COUNTS
+        if t.classes == 1 and sums_fit(t, whole[0]):
+            found = R_WHOLE_SUMS
+        else:
+            free(whole[0])
+            whole[0] = NULL
+    if not found:
+        for p in range(t.n):
+            for j in range(width):
+                if t.nodes[p].left != -1 and residual(t.values[p * width + j], mean_of(t, p, j, width)) >> 40:
+                    far += 1
+                if j >= t.classes and bits_of(t.values[p * width + j]) == bits_of(before(t, p, j, width)):
+                    steps += 1
+        if steps * 2 > t.n * width:
+            for p in range(t.n):
+                for j in range(width):
+                    put(t, VALUE_RESIDUAL, residual(t.values[p * width + j], before(t, p, j, width)))
+            return R_STEPS
+        if far * 4 <= inner * width:
+            found = R_MEANS
+    for p in range(t.n):
+        if t.nodes[p].left == -1 or not found:
+            put_row(t, t.values + p * width)
+    if found == R_MEANS:
+        for p in range(t.n - 1, -1, -1):
+            if t.nodes[p].left != -1:
+                for j in range(width):
+                    put(t, VALUE_RESIDUAL, residual(t.values[p * width + j], mean_of(t, p, j, width)))
+    return found
+
+cdef void get_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
+    cdef int64_t p, j, width = t.outputs * t.classes
+    if rules & (R_COUNTS | R_WHOLE_SUMS):
+        if not rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
+            t.bad = 1
+            return
+        whole[0] = <int64_t*>malloc(t.n * width * 8)
+        if whole[0] == NULL:
+            t.bad = 2
+            return
+    if rules & R_COUNTS:
+        if t.classes < 2:
+            t.bad = 1
+        else:
+            get_counts(t, whole[0])
+        return
+    if rules & R_STEPS:
+        for p in range(t.n):
+            for j in range(width):
+                t.values[p * width + j] = corrected(get(t, VALUE_RESIDUAL), before(t, p, j, width))
+        return
+    for p in range(t.n):
+        if t.nodes[p].left == -1 or not rules & (R_WHOLE_SUMS | R_MEANS):
+            get_row(t, t.values + p * width)
+            if t.bad:
+                return
+    if rules & R_WHOLE_SUMS:
+        if t.classes != 1:
+            t.bad = 1
+        else:
+            get_sums(t, whole[0])
+    elif rules & R_MEANS:
+        for p in range(t.n - 1, -1, -1):
+            if t.nodes[p].left != -1:
+                for j in range(width):
+                    t.values[p * width + j] = corrected(get(t, VALUE_RESIDUAL), mean_of(t, p, j, width))
+
+
+# Impurity
+
+cdef double gini(Tree* t, const int64_t* counts, int64_t p) noexcept nogil:
+    cdef int64_t k, c, width = t.outputs * t.classes
+    cdef double total = 0.0, squares, count, w = t.nodes[p].weight
+    for k in range(t.outputs):
+        squares = 0.0
+        for c in range(t.classes):
+            count = <double>counts[p * width + k * t.classes + c]
+            squares += count * count
+        total += 1.0 - squares / (w * w)
+    return total / <double>t.outputs
+
+cdef inline double variance(double squares, double w, double value) noexcept nogil:
+    return squares / w - value * value
+
+cdef bint squares_fit(Tree* t, int64_t* squares) noexcept nogil:
+    """Whether every impurity is a whole sum of squares over the weight, less the mean's square."""
+    cdef int64_t p, total
+    cdef Node* a = t.nodes
+    cdef double v
+    for p in range(t.n - 1, -1, -1):
+        v = t.values[p]
+        if a[p].left == -1:
+            if not nearest((a[p].impurity + v * v) * a[p].weight, &total):
+                return False
+        else:
+            total = squares[p + 1] + squares[a[p].right]
+        if total < 0 or total >= MOST_WHOLE:
+            return False
+        squares[p] = total
+        if bits_of(variance(<double>total, a[p].weight, v)) != bits_of(a[p].impurity):
+            return False
+    return True
+
+cdef inline int64_t least_squares(double v, double w) noexcept nogil:
+    cdef int64_t found
+    return found if nearest((v * v) * w, &found) else 0
+
+cdef inline double square_sum(Tree* t, int64_t p) noexcept nogil:
+    """Weighted sum of squared targets of a node."""
+    cdef int64_t k
+    cdef double w = t.nodes[p].weight, total = 0.0, v
+    if t.nodes[p].left == -1 and t.nodes[p].samples == 1:
+        for k in range(t.outputs):
+            v = t.values[p * t.outputs + k]
+            total += (w * v) * v
+        return total
+    for k in range(t.outputs):
+        v = t.values[p * t.outputs + k]
+        total += v * v
+    return (t.nodes[p].impurity * <double>t.outputs + total) * w
+
+cdef inline double mean_square(Tree* t, int64_t p) noexcept nogil:
+    cdef int64_t k
+    cdef double total = 0.0, v
+    for k in range(t.outputs):
+        v = t.values[p * t.outputs + k]
+        total += v * v
+    return total
+
+cdef double leaf_spread(Tree* t, int64_t p, int64_t left) noexcept nogil:
+    """The impurity of a leaf as if it held one target; `left`: its left sibling, if a leaf, else -1."""
+    cdef int64_t k
+    cdef double w = t.nodes[p].weight, squares = 0.0, total, other, v, u, all_squares = 0.0
+    cdef double wl
+    if left < 0:
+        for k in range(t.outputs):
+            v = t.values[p * t.outputs + k]
+            squares += (w * v) * v
+        total = squares / w
+        for k in range(t.outputs):
+            v = t.values[p * t.outputs + k]
+            total -= v * v
+        return total / <double>t.outputs
+    # scikit-learn takes what is left of its sibling's sums from the parent's.
+    wl = t.nodes[left].weight
+    for k in range(t.outputs):
+        v = t.values[p * t.outputs + k]
+        u = t.values[left * t.outputs + k]
+        all_squares += (wl * u) * u
+        squares += (wl * u) * u
+    for k in range(t.outputs):
+        v = t.values[p * t.outputs + k]
+        all_squares += (w * v) * v
+    total = (all_squares - squares) / w
+    for k in range(t.outputs):
+        v = t.values[p * t.outputs + k]
+        u = t.values[left * t.outputs + k]
+        other = ((wl * u + w * v) - wl * u) / w
+        total -= other * other
+    return total / <double>t.outputs
+
+cdef double inner_spread(Tree* t, int64_t p) noexcept nogil:
+    cdef int64_t k
+    cdef double total = (square_sum(t, p + 1) + square_sum(t, t.nodes[p].right)) / t.nodes[p].weight
+    cdef double v
+    for k in range(t.outputs):
+        v = t.values[p * t.outputs + k]
+        total -= v * v
+    return total / <double>t.outputs
+
+cdef inline void put_spread(Tree* t, int which, int64_t p, double predicted) noexcept nogil:
+    """1 + the residual in quarters of the last place of the mean square; 0 and the number itself."""
+    cdef double x = t.nodes[p].impurity, unit = quarter_ulp(mean_square(t, p))
+    cdef int64_t steps = 0
+    if (unit > 0.0 and predicted == predicted and nearest((x - predicted) / unit, &steps)
+            and steps > -MOST_STEPS and steps < MOST_STEPS
+            and bits_of(predicted + <double>steps * unit) == bits_of(x)):
+        put(t, which, 1 + zigzag(<uint64_t>steps))
+    else:
+        put1(t, which, 0)
+        put8(t, IMPURITY, bits_of(x))
+
+cdef inline double get_spread(Tree* t, int which, int64_t p, double predicted) noexcept nogil:
+    cdef uint64_t z = get(t, which)
+    cdef int64_t steps
+    if z == 0:
+        return from_bits(get8(t, IMPURITY))
+    steps = <int64_t>unzigzag(z - 1)
+    return predicted + <double>steps * quarter_ulp(mean_square(t, p))
+
+cdef inline int64_t* left_siblings(Tree* t) noexcept nogil:
+    """For every right child that is a leaf beside a leaf, its sibling; -1 elsewhere."""
+    cdef int64_t p
+    cdef int64_t* found = <int64_t*>malloc(t.n * 8)
+    if found == NULL:
+        t.bad = 2
+        return NULL
+    for p in range(t.n):
+        found[p] = -1
+    for p in range(t.n):
+        if t.nodes[p].left != -1 and t.nodes[p].right == p + 2:
+            found[p + 2] = p + 1
+    return found
+
+cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    cdef int64_t* squares
+    cdef int64_t* siblings
+    cdef bint fits
+    if rules & R_COUNTS:
+        fits = True
+        for p in range(t.n):
+            if bits_of(gini(t, whole, p)) != bits_of(a[p].impurity):
+                fits = False
+                break
+        if fits:
+            return R_GINI
+    if rules & R_WHOLE_SUMS and t.outputs == 1:
+        squares = <int64_t*>malloc(t.n * 8)
+        if squares == NULL:
+            t.bad = 2
+            return 0
+        fits = squares_fit(t, squares)
+        if fits:
+            for p in range(t.n):
+                if a[p].left == -1:
+                    put(t, IMPURITY_LEAF, zigzag(<uint64_t>squares[p]
+                        - <uint64_t>least_squares(t.values[p], a[p].weight)))
+        free(squares)
+        if fits:
+            return R_SQUARES
+    if t.classes == 1 and rules & (R_MEANS | R_WHOLE_SUMS):
+        siblings = left_siblings(t)
+        if siblings == NULL:
+            return 0
+        for p in range(t.n):
+            if a[p].left == -1:
+                put_spread(t, IMPURITY_LEAF, p, leaf_spread(t, p, siblings[p]))
+        for p in range(t.n - 1, -1, -1):
+            if a[p].left != -1:
+                put_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
+        free(siblings)
+        return R_SPREAD
+    for p in range(t.n):
+        if a[p].left == -1:
+            put1(t, IMPURITY_LEAF, bits_of(a[p].impurity) != 0)
+        if a[p].left != -1 or bits_of(a[p].impurity):
+            put8(t, IMPURITY, bits_of(a[p].impurity))
+    return 0
+
+cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
+    cdef int64_t p, total
+    cdef Node* a = t.nodes
+    cdef int64_t* squares
+    cdef int64_t* siblings
+    if rules & R_GINI:
+        if not rules & R_COUNTS:
+            t.bad = 1
+            return
+        for p in range(t.n):
+            a[p].impurity = gini(t, whole, p)
+        return
+    if rules & R_SQUARES:
+        if not rules & R_WHOLE_SUMS or t.outputs != 1:
+            t.bad = 1
+            return
+        squares = <int64_t*>malloc(t.n * 8)
+        if squares == NULL:
+            t.bad = 2
+            return
+        for p in range(t.n):
+            if a[p].left == -1:
+                squares[p] = <int64_t>(unzigzag(get(t, IMPURITY_LEAF))
+                                       + <uint64_t>least_squares(t.values[p], a[p].weight))
+        for p in range(t.n - 1, -1, -1):
+            if a[p].left != -1:
+                squares[p] = squares[p + 1] + squares[a[p].right]
+            total = squares[p]
+            if total < 0 or total >= MOST_WHOLE:
+                t.bad = 1
+                break
+            a[p].impurity = variance(<double>total, a[p].weight, t.values[p])
+        free(squares)
+        return
+    if rules & R_SPREAD:
+        if t.classes != 1:
+            t.bad = 1
+            return
+        siblings = left_siblings(t)
+        if siblings == NULL:
+            return
+        for p in range(t.n):
+            if a[p].left == -1:
+                a[p].impurity = get_spread(t, IMPURITY_LEAF, p, leaf_spread(t, p, siblings[p]))
+        for p in range(t.n - 1, -1, -1):
+            if a[p].left != -1:
+                a[p].impurity = get_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
+        free(siblings)
+        return
+    for p in range(t.n):
+        if a[p].left != -1 or get1(t, IMPURITY_LEAF):
+            a[p].impurity = from_bits(get8(t, IMPURITY))
+        else:
+            a[p].impurity = 0.0
+
+
+# Where missing values go: to the side with more samples, unless some were seen
+
+cdef int put_missing(Tree* t) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    cdef uint8_t rule
+    cdef bint fits = True
+    for p in range(t.n):
+        rule = 0 if a[p].left == -1 else a[p + 1].samples > a[a[p].right].samples
+        if a[p].missing != rule:
+            fits = False
+            break
+    if fits:
+        return R_MISSING
+    for p in range(t.n):
+        put1(t, MISSING, a[p].missing)
+    return 0
+
+cdef void get_missing(Tree* t, int rules) noexcept nogil:
+    cdef int64_t p
+    cdef Node* a = t.nodes
+    for p in range(t.n):
+        if not rules & R_MISSING:
+            a[p].missing = get1(t, MISSING)
+        elif a[p].left == -1:
+            a[p].missing = 0
+        else:
+            a[p].missing = a[p + 1].samples > a[a[p].right].samples
+
+
+# The profile "inference": what prediction needs, and nothing that could be taken for a number
+
+cdef void forget(Node* node, double* row, int64_t width) noexcept nogil:
+    cdef int64_t j
+    node.impurity = from_bits(NAN_BITS)
+    node.samples = -1
+    node.weight = from_bits(NAN_BITS)
+    if node.left != -1:
+        for j in range(width):
+            row[j] = from_bits(NAN_BITS)
+
+cdef bint is_dropped(Tree* t) noexcept nogil:
+    cdef int64_t p, j, width = t.outputs * t.classes
+    for p in range(t.n):
+        if (t.nodes[p].samples != -1 or bits_of(t.nodes[p].weight) != NAN_BITS
+                or bits_of(t.nodes[p].impurity) != NAN_BITS):
+            return False
+        if t.nodes[p].left != -1:
+            for j in range(width):
+                if bits_of(t.values[p * width + j]) != NAN_BITS:
+                    return False
+    return True
+
+cdef int encode_tree(Tree* t, int64_t max_depth) noexcept nogil:
+    cdef int rules = 0, found = check_structure(t, max_depth)
+    cdef int64_t p, width = t.outputs * t.classes
+    cdef int64_t* whole = NULL
+    if found < 0:
+        t.bad = 2
+    if found <= 0:
+        return R_RAW
+    put_structure(t)
+    put_features(t)
+    put_thresholds(t)
+    if is_dropped(t):
+        rules = R_INFERENCE
+        for p in range(t.n):
+            if t.nodes[p].left == -1:
+                put_row(t, t.values + p * width)
+            put1(t, MISSING, t.nodes[p].missing)
+        return rules
+    rules |= put_samples(t)
+    rules |= put_weights(t)
+    rules |= put_values(t, rules, &whole)
+    if not t.bad:
+        rules |= put_impurity(t, rules, whole)
+    rules |= put_missing(t)
+    free(whole)
+    return rules
+
+cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
+    cdef int64_t p, width = t.outputs * t.classes
+    cdef int64_t* whole = NULL
+    cdef int i
+    if t.n == 0 or t.outputs < 1 or t.classes < 1:
+        t.bad = 1
+        return
+    get_structure(t, max_depth)
+    if not t.bad:
+        get_features(t)
+    if not t.bad:
+        get_thresholds(t)
+    if t.bad:
+        return
+    if rules & R_INFERENCE:
+        for p in range(t.n):
+            if t.nodes[p].left == -1:
+                get_row(t, t.values + p * width)
+            t.nodes[p].missing = get1(t, MISSING)
+            if t.bad:
+                return
+            forget(&t.nodes[p], t.values + p * width, width)
+    else:
+        get_samples(t, rules)
+        get_weights(t, rules)
+        if not t.bad:
+            get_values(t, rules, &whole)
+        if not t.bad:
+            get_impurity(t, rules, whole)
+        get_missing(t, rules)
+        free(whole)
+    for i in range(STREAMS):
+        if i != ORDER and i != RAW and t.streams[i].at != t.streams[i].end:
+            t.bad = 1
+
+
+cdef int set_up(Tree* t, const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1] head,
+                const int64_t[::1] starts, const uint64_t[::1] thresholds,
+                const uint64_t[::1] table) except -1:
+    t.n = head[0]
+    t.features = head[2]
+    t.outputs = head[3]
+    t.classes = head[4]
+    if (t.n < 0 or t.features < 0 or t.outputs < 0 or t.classes < 0
+            or t.outputs > MOST_STEPS or t.classes > MOST_STEPS):
+        raise ValueError("a size out of range")
+    if nodes.shape[0] != t.n * 64 or values.shape[0] != t.n * t.outputs * t.classes:
+        raise ValueError("memory of another size than the tree's")
+    t.nodes = <Node*>&nodes[0] if nodes.shape[0] else NULL
+    t.values = <double*>&values[0] if values.shape[0] else NULL
+    t.table_features = starts.shape[0] - 1
+    t.table_size = table.shape[0] if t.classes == 1 else 0
+    t.table_starts = &starts[0] if starts.shape[0] else NULL
+    t.table_thresholds = &thresholds[0] if thresholds.shape[0] else NULL
+    t.table_values = &table[0] if table.shape[0] else NULL
+    t.bad = 0
+    t.last_ranks = <int64_t*>calloc(t.outputs + 1, 8)
+    if t.last_ranks == NULL:
+        raise MemoryError("coding a tree")
+    return 0
+
+
+def encode(const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1] head,
+           const int64_t[::1] starts, const uint64_t[::1] thresholds, const uint64_t[::1] table,
+           uint8_t[::1] room, const int64_t[::1] places, int64_t[::1] lengths):
+    """Streams of one tree in preorder, each from its place in `room`; its rules.
+
+    `room` has `streams.most_bytes` from each place on.
+    """
+    cdef Tree t
+    cdef Stream streams[STREAMS]
+    cdef int rules, i
+    cdef int64_t max_depth = head[1]
+    if places.shape[0] != STREAMS or lengths.shape[0] != STREAMS or room.shape[0] == 0:
+        raise ValueError("room for another number of streams")
+    set_up(&t, nodes, values, head, starts, thresholds, table)
+    for i in range(STREAMS):
+        streams[i].data = &room[0]
+        streams[i].at = places[i]
+        streams[i].end = room.shape[0]
+    t.streams = streams
+    with nogil:
+        rules = encode_tree(&t, max_depth)
+    free(t.last_ranks)
+    if t.bad:
+        raise MemoryError("encoding a tree")
+    for i in range(STREAMS):
+        lengths[i] = streams[i].at - places[i]
+    return rules
+
+
+def decode(list columns, const int64_t[::1] begin, const int64_t[::1] end, int rules,
+           const int64_t[::1] head, const int64_t[::1] starts, const uint64_t[::1] thresholds,
+           const uint64_t[::1] table, uint8_t[::1] nodes, double[::1] values):
+    """Fill the memory of one tree from its slices (bytes from `begin` to `end`) of the columns."""
+    cdef Tree t
+    cdef Stream streams[STREAMS]
+    cdef int i
+    cdef int64_t max_depth = head[1]
+    cdef const uint8_t[::1] column
+    for i in range(STREAMS):
+        column = columns[i]
+        if begin[i] < 0 or end[i] < begin[i] or end[i] > column.shape[0]:
+            raise ValueError("a stream outside its column")
+        streams[i].data = <uint8_t*>&column[0] if column.shape[0] else NULL
+        streams[i].at = begin[i]
+        streams[i].end = end[i]
+    set_up(&t, nodes, values, head, starts, thresholds, table)
+    t.streams = streams
+    with nogil:
+        decode_tree(&t, max_depth, rules)
+    free(t.last_ranks)
+    if t.bad == 2:
+        raise MemoryError("decoding a tree")
+    if t.bad:
+        raise ValueError("the streams of a tree do not describe one")
+
+
+def equal(const uint8_t[::1] a, const uint8_t[::1] b):
+    """Whether two trees' nodes are the same, padding aside."""
+    cdef int64_t i, n = a.shape[0] // 64
+    cdef bint same = a.shape[0] == b.shape[0]
+    if not same or not n:
+        return same
+    with nogil:
+        for i in range(n):
+            if memcmp(&a[64 * i], &b[64 * i], 57):
+                same = False
+                break
+    return same
+
+
+def dropped(uint8_t[::1] nodes, double[::1] values, int64_t width):
+    """Turn a tree into what the profile "inference" keeps of it."""
+    cdef int64_t p, n = nodes.shape[0] // 64
+    if values.shape[0] != n * width:
+        raise ValueError("memory of another size than the tree's")
+    for p in range(n):
+        forget(<Node*>&nodes[64 * p], &values[0] + p * width, width)

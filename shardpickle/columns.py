@@ -1,0 +1,149 @@
+"""Values of one place as columns, by the codec that their spec names; and back.
+
+Knows codecs and layouts; knows no pickle, class, manifest or file. Adding a codec is adding a class
+here and a name to `CODECS`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from shardpickle import dtypes
+from shardpickle.codecs import arrays, trees
+from shardpickle.codecs.arrays import Column, Leaf
+from shardpickle.codecs.trees import Each, Head, Tables
+from shardpickle.errors import CorruptShardError
+from shardpickle.values import Array, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A column, and what `inspect` calls it."""
+
+    label: str
+    column: Column
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The values in one place of all parts of a layout: their spec, parts and contents."""
+
+    spec: Spec
+    place: int
+    parts: Sequence[int]
+    pieces: Sequence[Any]
+
+
+class Nursery(Protocol):
+    """Where trees' memory comes from while a shard is read, and who is told when it is filled."""
+
+    def take(self, part: int, place: int, head: Head) -> tuple[Array, Array]: ...
+    def done(self, part: int, place: int) -> None: ...
+
+
+class Codec(Protocol):
+    """How the values of a group become columns."""
+
+    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
+        """Columns to be written."""
+
+    def count(self, spec: Spec) -> int:
+        """How many columns there are."""
+
+    def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
+        """Columns of these bytes, to be filled."""
+
+    def decode(
+        self,
+        group: Group,
+        columns: Sequence[Labelled],
+        tables: Tables | None,
+        nursery: Nursery,
+        each: Each,
+    ) -> None:
+        """From filled columns to values, where filling was not all."""
+
+
+class Arrays:
+    """One column for each leaf field of the dtype: a view of the values' own memory."""
+
+    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
+        return self._views(group)
+
+    def count(self, spec: Spec) -> int:
+        return len(list(arrays.leaves(dtypes.from_text(spec.dtype))))
+
+    def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
+        return self._views(group)
+
+    def decode(
+        self,
+        group: Group,
+        columns: Sequence[Labelled],
+        tables: Tables | None,
+        nursery: Nursery,
+        each: Each,
+    ) -> None:
+        return None
+
+    def _views(self, group: Group) -> list[Labelled]:
+        columns = [
+            Column(group.pieces, leaf) for leaf in arrays.leaves(dtypes.from_text(group.spec.dtype))
+        ]
+        plain = group.spec.kind in ("ndarray", "memmap")
+        return [Labelled(each.leaf.label if plain else group.spec.kind, each) for each in columns]
+
+
+_WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 4, 8)}
+
+
+class Trees:
+    """What does not follow from the rest of a tree (`codecs.trees`)."""
+
+    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
+        found = trees.encode(group.pieces, tables, each)
+        return [
+            Labelled(field, _column(array.view(np.uint8), width))
+            for array, (_, width, field) in zip(found, trees.COLUMNS, strict=True)
+        ]
+
+    def count(self, spec: Spec) -> int:
+        return len(trees.COLUMNS)
+
+    def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
+        if any(size % width for size, (_, width, _) in zip(sizes, trees.COLUMNS, strict=True)):
+            raise CorruptShardError("a column holds a fraction of a number")
+        return [
+            Labelled(field, _column(np.empty(size, np.uint8), width))
+            for size, (_, width, field) in zip(sizes, trees.COLUMNS, strict=True)
+        ]
+
+    def decode(
+        self,
+        group: Group,
+        columns: Sequence[Labelled],
+        tables: Tables | None,
+        nursery: Nursery,
+        each: Each,
+    ) -> None:
+        found = [labelled.column.whole() for labelled in columns]
+        numbers = [found[0], *(array.view(np.int64) for array in found[1:3])]
+        bits = [array.view(np.uint64) for array in found[3:5]]
+
+        def take(number: int) -> tuple[Array, Array]:
+            return nursery.take(group.parts[number], group.place, group.pieces[number])
+
+        def done(number: int) -> None:
+            nursery.done(group.parts[number], group.place)
+
+        trees.decode([*numbers, *bits, *found[5:]], group.pieces, tables, take, done, each)
+
+
+def _column(data: Array, width: int) -> Column:
+    return Column([data.view(_WIDTHS[width])], Leaf((), _WIDTHS[width]))
+
+
+VIEWS = Arrays()
+CODECS: dict[str, Codec] = {"array": VIEWS, "trees": Trees()}

@@ -300,8 +300,8 @@ def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> Verif
     try:
         found = manifest.from_bytes(checked_manifest(store, data))
     except CorruptModelError as error:
-        problem = Problem("manifest.json", error.reason)
-        return VerifyReport(str(store.path), deep, 0, len(data), (problem,))
+        damage = Problem("manifest.json", error.reason)
+        return VerifyReport(str(store.path), deep, 0, len(data), (damage,))
     by_shard: dict[int, list[PartEntry]] = {}
     for part in found.parts:
         by_shard.setdefault(part.shard, []).append(part)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from shardpickle import dtypes
-from shardpickle.codecs import arrays, trees
+from shardpickle.codecs import arrays, predictors, trees
 from shardpickle.codecs.arrays import Column, Leaf
 from shardpickle.codecs.trees import Each, Head, Tables
 from shardpickle.errors import CorruptShardError
@@ -113,12 +113,7 @@ class Trees:
         return len(trees.COLUMNS)
 
     def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
-        if any(size % width for size, (_, width, _) in zip(sizes, trees.COLUMNS, strict=True)):
-            raise CorruptShardError("a column holds a fraction of a number")
-        return [
-            Labelled(field, _column(np.empty(size, np.uint8), width))
-            for size, (_, width, field) in zip(sizes, trees.COLUMNS, strict=True)
-        ]
+        return _room(trees.COLUMNS, sizes)
 
     def decode(
         self,
@@ -141,9 +136,46 @@ class Trees:
         trees.decode([*numbers, *bits, *found[5:]], group.pieces, tables, take, done, each)
 
 
+class Predictors:
+    """What does not follow from the rest of histogram boosting's nodes (`codecs.predictors`)."""
+
+    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
+        found = predictors.encode(group.pieces)
+        return [
+            Labelled(field, _column(array.view(np.uint8), width))
+            for array, (_, width, field) in zip(found, predictors.COLUMNS, strict=True)
+        ]
+
+    def count(self, spec: Spec) -> int:
+        return len(predictors.COLUMNS)
+
+    def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
+        return _room(predictors.COLUMNS, sizes)
+
+    def decode(
+        self,
+        group: Group,
+        columns: Sequence[Labelled],
+        tables: Tables | None,
+        nursery: Nursery,
+        each: Each,
+    ) -> None:
+        found = [labelled.column.whole().view(np.uint8) for labelled in columns]
+        predictors.decode(found, group.pieces)
+
+
+def _room(columns: Sequence[tuple[str, int, str]], sizes: Sequence[int]) -> list[Labelled]:
+    if any(size % width for size, (_, width, _) in zip(sizes, columns, strict=True)):
+        raise CorruptShardError("a column holds a fraction of a number")
+    return [
+        Labelled(field, _column(np.empty(size, np.uint8), width))
+        for size, (_, width, field) in zip(sizes, columns, strict=True)
+    ]
+
+
 def _column(data: Array, width: int) -> Column:
     return Column([data.view(_WIDTHS[width])], Leaf((), _WIDTHS[width]))
 
 
 VIEWS = Arrays()
-CODECS: dict[str, Codec] = {"array": VIEWS, "trees": Trees()}
+CODECS: dict[str, Codec] = {"array": VIEWS, "trees": Trees(), "predictors": Predictors()}

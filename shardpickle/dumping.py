@@ -57,8 +57,8 @@ class Dumper:
         self.raw_to_seal = sum(parts[number].nbytes for number in originals)
         self.boxes = packing.pack(items, originals, shard_size)
         self.places: dict[int, tuple[int, int]] = {}  # part -> shard and slot
-        self.tables: dict[int, int] = {}  # run -> shard of its tables
-        self.sealed = 0
+        self.tables: list[int] = []  # shards that hold tables
+        self.uses: list[int | None] = []  # for each shard the number of the tables it uses
 
     def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
         part = self.parts[number]
@@ -80,17 +80,19 @@ class Dumper:
         tables: Tables | None = None
         for box in self.boxes:
             held = self._contents(box.numbers)
-            if box.run is None or box.run != run:
-                tables = None if box.run is None else held.tables_of_trees()
-                if box.run is not None and tables:
-                    self.tables[box.run] = self.sealed
-                    self.sealed += 1
+            if box.run is None:
+                tables = None
+            elif box.run != run:
+                tables = held.tables_of_trees() or None
+                if tables:
+                    self.tables.append(len(self.uses))
+                    self.uses.append(None)
                     yield _contents_of_tables(tables)
             run = box.run
-            held.tables = tables or None
+            held.tables = tables
             for slot, number in enumerate(box.numbers):
-                self.places[number] = self.sealed, slot
-            self.sealed += 1
+                self.places[number] = len(self.uses), slot
+            self.uses.append(len(self.tables) - 1 if tables else None)
             yield held
 
     def _contents(self, numbers: Sequence[int]) -> Contents:
@@ -146,19 +148,14 @@ class Dumper:
         self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
     ) -> Manifest:
         # Tables are parts too; they come first, so every other part's number moves.
-        first = [
+        entries = [
             PartEntry(_TABLE, shard, 0, objects=len(Tables.__slots__), names=(), references=())
-            for shard in self.tables.values()
+            for shard in self.tables
         ]
-        moved = len(first)
-        entries = first + [
-            self._entry(number, part, moved) for number, part in enumerate(self.parts)
-        ]
-        table_of = {shard: number for number, shard in enumerate(self.tables.values())}
-        runs = {self.places[box.numbers[0]][0]: box.run for box in self.boxes}
+        moved = len(entries)
+        entries += [self._entry(number, part, moved) for number, part in enumerate(self.parts)]
         shards = [
-            replace(entry, table=table_of.get(self.tables.get(runs.get(number, -1), -1)))
-            for number, (entry, _) in enumerate(sealed)
+            replace(entry, table=table) for (entry, _), table in zip(sealed, self.uses, strict=True)
         ]
         return Manifest(
             writer=__version__,

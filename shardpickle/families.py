@@ -12,11 +12,15 @@ from shardpickle.codecs.streams import NODE
 from shardpickle.codecs.trees import Head, Tree
 
 _STATE = {"max_depth", "node_count", "nodes", "values"}
+
+
+def _layout(dtype: np.dtype[Any]) -> dict[str, Any]:
+    fields: Any = dtype.fields or {}
+    return {name: field[:2] for name, field in fields.items() if name != "padding"}
+
+
 # A release with other nodes keeps its trees as pickle has them.
-_KNOWN_NODES = [NODE_DTYPE.fields[name][:2] for name in NODE_DTYPE.names] == [
-    NODE.fields[name][:2]
-    for name in NODE.names[:-1]  # type: ignore[index,misc]  # it has names
-] and NODE_DTYPE.itemsize == NODE.itemsize
+_KNOWN_NODES = _layout(NODE_DTYPE) == _layout(NODE) and NODE_DTYPE.itemsize == NODE.itemsize
 
 
 def is_estimator(obj: object) -> bool:
@@ -24,7 +28,7 @@ def is_estimator(obj: object) -> bool:
     return isinstance(obj, (BaseEstimator, TreePredictor))
 
 
-def is_tree(obj: object) -> bool:
+def is_tree(obj: Any) -> bool:
     """Whether an object is a grown tree of the layout that the tree codec knows."""
     return (
         type(obj) is SklearnTree

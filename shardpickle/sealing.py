@@ -140,7 +140,8 @@ def fill(
 ) -> None:
     """Decode the rest of the columns into the memory of the contents, trees into the nursery's."""
     refs = index.columns[len(held.directory_columns()) :]
-    views, of_views = [held.skeleton_column()], list(refs[:1])
+    views = [held.skeleton_column()]
+    of_views: list[Sequence[FrameRef]] = list(refs[:1])
     for group, labelled, theirs in _rooms(held, refs):
         if group.spec.codec == "array":
             views += labelled

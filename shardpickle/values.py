@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from shardpickle import dtypes, families
+from shardpickle.codecs import predictors
 from shardpickle.codecs.trees import Head, Tree
 from shardpickle.errors import CorruptShardError
 
@@ -111,7 +112,11 @@ def spec_of(kind: str, array: "Array | Tree") -> Spec:
     # Pickle keeps the flag of exactly these: it makes a new array of any other.
     keeps_flag = kind == "ndarray" and flags.forc and array.itemsize > 0
     order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
-    return Spec(kind, text, array.ndim, order, bool(flags.writeable) or not keeps_flag)
+    nodes = (
+        kind == "ndarray" and array.ndim == 1 and array.size > 0 and predictors.fits(array.dtype)
+    )
+    codec = "predictors" if nodes else "array"
+    return Spec(kind, text, array.ndim, order, bool(flags.writeable) or not keeps_flag, codec)
 
 
 def check(spec: Spec) -> Spec:

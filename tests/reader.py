@@ -1,16 +1,82 @@
 """An independent reader of the format: standard library, numpy and zstandard, not the library.
 
-Written from docs/format.md alone. It gives each part as (skeleton, list of arrays).
+Written from docs/format.md and docs/trees.md alone. It gives each part as (skeleton, list of
+values); a value is an array or a `Tree`.
 """
 
 import hashlib
 import json
 import struct
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 import zstandard
+
+NODE = np.dtype(
+    {
+        "names": [
+            "left_child",
+            "right_child",
+            "feature",
+            "threshold",
+            "impurity",
+            "n_node_samples",
+            "weighted_n_node_samples",
+            "missing_go_to_left",
+        ],
+        "formats": ["<i8", "<i8", "<i8", "<f8", "<f8", "<i8", "<f8", "u1"],
+        "itemsize": 64,
+    }
+)
+RULES = [
+    "PERMUTED",
+    "RAW",
+    "SAMPLES",
+    "WEIGHT_EQUAL",
+    "WEIGHT_WHOLE",
+    "COUNTS",
+    "WHOLE_SUMS",
+    "MEANS",
+    "STEPS",
+    "GINI",
+    "SQUARES",
+    "SPREAD",
+    "MISSING",
+    "INFERENCE",
+]
+STREAMS = {
+    "leaves": "u1",
+    "order": "<i8",
+    "feature": "u1",
+    "feature, large": "<u8",
+    "threshold": "<u8",
+    "threshold, rank": "<u4",
+    "missing": "u1",
+    "samples": "u1",
+    "samples, large": "<u8",
+    "weight": "u1",
+    "weight, large": "<u8",
+    "weight, plain": "<u8",
+    "class": "u1",
+    "class, large": "<u8",
+    "counts": "u1",
+    "counts, large": "<u8",
+    "value": "<u8",
+    "value, rank": "<u4",
+    "value, residual": "u1",
+    "value, residual, large": "<u8",
+    "impurity": "<u8",
+    "impurity of leaves": "u1",
+    "impurity of leaves, large": "<u8",
+    "impurity of inner nodes": "u1",
+    "impurity of inner nodes, large": "<u8",
+    "raw": "<u8",
+}
+
+
+# --- Files ---
 
 
 def read_model(path):
@@ -19,23 +85,42 @@ def read_model(path):
     body, _, rest = data.rpartition(b',\n"sha256": "')
     assert rest[:64].decode() == hashlib.sha256(body).hexdigest()
     document = json.loads(data)
-    assert (document["format"], document["version"], document["draft"]) == ("shardpickle", 0, 1)
-    shards = []
-    for sha256, nbytes, raw, parts in document["shards"]:
-        content = Path(path, "shards", f"{sha256}.shard").read_bytes()
-        assert hashlib.sha256(content).hexdigest() == sha256
-        assert len(content) == nbytes
-        found = read_shard(content)
-        assert len(found) == parts
-        assert raw == sum(len(s) + sum(a.nbytes for a in arrays) for s, arrays in found)
-        shards.append(found)
+    assert (document["format"], document["version"], document["draft"]) == ("shardpickle", 0, 2)
+    shards = [None] * len(document["shards"])
+    places = parts_of(document)
+    # Those that hold tables have none themselves: first.
+    for number in sorted(range(len(shards)), key=lambda n: document["shards"][n][4] is not None):
+        at = document["shards"][number][4]
+        table = None if at is None else shards[places[at][0]][places[at][1]][1]
+        shards[number] = read_file(path, document["shards"][number], table)
     return document, shards
 
 
-def read_shard(content):
+def parts_of(document):
+    """(shard, slot) of each part."""
+    return [
+        (run["shard"], run["slot"] + place)
+        for run in document["parts"]
+        for place in range(run["count"])
+    ]
+
+
+def read_file(path, entry, table):
+    sha256, nbytes, raw, parts, _ = entry
+    content = Path(path, "shards", f"{sha256}.shard").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == sha256
+    assert len(content) == nbytes
+    found = read_shard(content, table)
+    assert len(found) == parts
+    assert raw == sum(len(s) + sum(v.nbytes for v in values) for s, values in found)
+    return found
+
+
+def read_shard(content, table=None):
     offset, stored, nbytes, magic = struct.unpack("<QII8s", content[-24:])
     assert content[:8] == magic == b"SHRDPKL0"
     assert offset + stored + 24 == len(content)
+    assert nbytes <= max(1 << 20, 500 * stored)
     index = json.loads(unpack(content[offset : offset + stored], nbytes))
     columns = Columns(content, index["columns"], offset)
     lengths, skeleton_of, layout_of, shapes = (columns.next("<i8") for _ in range(4))
@@ -44,29 +129,34 @@ def read_shard(content):
     joined = columns.next("u1").tobytes()
     edges = [0, *np.cumsum(lengths)]
     skeletons = [joined[a:b] for a, b in pairwise(edges)]
-    arrays = allocate(index["layouts"], layout_of, shapes)
+    values = allocate(index["layouts"], layout_of, shapes)
     for number, layout in enumerate(index["layouts"]):
         members = np.flatnonzero(layout_of == number)
-        for place in range(len(layout)):
-            fill([arrays[member][place] for member in members], columns)
+        for place, spec in enumerate(layout):
+            column = [values[member][place] for member in members]
+            fill_trees(column, columns, table) if spec[0] == "trees" else fill(column, columns)
     columns.finish()
-    return [(skeletons[s], each) for s, each in zip(skeleton_of, arrays, strict=True)]
+    return [(skeletons[s], each) for s, each in zip(skeleton_of, values, strict=True)]
 
 
 def allocate(layouts, layout_of, shapes):
     shapes = iter(shapes.tolist())
-    parts = []
-    for number in layout_of:
-        part = []
-        for codec, kind, dtype, ndim, order, writeable in layouts[number]:
-            assert codec == "array"
-            assert kind in ("ndarray", "memmap", "bytes", "bytearray", "str")
-            assert isinstance(writeable, bool)
-            shape = [next(shapes) for _ in range(ndim)]
-            part.append(np.zeros(shape, dtype_of(dtype), order=order))
-        parts.append(part)
+    parts = [
+        [empty(*spec, [next(shapes) for _ in range(spec[3])]) for spec in layouts[number]]
+        for number in layout_of
+    ]
     assert not list(shapes)
     return parts
+
+
+def empty(codec, kind, dtype, ndim, order, writeable, shape):
+    if codec == "trees":
+        assert (kind, dtype, order, writeable) == ("tree", "<f8", "C", True)
+        return Tree.empty(*shape[:3], shape[3:])
+    assert codec == "array"
+    assert kind in ("ndarray", "memmap", "bytes", "bytearray", "str")
+    assert isinstance(writeable, bool)
+    return np.zeros(shape, dtype_of(dtype), order=order)
 
 
 def dtype_of(text):
@@ -150,3 +240,476 @@ def unpack(data, nbytes):
     raw = zstandard.ZstdDecompressor().decompress(data)
     assert len(raw) == nbytes
     return raw
+
+
+# --- Trees ---
+
+
+@dataclass
+class Tree:
+    """A tree's head, its nodes and values; how it was stored."""
+
+    max_depth: int
+    n_features: int
+    n_classes: list
+    nodes: np.ndarray
+    values: np.ndarray
+    rules: frozenset = frozenset()
+    streams: frozenset = frozenset()  # those with items
+
+    @classmethod
+    def empty(cls, n, max_depth, n_features, n_classes):
+        assert n >= 1
+        assert n_classes
+        values = np.zeros((n, len(n_classes), max(n_classes)))
+        return cls(max_depth, n_features, n_classes, np.zeros(n, NODE), values)
+
+    @property
+    def nbytes(self):
+        return self.nodes.nbytes + self.values.nbytes
+
+
+@dataclass
+class Table:
+    starts: list
+    thresholds: list
+    values: list
+
+
+def fill_trees(trees, columns, shared):
+    rules = columns.next("<u4").tolist()
+    lengths = columns.next("<i8").reshape(len(STREAMS), len(trees)).tolist()
+    own = [columns.next(dtype) for dtype in ("<i8", "<u8", "<u8")]
+    assert shared is None or not any(map(len, own))
+    table = Table(*(each.view("<u8").tolist() for each in (shared or own)))
+    streams = {name: iter(columns.next(STREAMS[name]).tolist()) for name in STREAMS}
+    for place, tree in enumerate(trees):
+        assert rules[place] < 1 << len(RULES)
+        tree.rules = frozenset(r for bit, r in enumerate(RULES) if rules[place] >> bit & 1)
+        items = {
+            name: list(islice(stream, counts[place]))
+            for (name, stream), counts in zip(streams.items(), lengths, strict=True)
+        }
+        for name, counts in zip(STREAMS, lengths, strict=True):
+            assert len(items[name]) == counts[place]
+        tree.streams = frozenset(name for name in STREAMS if items[name])
+        Decoder(tree, Streams(items), table).run()
+    assert not any(list(stream) for stream in streams.values())
+
+
+class Streams:
+    """The items of one tree."""
+
+    def __init__(self, items):
+        self.lengths = {name: len(each) for name, each in items.items()}
+        self.items = {name: iter(each) for name, each in items.items()}
+
+    def next(self, name):
+        return next(self.items[name])
+
+    def all(self, name):
+        return list(self.items[name])
+
+    def integer(self, name):
+        small = self.next(name)
+        large = self.next(f"{name}, large") if small == 255 else None
+        assert large is None or large >= 255
+        return small if large is None else large
+
+    def signed(self, name):
+        return unzigzag(self.integer(name))
+
+    def corrected(self, name, prediction):
+        """A number by its residual."""
+        prediction = 0.0 if prediction != prediction else prediction
+        return from_bits(key((key(to_bits(prediction)) + self.signed(name)) & MASK))
+
+    def finish(self):
+        assert not any(list(stream) for stream in self.items.values())
+
+
+class Decoder:
+    """One tree, from its streams; lists are in preorder."""
+
+    def __init__(self, tree, streams, table):
+        self.tree, self.streams, self.table = tree, streams, table
+        self.n, self.K, self.C = tree.values.shape
+        self.samples = [-1] * self.n
+        self.weight = [UNKNOWN] * self.n
+        self.impurity = [UNKNOWN] * self.n
+        self.value = [[UNKNOWN] * (self.K * self.C) for _ in range(self.n)]
+
+    def has(self, *rules):
+        return not self.tree.rules.isdisjoint(rules)
+
+    def run(self):
+        if self.has("RAW"):
+            self.read_raw()
+        else:
+            self.read_structure()
+            self.read_features()
+            self.read_thresholds()
+            if self.has("INFERENCE"):
+                self.read_rows(self.leaves)
+                self.missing = self.streams.all("missing")
+            else:
+                self.read_statistics()
+            self.store(self.read_order())
+        self.streams.finish()
+
+    def read_statistics(self):
+        self.read_samples()
+        self.read_weights()
+        self.read_values()
+        self.read_impurities()
+        self.read_missing()
+
+    def read_raw(self):
+        data = np.array(self.streams.all("raw"), "<u8").tobytes()
+        size = self.tree.nodes.nbytes
+        self.tree.nodes[:] = np.frombuffer(data[:size], NODE)
+        self.tree.values[:] = np.frombuffer(data[size:], "<f8").reshape(self.tree.values.shape)
+        assert not np.frombuffer(data[:size], "u1").reshape(-1, 64)[:, 57:].any()
+
+    def read_structure(self):
+        packed = np.array(self.streams.all("leaves"), np.uint8)
+        assert len(packed) == -(-self.n // 8)
+        bits = np.unpackbits(packed)
+        assert not bits[self.n :].any()
+        self.is_leaf = bits[: self.n].astype(bool).tolist()
+        self.leaves = [node for node in range(self.n) if self.is_leaf[node]]
+        self.inner = [node for node in range(self.n) if not self.is_leaf[node]]
+        self.up = self.inner[::-1]
+        self.left, self.right, self.parent = ([-1] * self.n for _ in range(3))
+        waiting = [(-1, 0)]  # (parent whose right child comes, depth)
+        for node in range(self.n):
+            parent, depth = waiting.pop()
+            assert depth <= self.tree.max_depth
+            self.parent[node] = parent
+            if parent >= 0:
+                self.right[parent] = node
+            # A left child follows its parent: the right one waits, below it on the stack.
+            if not self.is_leaf[node]:
+                self.left[node] = node + 1
+                waiting += [(node, depth + 1), (-1, depth + 1)]
+        assert not waiting
+
+    def read_features(self):
+        self.feature = [-2] * self.n
+        for node in self.inner:
+            self.feature[node] = self.streams.integer("feature")
+            assert self.feature[node] < self.tree.n_features
+
+    def read_thresholds(self):
+        self.threshold = [-2.0] * self.n
+        ordered = self.inner
+        if self.tree.n_features <= 4096:
+            ordered = sorted(self.inner, key=self.feature.__getitem__)
+        starts = self.table.starts
+        ranked = len(starts) == self.tree.n_features + 1
+        last = dict(enumerate(starts))
+        for node in ordered:
+            feature = self.feature[node]
+            if ranked:
+                bits = self.ranked(
+                    "threshold", self.table.thresholds, last, feature, starts[feature : feature + 2]
+                )
+            else:
+                bits = self.streams.next("threshold")
+            self.threshold[node] = from_bits(bits)
+
+    def ranked(self, name, table, last, group, bounds):
+        item = self.streams.next(f"{name}, rank")
+        if item == 0:
+            return self.streams.next(name)
+        last[group] += unzigzag(item - 1)
+        assert bounds[0] <= last[group] < bounds[1]
+        return table[last[group]]
+
+    def read_samples(self):
+        for node in self.leaves:
+            self.samples[node] = self.streams.integer("samples")
+        for node, left, right in self.families():
+            extra = 0 if self.has("SAMPLES") else self.streams.signed("samples")
+            self.samples[node] = self.samples[left] + self.samples[right] + extra
+        self.samples = [signed(number) for number in self.samples]
+
+    def families(self):
+        """(inner node, left child, right child), children before parents."""
+        return [(node, self.left[node], self.right[node]) for node in self.up]
+
+    def read_weights(self):
+        if self.has("WEIGHT_EQUAL"):
+            self.weight = [float(number) for number in self.samples]
+            assert all(map(whole, self.weight))
+            return
+        known = self.has("WEIGHT_WHOLE")
+        for node in self.leaves:
+            if known:
+                self.weight[node] = float(self.samples[node] + self.streams.signed("weight"))
+            else:
+                self.weight[node] = from_bits(self.streams.next("weight, plain"))
+        for node, left, right in self.families():
+            total = self.weight[left] + self.weight[right]
+            self.weight[node] = total if known else self.streams.corrected("weight", total)
+        assert not known or all(map(whole, self.weight))
+
+    def read_values(self):
+        if self.has("COUNTS"):
+            self.read_counts()
+        elif self.has("STEPS"):
+            self.read_steps()
+        elif self.has("WHOLE_SUMS"):
+            self.read_rows(self.leaves)
+            self.read_sums()
+        elif self.has("MEANS"):
+            self.read_rows(self.leaves)
+            self.read_means()
+        else:
+            self.read_rows(range(self.n))
+
+    def read_counts(self):
+        assert self.has("WEIGHT_EQUAL", "WEIGHT_WHOLE")
+        assert self.C > 1
+        assert min(self.weight) >= 1
+        self.count = [None] * self.n
+        for node in self.leaves:
+            outputs = [self.read_output_counts(int(self.weight[node])) for _ in range(self.K)]
+            self.count[node] = [count for output in outputs for count in output]
+        for node, left, right in self.families():
+            both = zip(self.count[left], self.count[right], strict=True)
+            self.count[node] = [a + b for a, b in both]
+        for node in range(self.n):
+            self.value[node] = [count / self.weight[node] for count in self.count[node]]
+
+    def read_output_counts(self, weight):
+        winner = self.streams.integer("class")
+        if winner < self.C:
+            return [weight * (number == winner) for number in range(self.C)]
+        assert winner == self.C
+        counts = [self.streams.integer("counts") for _ in range(self.C - 1)]
+        assert sum(counts) <= weight
+        return [*counts, weight - sum(counts)]
+
+    def read_steps(self):
+        for node in range(self.n):
+            row = [0.0] * self.C
+            for _ in range(self.K * self.C):
+                row.append(self.streams.corrected("value, residual", row[-self.C]))
+            self.value[node] = row[self.C :]
+
+    def read_rows(self, nodes):
+        last = dict.fromkeys(range(self.K), 0)
+        for node in nodes:
+            self.value[node] = [v for k in range(self.K) for v in self.read_output(last, k)]
+
+    def read_output(self, last, k):
+        if self.C > 1:
+            winner = self.streams.integer("class")
+            if winner < self.C:
+                return [float(number == winner) for number in range(self.C)]
+            assert winner == self.C
+        elif self.table.values:
+            bounds = (0, len(self.table.values))
+            return [from_bits(self.ranked("value", self.table.values, last, k, bounds))]
+        return [from_bits(self.streams.next("value")) for _ in range(self.C)]
+
+    def read_sums(self):
+        assert self.C == 1
+        assert all(whole(weight) and weight >= 1 for weight in self.weight)
+        sums = [None] * self.n
+        for node in self.leaves:
+            sums[node] = [round(v * self.weight[node]) for v in self.value[node]]
+            assert all(abs(s) < 1 << 53 for s in sums[node])
+        for node, left, right in self.families():
+            sums[node] = [a + b for a, b in zip(sums[left], sums[right], strict=True)]
+            self.value[node] = [s / self.weight[node] for s in sums[node]]
+
+    def read_means(self):
+        for node, left, right in self.families():
+            w_l, w_r, w = self.weight[left], self.weight[right], self.weight[node]
+            for place in range(self.K * self.C):
+                v_l, v_r = self.value[left][place], self.value[right][place]
+                mean = over(w_l * v_l + w_r * v_r, w)
+                self.value[node][place] = self.streams.corrected("value, residual", mean)
+
+    def read_impurities(self):
+        if self.has("GINI"):
+            self.read_gini()
+        elif self.has("SQUARES"):
+            self.read_squares()
+        elif self.has("SPREAD"):
+            self.read_spread()
+        else:
+            for node in range(self.n):
+                zero = self.is_leaf[node] and self.streams.next("impurity of leaves") == 0
+                self.impurity[node] = 0.0 if zero else self.plain_impurity()
+
+    def plain_impurity(self):
+        return from_bits(self.streams.next("impurity"))
+
+    def read_gini(self):
+        assert self.has("COUNTS")
+        for node in range(self.n):
+            w, counts, gini = self.weight[node], self.count[node], 0.0
+            for k in range(self.K):
+                squares = total(float(c) * c for c in counts[k * self.C : (k + 1) * self.C])
+                gini += 1.0 - squares / (w * w)
+            self.impurity[node] = gini / self.K
+
+    def read_squares(self):
+        assert self.has("WHOLE_SUMS")
+        assert self.K == 1
+        squares = [0] * self.n
+        for node in self.leaves:
+            v = self.value[node][0]
+            guess = (v * v) * self.weight[node]
+            guess = round(guess) if guess < 1 << 53 else 0
+            squares[node] = guess + self.streams.signed("impurity of leaves")
+        for node, left, right in self.families():
+            squares[node] = squares[left] + squares[right]
+        for node, q in enumerate(squares):
+            assert 0 <= q < 1 << 53
+            v = self.value[node][0]
+            self.impurity[node] = q / self.weight[node] - v * v
+
+    def read_spread(self):
+        assert self.C == 1
+        for node in self.leaves:
+            predicted = self.right_leaf if self.beside_a_leaf(node) else self.lone_leaf
+            self.spread(node, "impurity of leaves", predicted)
+        for node in self.up:
+            self.spread(node, "impurity of inner nodes", self.inner_node)
+
+    def beside_a_leaf(self, node):
+        parent = self.parent[node]
+        return parent >= 0 and self.is_leaf[self.left[parent]]
+
+    def spread(self, node, stream, predicted):
+        item = self.streams.integer(stream)
+        if item == 0:
+            self.impurity[node] = self.plain_impurity()
+        else:
+            quarter = quarter_ulp(total(v * v for v in self.value[node]))
+            self.impurity[node] = predicted(node) + float(unzigzag(item - 1)) * quarter
+
+    def less_squares(self, numerator, node, means):
+        result = over(numerator, self.weight[node])
+        for mean in means:
+            result -= mean * mean
+        return result / self.K
+
+    def lone_leaf(self, node):
+        return self.less_squares(self.weighted_squares(node), node, self.value[node])
+
+    def weighted_squares(self, node):
+        return total((self.weight[node] * v) * v for v in self.value[node])
+
+    def right_leaf(self, node):
+        left = self.left[self.parent[node]]
+        before = after = self.weighted_squares(left)
+        w, x = self.weight[node], self.weight[left]
+        means = []
+        for u, v in zip(self.value[left], self.value[node], strict=True):
+            after += (w * v) * v
+            means.append(over((x * u + w * v) - x * u, w))
+        return self.less_squares(after - before, node, means)
+
+    def inner_node(self, node):
+        q = self.child_squares(self.left[node]) + self.child_squares(self.right[node])
+        return self.less_squares(q, node, self.value[node])
+
+    def child_squares(self, node):
+        if self.is_leaf[node] and self.samples[node] == 1:
+            return self.weighted_squares(node)
+        squares = total(v * v for v in self.value[node])
+        return (self.impurity[node] * self.K + squares) * self.weight[node]
+
+    def read_missing(self):
+        if not self.has("MISSING"):
+            self.missing = self.streams.all("missing")
+            return
+        self.missing = [0] * self.n
+        for node, left, right in self.families():
+            self.missing[node] = int(self.samples[left] > self.samples[right])
+
+    def read_order(self):
+        """The number of each node."""
+        order = self.streams.all("order")
+        if not self.has("PERMUTED"):
+            assert not order
+            return list(range(self.n))
+        if len(order) == self.n:
+            assert sorted(order) == list(range(self.n))
+            return order
+        numbers = [0] * self.n
+        for node, number in zip(self.inner, order, strict=True):
+            numbers[self.left[node]] = number
+            numbers[self.right[node]] = number + 1
+        assert sorted(numbers) == list(range(self.n))
+        return numbers
+
+    def store(self, order):
+        nodes = np.zeros(self.n, NODE)
+        nodes["left_child"] = [-1 if child < 0 else order[child] for child in self.left]
+        nodes["right_child"] = [-1 if child < 0 else order[child] for child in self.right]
+        nodes["feature"] = self.feature
+        nodes["threshold"] = self.threshold
+        nodes["impurity"] = self.impurity
+        nodes["n_node_samples"] = self.samples
+        nodes["weighted_n_node_samples"] = self.weight
+        nodes["missing_go_to_left"] = self.missing
+        self.tree.nodes[order] = nodes
+        self.tree.values[order] = np.reshape(self.value, self.tree.values.shape)
+
+
+# --- Numbers ---
+
+MASK = (1 << 64) - 1
+
+
+def to_bits(number):
+    return struct.unpack("<Q", struct.pack("<d", number))[0]
+
+
+def from_bits(bits):
+    return struct.unpack("<d", struct.pack("<Q", bits))[0]
+
+
+UNKNOWN = from_bits(0x7FF8000000000000)
+
+
+def key(bits):
+    return bits ^ (-(bits >> 63) & MASK) >> 1
+
+
+def signed(number):
+    number &= MASK
+    return number - (1 << 64) if number >> 63 else number
+
+
+def unzigzag(number):
+    return number >> 1 if number % 2 == 0 else -(number >> 1) - 1
+
+
+def over(a, b):
+    with np.errstate(all="ignore"):
+        return float(np.divide(a, b))
+
+
+def total(numbers):
+    """One addition at a time: the built-in sum of floats compensates since Python 3.12."""
+    result = 0.0
+    for number in numbers:
+        result += number
+    return result
+
+
+def quarter_ulp(number):
+    exponent = to_bits(number) >> 52 & 0x7FF
+    return from_bits((exponent - 54) << 52) if 54 < exponent < 2047 else 0.0
+
+
+def whole(number):
+    """An integer below 2⁵³, and not −0.0."""
+    return 0 <= number < 1 << 53 and number == int(number) and not to_bits(number) >> 63

@@ -5,11 +5,21 @@ Parents are taken level by level, all nodes of a depth at once. Every operation 
 IEEE operation on elements, in the kernel's order.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from shardpickle.codecs.floats import (
+    ONE,
+    bits_of,
+    corrected,
+    key,
+    residual,
+    unzigzag,
+    zigzag,
+)
+from shardpickle.codecs.preorder import Shape
 from shardpickle.codecs.streams import COUNT, INDEX, NODE, SORTED_FEATURES, Rule
 
 NAME = "NumPy"
@@ -18,50 +28,19 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _MOST_WHOLE = 1 << 53
 _MOST_STEPS = 1 << 40
-_SIGN = np.uint64(63)
-_ONE = np.uint64(1)
 
 
 # Numbers and their bits
 
 
-def _bits(x: Array) -> Array:
-    return np.ascontiguousarray(x).view(np.uint64)
-
-
-def _zigzag(d: Array) -> Array:
-    return (d << _ONE) ^ (np.uint64(0) - (d >> _SIGN))
-
-
-def _unzigzag(z: Array) -> Array:
-    return (z >> _ONE) ^ (np.uint64(0) - (z & _ONE))
-
-
-def key(bits: Array) -> Array:
-    """Bits of doubles to integers (two's complement) of the same order; its own inverse."""
-    return bits ^ ((np.uint64(0) - (bits >> _SIGN)) >> _ONE)
-
-
-def _number(predicted: Array) -> Array:
-    return np.where(np.isnan(predicted), 0.0, predicted)
-
-
-def _residual(x: Array, predicted: Array) -> Array:
-    return _zigzag(key(_bits(x)) - key(_bits(_number(predicted))))
-
-
-def _corrected(z: Array, predicted: Array) -> Array:
-    bits = key(_unzigzag(z) + key(_bits(_number(predicted))))
-    return bits.view(np.float64)
-
-
 def _is_whole(x: Array) -> Array:
-    inside = (x >= 0.0) & (x < float(_MOST_WHOLE)) & (_bits(x) >> _SIGN == 0)
-    return inside & (np.rint(x) == x)
+    inside = (x >= 0.0) & (x < float(_MOST_WHOLE)) & (bits_of(x) >> np.uint64(63) == 0)
+    whole: Array = inside & (np.rint(x) == x)
+    return whole
 
 
 def _quarter_ulp(x: Array) -> Array:
-    exponent = (_bits(x) >> np.uint64(52)) & np.uint64(2047)
+    exponent = (bits_of(x) >> np.uint64(52)) & np.uint64(2047)
     usable = (exponent > 54) & (exponent < 2047)
     return (
         np.where(usable, (exponent - np.uint64(54)) << np.uint64(52), 0)
@@ -125,47 +104,7 @@ def _bad() -> ValueError:
     return ValueError("the streams of a tree do not describe one")
 
 
-# Structure: a leaf bitmap in preorder
-
-
-class _Shape:
-    """What a leaf bitmap in preorder says: children, and the inner nodes of every depth."""
-
-    def __init__(self, leaf: Array) -> None:
-        n = len(leaf)
-        open_nodes = np.concatenate([[0], np.cumsum(np.where(leaf, -1, 1))])
-        # After the last node, and only there, nothing is open any more.
-        if n == 0 or open_nodes[-1] != -1 or (open_nodes[:-1] < 0).any():
-            raise _bad()
-        # A right child is the next node at which as much is open as at its parent.
-        order = np.argsort(open_nodes[:-1], kind="stable")
-        following = np.full(n, -1)
-        same = open_nodes[order[1:]] == open_nodes[order[:-1]]
-        following[order[:-1][same]] = order[1:][same]
-        self.leaf = leaf
-        self.leaves = np.flatnonzero(leaf)
-        self.inner = np.flatnonzero(~leaf)
-        self.upward = self.inner[::-1]
-        self.right = np.where(leaf, -1, following)
-        self.levels: list[Array] = []
-        frontier = np.zeros(1, np.int64)
-        while True:
-            parents = frontier[~leaf[frontier]]
-            if not len(parents):
-                break
-            self.levels.append(parents)
-            frontier = np.concatenate([parents + 1, self.right[parents]])
-        self.depth = len(self.levels)
-
-    def bottom_up(self) -> Iterator[tuple[Array, Array, Array]]:
-        """Parents, left and right children, the deepest first."""
-        for parents in reversed(self.levels):
-            yield parents, parents + 1, self.right[parents]
-
-    def sum_up(self, items: Array) -> None:
-        """Make every parent the sum of its children."""
-        for parents, left, right in self.bottom_up():
-            items[parents] = items[left] + items[right]
+# Structure
 
 
 class _Tree:
@@ -191,14 +130,14 @@ class _Tree:
         return inner[np.argsort(self.nodes["feature"][inner], kind="stable")]
 
 
-def _checked_shape(tree: _Tree) -> _Shape | None:
+def _checked_shape(tree: _Tree) -> Shape | None:
     """The shape of a tree whose nodes are what a leaf bitmap can say; None for any other."""
     nodes = tree.nodes
     if tree.outputs < 1 or tree.classes < 1:
         return None
     leaf = nodes["left_child"] == -1
     try:
-        shape = _Shape(leaf)
+        shape = Shape(leaf, np.array([len(leaf)]))
     except ValueError:
         return None
     inner, leaves = shape.inner, shape.leaves
@@ -207,7 +146,7 @@ def _checked_shape(tree: _Tree) -> _Shape | None:
         (nodes["left_child"][inner] == inner + 1).all()
         and (nodes["right_child"] == shape.right).all()
         and (feature[leaves] == -2).all()
-        and (_bits(nodes["threshold"][leaves]) == _bits(np.array([-2.0]))).all()
+        and (bits_of(nodes["threshold"][leaves]) == bits_of(np.array([-2.0]))).all()
         and ((feature[inner] >= 0) & (feature[inner] < tree.features)).all()
         and shape.depth <= tree.max_depth
     )
@@ -242,14 +181,14 @@ def _steps(ranks: Array, known: Array, group: Array, starts: Array) -> Array:
         here = members[known[members]]
         if len(here):
             steps = np.diff(ranks[here], prepend=starts[here[0]])
-            coded[here] = _ONE + _zigzag(steps.view(np.uint64))
+            coded[here] = ONE + zigzag(steps.view(np.uint64))
     return coded.astype(np.uint32)
 
 
 def _from_steps(coded: Array, group: Array, starts: Array) -> tuple[Array, Array]:
     """Ranks, and where there is one."""
     known = coded > 0
-    steps = _unzigzag(coded.astype(np.uint64) - _ONE).view(np.int64)
+    steps = unzigzag(coded.astype(np.uint64) - ONE).view(np.int64)
     ranks = np.full(len(coded), -1)
     for members in _groups(group):
         here = members[known[members]]
@@ -258,9 +197,9 @@ def _from_steps(coded: Array, group: Array, starts: Array) -> tuple[Array, Array
     return ranks, known
 
 
-def _put_thresholds(tree: _Tree, shape: _Shape, out: _Writer) -> None:
+def _put_thresholds(tree: _Tree, shape: Shape, out: _Writer) -> None:
     order = tree.by_feature(shape.inner)
-    bits = _bits(tree.nodes["threshold"][order])
+    bits = bits_of(tree.nodes["threshold"][order])
     if tree.has_thresholds:
         features = tree.nodes["feature"][order]
         starts, stops = tree.starts[features], tree.starts[features + 1]
@@ -271,7 +210,7 @@ def _put_thresholds(tree: _Tree, shape: _Shape, out: _Writer) -> None:
     out.plain("threshold", bits)
 
 
-def _get_thresholds(tree: _Tree, shape: _Shape, read: _Reader) -> None:
+def _get_thresholds(tree: _Tree, shape: Shape, read: _Reader) -> None:
     order = tree.by_feature(shape.inner)
     if not tree.has_thresholds:
         bits = read.plain("threshold", len(order))
@@ -289,7 +228,7 @@ def _get_thresholds(tree: _Tree, shape: _Shape, read: _Reader) -> None:
 
 
 def _put_elements(tree: _Tree, items: Array, out: _Writer) -> None:
-    bits = _bits(items.reshape(-1))
+    bits = bits_of(items.reshape(-1))
     if len(tree.table):
         zeros = np.zeros(len(bits), np.int64)
         ranks = _ranks(tree.table, zeros, zeros + len(tree.table), bits)
@@ -317,47 +256,47 @@ def _get_elements(tree: _Tree, count: int, read: _Reader) -> Array:
 # Samples and weights
 
 
-def _put_samples(tree: _Tree, shape: _Shape, out: _Writer) -> Rule:
-    samples = _bits(tree.nodes["n_node_samples"])
+def _put_samples(tree: _Tree, shape: Shape, out: _Writer) -> Rule:
+    samples = bits_of(tree.nodes["n_node_samples"])
     out.integers("samples", samples[shape.leaves])
     up = shape.upward
     difference = samples[up] - (samples[up + 1] + samples[shape.right[up]])
     if not difference.any():
         return Rule.SAMPLES
-    out.integers("samples", _zigzag(difference))
+    out.integers("samples", zigzag(difference))
     return Rule(0)
 
 
-def _get_samples(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> None:
+def _get_samples(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> None:
     samples = np.zeros(tree.n, np.uint64)
     samples[shape.leaves] = read.integers("samples", len(shape.leaves))
     difference = np.zeros(tree.n, np.uint64)
     if not rules & Rule.SAMPLES:
-        difference[shape.upward] = _unzigzag(read.integers("samples", len(shape.inner)))
+        difference[shape.upward] = unzigzag(read.integers("samples", len(shape.inner)))
     for parents, left, right in shape.bottom_up():
         samples[parents] = samples[left] + samples[right] + difference[parents]
     tree.nodes["n_node_samples"] = samples.view(np.int64)
 
 
-def _put_weights(tree: _Tree, shape: _Shape, out: _Writer) -> Rule:
+def _put_weights(tree: _Tree, shape: Shape, out: _Writer) -> Rule:
     weights = tree.nodes["weighted_n_node_samples"].copy()
     samples = tree.nodes["n_node_samples"]
     up = shape.upward
     sums = weights[up + 1] + weights[shape.right[up]]
     whole = bool(_is_whole(weights).all() and (weights[up] == sums).all())
-    if whole and (_bits(weights) == _bits(samples.astype(np.float64))).all():
+    if whole and (bits_of(weights) == bits_of(samples.astype(np.float64))).all():
         return Rule.WEIGHT_EQUAL
     leaves = shape.leaves
     if whole:
-        over = weights[leaves].astype(np.int64).view(np.uint64) - _bits(samples[leaves])
-        out.integers("weight", _zigzag(over))
+        over = weights[leaves].astype(np.int64).view(np.uint64) - bits_of(samples[leaves])
+        out.integers("weight", zigzag(over))
         return Rule.WEIGHT_WHOLE
     out.plain("weight, plain", weights[leaves])
-    out.integers("weight", _residual(weights[up], sums))
+    out.integers("weight", residual(weights[up], sums))
     return Rule(0)
 
 
-def _get_weights(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> None:
+def _get_weights(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> None:
     samples = tree.nodes["n_node_samples"]
     leaves, n = shape.leaves, tree.n
     if rules & Rule.WEIGHT_EQUAL:
@@ -366,8 +305,8 @@ def _get_weights(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> None
         weights = np.zeros(n)
         z = np.zeros(n, np.uint64)
         if rules & Rule.WEIGHT_WHOLE:
-            over = _unzigzag(read.integers("weight", len(leaves)))
-            whole = (over + _bits(samples[leaves])).view(np.int64)
+            over = unzigzag(read.integers("weight", len(leaves)))
+            whole = (over + bits_of(samples[leaves])).view(np.int64)
             weights[leaves] = whole.astype(np.float64)
         else:
             weights[leaves] = read.plain("weight, plain", len(leaves), np.float64)
@@ -375,7 +314,7 @@ def _get_weights(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> None
         for parents, left, right in shape.bottom_up():
             weights[parents] = weights[left] + weights[right]
             if not rules & Rule.WEIGHT_WHOLE:
-                weights[parents] = _corrected(z[parents], weights[parents])
+                weights[parents] = corrected(z[parents], weights[parents])
     if rules & (Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE) and not _is_whole(weights).all():
         raise _bad()
     tree.nodes["weighted_n_node_samples"] = weights
@@ -386,9 +325,10 @@ def _get_weights(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> None
 
 def _one_hot(rows: Array) -> Array:
     """The class that has the whole weight; the number of classes where none has."""
-    ones = _bits(rows) == _bits(np.ones(1))
-    pure = (ones.sum(-1) == 1) & ((_bits(rows) == 0).sum(-1) == rows.shape[-1] - 1)
-    return np.where(pure, ones.argmax(-1), rows.shape[-1])
+    ones = bits_of(rows) == bits_of(np.ones(1))
+    pure: Array = (ones.sum(-1) == 1) & ((bits_of(rows) == 0).sum(-1) == rows.shape[-1] - 1)
+    found: Array = np.where(pure, ones.argmax(-1), rows.shape[-1])
+    return found
 
 
 def _put_rows(tree: _Tree, which: Array, out: _Writer) -> None:
@@ -418,10 +358,11 @@ def _get_rows(tree: _Tree, which: Array, read: _Reader) -> None:
 
 def _over_weights(tree: _Tree, whole: Array) -> Array:
     weights = tree.nodes["weighted_n_node_samples"].reshape(-1, 1)
-    return whole.astype(np.float64) / weights
+    found: Array = whole.astype(np.float64) / weights
+    return found
 
 
-def _counts(tree: _Tree, shape: _Shape) -> Array | None:
+def _counts(tree: _Tree, shape: Shape) -> Array | None:
     """Counts, if every value is one over the weight, parents are sums, and rows add up."""
     weights = tree.nodes["weighted_n_node_samples"]
     if (weights < 1.0).any():
@@ -435,10 +376,10 @@ def _counts(tree: _Tree, shape: _Shape) -> Array | None:
         return None
     counts[leaves] = found
     shape.sum_up(counts)
-    return counts if (_bits(_over_weights(tree, counts)) == _bits(tree.rows)).all() else None
+    return counts if (bits_of(_over_weights(tree, counts)) == bits_of(tree.rows)).all() else None
 
 
-def _put_counts(tree: _Tree, shape: _Shape, counts: Array, out: _Writer) -> None:
+def _put_counts(tree: _Tree, shape: Shape, counts: Array, out: _Writer) -> None:
     weights = tree.nodes["weighted_n_node_samples"][shape.leaves].astype(np.int64)
     rows = counts[shape.leaves].reshape(-1, tree.classes)
     whole = rows == np.repeat(weights, tree.outputs)[:, None]
@@ -447,7 +388,7 @@ def _put_counts(tree: _Tree, shape: _Shape, counts: Array, out: _Writer) -> None
     out.integers("counts", rows[pure == tree.classes, :-1])
 
 
-def _get_counts(tree: _Tree, shape: _Shape, read: _Reader) -> Array:
+def _get_counts(tree: _Tree, shape: Shape, read: _Reader) -> Array:
     leaves, classes = shape.leaves, tree.classes
     weights = tree.nodes["weighted_n_node_samples"]
     rest = np.repeat(weights[leaves].astype(np.int64), tree.outputs)
@@ -472,7 +413,7 @@ def _get_counts(tree: _Tree, shape: _Shape, read: _Reader) -> Array:
     return counts
 
 
-def _sums(tree: _Tree, shape: _Shape) -> Array | None:
+def _sums(tree: _Tree, shape: Shape) -> Array | None:
     """Whole sums of the target, if every value is one over the weight and parents are sums."""
     weights = tree.nodes["weighted_n_node_samples"]
     leaves = shape.leaves
@@ -492,7 +433,9 @@ def _sums(tree: _Tree, shape: _Shape) -> Array | None:
 def _mean_of(tree: _Tree, parents: Array, left: Array, right: Array) -> Array:
     weights = tree.nodes["weighted_n_node_samples"][:, None]
     rows = tree.rows
-    return (weights[left] * rows[left] + weights[right] * rows[right]) / weights[parents]
+    of_both = weights[left] * rows[left] + weights[right] * rows[right]
+    means: Array = of_both / weights[parents]
+    return means
 
 
 def _before(rows: Array, classes: int) -> Array:
@@ -500,7 +443,7 @@ def _before(rows: Array, classes: int) -> Array:
     return np.concatenate([zeros, rows[:, :-classes]], axis=1)
 
 
-def _put_values(tree: _Tree, shape: _Shape, rules: Rule, out: _Writer) -> tuple[Rule, Array | None]:
+def _put_values(tree: _Tree, shape: Shape, rules: Rule, out: _Writer) -> tuple[Rule, Array | None]:
     found = Rule(0)
     whole: Array | None = None
     rows, classes, up = tree.rows, tree.classes, shape.upward
@@ -512,15 +455,15 @@ def _put_values(tree: _Tree, shape: _Shape, rules: Rule, out: _Writer) -> tuple[
                 return Rule.COUNTS, whole
         else:
             whole = _sums(tree, shape)
-            if whole is not None and (_bits(_over_weights(tree, whole)) != _bits(rows)).any():
+            if whole is not None and (bits_of(_over_weights(tree, whole)) != bits_of(rows)).any():
                 whole = None
             if whole is not None:
                 found = Rule.WHOLE_SUMS
     if not found:
-        residuals = _residual(rows[up], _mean_of(tree, up, up + 1, shape.right[up]))
-        same = _bits(rows[:, classes:]) == _bits(rows[:, :-classes])
+        residuals = residual(rows[up], _mean_of(tree, up, up + 1, shape.right[up]))
+        same = bits_of(rows[:, classes:]) == bits_of(rows[:, :-classes])
         if int(same.sum()) * 2 > rows.size:
-            out.integers("value, residual", _residual(rows, _before(rows, classes)))
+            out.integers("value, residual", residual(rows, _before(rows, classes)))
             return Rule.STEPS, None
         if int((residuals >> np.uint64(40) != 0).sum()) * 4 <= len(up) * rows.shape[1]:
             found = Rule.MEANS
@@ -530,7 +473,7 @@ def _put_values(tree: _Tree, shape: _Shape, rules: Rule, out: _Writer) -> tuple[
     return found, whole
 
 
-def _get_values(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> Array | None:
+def _get_values(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> Array | None:
     rows, classes = tree.rows, tree.classes
     is_whole = rules & (Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE)
     if rules & (Rule.COUNTS | Rule.WHOLE_SUMS) and not is_whole:
@@ -541,7 +484,7 @@ def _get_values(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> Array
         z = read.integers("value, residual", rows.size).reshape(rows.shape)
         before = np.zeros((len(rows), classes))
         for start in range(0, rows.shape[1], classes):
-            before = _corrected(z[:, start : start + classes], before)
+            before = corrected(z[:, start : start + classes], before)
             rows[:, start : start + classes] = before
         return None
     of_leaves = rules & (Rule.WHOLE_SUMS | Rule.MEANS)
@@ -557,7 +500,7 @@ def _get_values(tree: _Tree, shape: _Shape, rules: Rule, read: _Reader) -> Array
         stored = read.integers("value, residual", len(shape.inner) * rows.shape[1])
         z[shape.upward] = stored.reshape(-1, rows.shape[1])
         for parents, left, right in shape.bottom_up():
-            rows[parents] = _corrected(z[parents], _mean_of(tree, parents, left, right))
+            rows[parents] = corrected(z[parents], _mean_of(tree, parents, left, right))
     return None
 
 
@@ -578,10 +521,11 @@ def _gini(tree: _Tree, counts: Array) -> Array:
 
 def _variance(tree: _Tree, squares: Array) -> Array:
     v = tree.rows[:, 0]
-    return squares.astype(np.float64) / tree.nodes["weighted_n_node_samples"] - v * v
+    found: Array = squares.astype(np.float64) / tree.nodes["weighted_n_node_samples"] - v * v
+    return found
 
 
-def _squares(tree: _Tree, shape: _Shape, leaves: Array) -> Array | None:
+def _squares(tree: _Tree, shape: Shape, leaves: Array) -> Array | None:
     squares = np.zeros(tree.n, np.int64)
     squares[shape.leaves] = leaves
     if ((leaves < 0) | (leaves >= _MOST_WHOLE)).any():
@@ -619,7 +563,7 @@ def _square_sum(tree: _Tree, which: Array) -> Array:
     return np.where(single, direct, spread)
 
 
-def _leaf_spread(tree: _Tree, shape: _Shape) -> Array:
+def _leaf_spread(tree: _Tree, shape: Shape) -> Array:
     """The impurity of leaves as if each held one target."""
     outputs = tree.outputs
     leaves = shape.leaves
@@ -654,7 +598,7 @@ def _leaf_spread(tree: _Tree, shape: _Shape) -> Array:
 
 def _inner_spread(tree: _Tree, parents: Array, left: Array, right: Array) -> Array:
     w = tree.nodes["weighted_n_node_samples"][parents]
-    total = (_square_sum(tree, left) + _square_sum(tree, right)) / w
+    total: Array = (_square_sum(tree, left) + _square_sum(tree, right)) / w
     for k in range(tree.outputs):
         total = total - tree.rows[parents, k] * tree.rows[parents, k]
     return total / float(tree.outputs)
@@ -667,48 +611,48 @@ def _put_spread(tree: _Tree, name: str, which: Array, predicted: Array, out: _Wr
     steps, inside = _nearest((x - predicted) / unit)
     again = predicted + steps.astype(np.float64) * unit
     fits = (unit > 0.0) & (predicted == predicted) & inside & (np.abs(steps) < _MOST_STEPS)
-    fits &= _bits(again) == _bits(x)
-    coded = np.where(fits, _ONE + _zigzag(steps.view(np.uint64)), np.uint64(0))
+    fits &= bits_of(again) == bits_of(x)
+    coded = np.where(fits, ONE + zigzag(steps.view(np.uint64)), np.uint64(0))
     out.integers(name, coded)
     out.plain("impurity", x[~fits])
 
 
 def _get_spread(tree: _Tree, which: Array, z: Array, plain: Array, predicted: Array) -> None:
-    steps = _unzigzag(z - _ONE).view(np.int64)
+    steps = unzigzag(z - ONE).view(np.int64)
     again = predicted + steps.astype(np.float64) * _quarter_ulp(_mean_square(tree, which))
     tree.nodes["impurity"][which] = np.where(z == 0, plain, again)
 
 
 def _put_impurity(
-    tree: _Tree, shape: _Shape, rules: Rule, whole: Array | None, out: _Writer
+    tree: _Tree, shape: Shape, rules: Rule, whole: Array | None, out: _Writer
 ) -> Rule:
     impurity = tree.nodes["impurity"].copy()
     leaves, up = shape.leaves, shape.upward
-    by_counts = rules & Rule.COUNTS and whole is not None
-    if by_counts and (_bits(_gini(tree, whole)) == _bits(impurity)).all():
+    counts = whole if rules & Rule.COUNTS else None
+    if counts is not None and (bits_of(_gini(tree, counts)) == bits_of(impurity)).all():
         return Rule.GINI
     if rules & Rule.WHOLE_SUMS and tree.outputs == 1:
         v = tree.rows[leaves, 0]
         weights = tree.nodes["weighted_n_node_samples"][leaves]
         of_leaves, inside = _nearest((impurity[leaves] + v * v) * weights)
         squares = _squares(tree, shape, of_leaves) if inside.all() else None
-        if squares is not None and (_bits(_variance(tree, squares)) == _bits(impurity)).all():
+        if squares is not None and (bits_of(_variance(tree, squares)) == bits_of(impurity)).all():
             difference = squares[leaves] - _least_squares(tree, leaves)
-            out.integers("impurity of leaves", _zigzag(difference.view(np.uint64)))
+            out.integers("impurity of leaves", zigzag(difference.view(np.uint64)))
             return Rule.SQUARES
     if tree.classes == 1 and rules & (Rule.MEANS | Rule.WHOLE_SUMS):
         _put_spread(tree, "impurity of leaves", leaves, _leaf_spread(tree, shape), out)
         predicted = _inner_spread(tree, up, up + 1, shape.right[up])
         _put_spread(tree, "impurity of inner nodes", up, predicted, out)
         return Rule.SPREAD
-    stored = ~shape.leaf | (_bits(impurity) != 0)
+    stored = ~shape.leaf | (bits_of(impurity) != 0)
     out.plain("impurity of leaves", stored[leaves].astype(np.uint8))
     out.plain("impurity", impurity[stored])
     return Rule(0)
 
 
 def _get_impurity(
-    tree: _Tree, shape: _Shape, rules: Rule, whole: Array | None, read: _Reader
+    tree: _Tree, shape: Shape, rules: Rule, whole: Array | None, read: _Reader
 ) -> None:
     leaves = shape.leaves
     impurity = tree.nodes["impurity"]
@@ -719,7 +663,7 @@ def _get_impurity(
     elif rules & Rule.SQUARES:
         if not rules & Rule.WHOLE_SUMS or tree.outputs != 1:
             raise _bad()
-        difference = _unzigzag(read.integers("impurity of leaves", len(leaves))).view(np.int64)
+        difference = unzigzag(read.integers("impurity of leaves", len(leaves))).view(np.int64)
         squares = _squares(tree, shape, difference + _least_squares(tree, leaves))
         if squares is None:
             raise _bad()
@@ -735,7 +679,7 @@ def _get_impurity(
         impurity[stored] = read.plain("impurity", int(stored.sum()), np.float64)
 
 
-def _get_spreads(tree: _Tree, shape: _Shape, read: _Reader) -> None:
+def _get_spreads(tree: _Tree, shape: Shape, read: _Reader) -> None:
     leaves, up = shape.leaves, shape.upward
     z = np.zeros(tree.n, np.uint64)
     plain = np.zeros(tree.n)
@@ -752,7 +696,7 @@ def _get_spreads(tree: _Tree, shape: _Shape, read: _Reader) -> None:
 # Where missing values go
 
 
-def _majority(tree: _Tree, shape: _Shape) -> Array:
+def _majority(tree: _Tree, shape: Shape) -> Array:
     samples = tree.nodes["n_node_samples"]
     found = np.zeros(tree.n, np.uint8)
     found[shape.inner] = samples[shape.inner + 1] > samples[shape.right[shape.inner]]
@@ -800,7 +744,7 @@ def _decode(tree: _Tree, rules: Rule, read: _Reader) -> None:
     if tree.n == 0 or tree.outputs < 1 or tree.classes < 1:
         raise _bad()
     packed = read.plain("leaves", (tree.n + 7) // 8, np.uint8)
-    shape = _Shape(np.unpackbits(packed, count=tree.n).astype(bool))
+    shape = Shape(np.unpackbits(packed, count=tree.n).astype(bool), np.array([tree.n]))
     if shape.depth > tree.max_depth:
         raise _bad()
     nodes, inner, leaves = tree.nodes, shape.inner, shape.leaves
@@ -830,13 +774,13 @@ def _decode(tree: _Tree, rules: Rule, read: _Reader) -> None:
     read.finish()
 
 
-def _is_dropped(tree: _Tree, shape: _Shape) -> bool:
-    nodes, nan = tree.nodes, _bits(np.array([np.nan]))
+def _is_dropped(tree: _Tree, shape: Shape) -> bool:
+    nodes, nan = tree.nodes, bits_of(np.array([np.nan]))
     return bool(
         (nodes["n_node_samples"] == -1).all()
-        and (_bits(nodes["weighted_n_node_samples"]) == nan).all()
-        and (_bits(nodes["impurity"]) == nan).all()
-        and (_bits(tree.rows[shape.inner]) == nan).all()
+        and (bits_of(nodes["weighted_n_node_samples"]) == nan).all()
+        and (bits_of(nodes["impurity"]) == nan).all()
+        and (bits_of(tree.rows[shape.inner]) == nan).all()
     )
 
 

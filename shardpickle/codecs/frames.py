@@ -1,7 +1,8 @@
 """One frame: up to 1 MiB of a column, compressed. Knows nothing of shards or files.
 
-The bytes of numbers are shuffled first (all first bytes, then all second bytes, …) where a sample
-says that this helps. zstd's own checksum is in every frame, and so is its size.
+The bytes of numbers are shuffled first (all first bytes, then all second bytes, …), and zstd
+looks for matches, where a sample says that this helps. zstd's own checksum is in every frame, and
+so is its size.
 
 Source of byte shuffling: the Blosc and HDF5 filters of that name.
 """
@@ -18,6 +19,7 @@ from shardpickle.errors import CorruptShardError
 FRAME_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
 LEVELS = range(1, 23)
+BY_FREQUENCY = 0  # not one of zstd's levels: a search that finds next to nothing
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -32,10 +34,29 @@ class Frame:
 
 
 def encode(raw: Bytes, width: int, level: int) -> Frame:
-    """Compress `raw` (flat uint8), which holds numbers of `width` bytes, at a zstd level."""
-    shuffled = width > 1 and raw.nbytes % width == 0 and _shuffle_helps(raw, width)
-    data = _compressor(level).compress((shuffle(raw, width) if shuffled else raw).data)
-    return Frame(data, raw.nbytes, shuffled)
+    """Compress `raw` (flat uint8), which holds numbers of `width` bytes, at a zstd level.
+
+    A sample decides whether its bytes are shuffled first, and whether zstd looks for matches at
+    all: where there are none but chance ones, coding each byte by its frequency alone is shorter.
+    """
+    ways = [(False, level), (False, BY_FREQUENCY)]
+    if width > 1 and raw.nbytes % width == 0:
+        ways = [(False, level), (True, level), (True, BY_FREQUENCY)]
+    sizes = [len(_compressed(_sample(raw, width), width, *way)) for way in ways]
+    shuffled, how = ways[sizes.index(min(sizes))]
+    return Frame(_compressed(raw, width, shuffled, how), raw.nbytes, shuffled)
+
+
+def _compressed(raw: Bytes, width: int, shuffled: bool, level: int) -> bytes:
+    data: bytes = _compressor(level).compress((shuffle(raw, width) if shuffled else raw).data)
+    return data
+
+
+def _sample(raw: Bytes, width: int) -> Bytes:
+    if raw.nbytes <= 2 * SAMPLE_BYTES:
+        return raw
+    start = (raw.nbytes // 2) // width * width
+    return raw[start : start + SAMPLE_BYTES // width * width]
 
 
 def decode(frame: Frame, width: int) -> Bytes:
@@ -72,15 +93,6 @@ def unshuffle(raw: Bytes, width: int) -> Bytes:
     return np.ascontiguousarray(raw.reshape(width, -1).T).reshape(-1)
 
 
-def _shuffle_helps(raw: Bytes, width: int) -> bool:
-    start = (raw.nbytes // 2) // width * width if raw.nbytes > 2 * SAMPLE_BYTES else 0
-    sample = raw[start : start + SAMPLE_BYTES // width * width]
-    plain, shuffled = (
-        len(_compressor(1).compress(each.data)) for each in (sample, shuffle(sample, width))
-    )
-    return shuffled < plain
-
-
 # zstandard's contexts are not to be shared between threads, and cost more than a small frame.
 _of_thread = threading.local()
 
@@ -88,9 +100,14 @@ _of_thread = threading.local()
 def _compressor(level: int) -> zstandard.ZstdCompressor:
     known: dict[int, zstandard.ZstdCompressor] = _of_thread.__dict__.setdefault("by_level", {})
     if level not in known:
-        known[level] = zstandard.ZstdCompressor(
-            level=level, write_checksum=True, write_content_size=True
-        )
+        flags: Any = {"write_checksum": True, "write_content_size": True}
+        if level == BY_FREQUENCY:
+            found = zstandard.ZstdCompressionParameters.from_level(
+                1, min_match=7, hash_log=6, **flags
+            )
+            known[level] = zstandard.ZstdCompressor(compression_params=found)
+        else:
+            known[level] = zstandard.ZstdCompressor(level=level, **flags)
     return known[level]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shardpickle.codecs import _reference
+from shardpickle.codecs import _reference, floats
 from shardpickle.codecs.streams import (
     COUNT,
     INDEX,
@@ -480,8 +480,8 @@ def _threshold_table(trees: Sequence[Tree], features: int) -> tuple[Array, Array
 
 def _ordered(bits: Array) -> Array:
     """Bits of doubles as integers of the same order."""
-    return _reference.key(bits).view(np.int64)
+    return floats.key(bits).view(np.int64)
 
 
 def _bits(ordered: Array) -> Array:
-    return _reference.key(ordered.view(np.uint64))
+    return floats.key(ordered.view(np.uint64))

@@ -1,0 +1,325 @@
+"""Nodes of histogram boosting as columns in which what follows from the rest is left out, and back.
+
+Sees arrays only. All trees of a shard are coded at once, level by level. The rules are in
+docs/trees.md; their source is scikit-learn's `TreeGrower` (`grower.py`, `splitting.pyx`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shardpickle.codecs.floats import bits_of, corrected, residual
+from shardpickle.codecs.preorder import Shape
+from shardpickle.errors import CorruptShardError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FIELDS = (
+    ("value", "<f8"),
+    ("count", "<u4"),
+    ("feature_idx", "<i8"),
+    ("num_threshold", "<f8"),
+    ("missing_go_to_left", "|u1"),
+    ("left", "<u4"),
+    ("right", "<u4"),
+    ("gain", "<f8"),
+    ("depth", "<u4"),
+    ("is_leaf", "|u1"),
+    ("bin_threshold", "|u1"),
+    ("is_categorical", "|u1"),
+    ("bitset_idx", "<u4"),
+)
+_OF_SPLITS = (
+    *("feature_idx", "num_threshold", "missing_go_to_left"),
+    *("bin_threshold", "is_categorical", "bitset_idx"),
+)
+
+RAW = 1  # not a tree in preorder with scikit-learn's marks: the records are stored as they are
+
+# Name, bytes of an item, and the field that `inspect` calls it.
+COLUMNS = (
+    ("rules", 1, "structure"),
+    ("shrinkage", 8, "value"),
+    ("leaves", 1, "structure"),
+    ("count of leaves", 4, "count"),
+    ("count", 4, "count"),
+    ("feature", 8, "feature_idx"),
+    ("bin", 1, "bin_threshold"),
+    ("categorical", 1, "is_categorical"),
+    ("bitset", 4, "bitset_idx"),
+    ("missing", 1, "missing_go_to_left"),
+    ("table of thresholds, places", 8, "num_threshold"),
+    ("table of thresholds", 8, "num_threshold"),
+    ("threshold, known", 1, "num_threshold"),
+    ("threshold", 8, "num_threshold"),
+    ("value of leaves", 8, "value"),
+    ("value", 8, "value"),
+    ("gain, none", 1, "gain"),
+    ("gain of leaves", 8, "gain"),
+    ("gain", 8, "gain"),
+    ("raw", 1, "raw"),
+)
+
+
+def fits(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of this dtype are nodes of histogram boosting."""
+    if dtype.names is None or dtype.fields is None:
+        return False
+    return tuple((name, dtype.fields[name][0].str) for name in dtype.names) == FIELDS
+
+
+def encode(pieces: Sequence[Array]) -> list[Array]:
+    """The `COLUMNS` of some trees' nodes (one-dimensional, of at least one node)."""
+    with np.errstate(all="ignore"):
+        rules = np.array([not _is_plain(piece) for piece in pieces], np.uint8) * np.uint8(RAW)
+        plain = [piece for piece, rule in zip(pieces, rules, strict=True) if not rule]
+        raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule]
+        columns = _encode(plain) if plain else [np.zeros(0, np.uint8)] * (len(COLUMNS) - 2)
+        records = [np.ascontiguousarray(_packed(piece)).view(np.uint8) for piece in raw]
+        return [rules, *columns, np.concatenate([np.zeros(0, np.uint8), *records])]
+
+
+def decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
+    """Fill arrays of nodes from their columns (as bytes).
+
+    Raises
+    ------
+    CorruptShardError
+        If the columns do not describe trees of these sizes.
+    """
+    rules = columns[0]
+    if len(rules) != len(pieces) or (rules > RAW).any():
+        raise CorruptShardError("rules of another number of trees")
+    plain = [piece for piece, rule in zip(pieces, rules, strict=True) if not rule]
+    raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule]
+    try:
+        with np.errstate(all="ignore"):
+            _decode(columns[1:-1], plain)
+        _decode_raw(columns[-1], raw)
+    except ValueError as error:
+        if isinstance(error, CorruptShardError):
+            raise
+        raise CorruptShardError(f"nodes of histogram boosting: {error}") from None
+
+
+def _packed(piece: Array) -> Array:
+    return piece.astype(np.dtype(list(FIELDS)))
+
+
+def _is_plain(piece: Array) -> bool:
+    leaf = piece["is_leaf"] == 1
+    try:
+        shape = Shape(leaf, np.array([len(piece)]))
+    except ValueError:
+        return False
+    leaves, inner = shape.leaves, shape.inner
+    return bool(
+        (piece["is_leaf"][inner] == 0).all()
+        and (piece["left"] == np.where(leaf, 0, np.arange(1, len(piece) + 1))).all()
+        and (piece["right"] == np.where(leaf, 0, shape.right)).all()
+        and (piece["depth"] == shape.depths).all()
+        and all(not piece[name][leaves].view(_unsigned(piece[name])).any() for name in _OF_SPLITS)
+    )
+
+
+def _unsigned(array: Array) -> np.dtype[Any]:
+    return np.dtype(f"u{array.itemsize}")
+
+
+class _Forest:
+    """Trees in a row: their nodes in one array, their shape, and what is predicted of them."""
+
+    def __init__(self, nodes: Array, shape: Shape, sizes: Array, shrinkage: Array) -> None:
+        self.nodes = nodes
+        self.shape = shape
+        self.right = shape.right[shape.inner]
+        self.left = shape.inner + 1
+        # Leaves are stored shrunk by the learning rate, inner nodes are not.
+        self.rate = np.where(shape.leaf, np.repeat(shrinkage, sizes), 1.0)
+        self.first = np.repeat(np.cumsum(sizes) - sizes, sizes)[shape.inner]
+
+    def means(self, parents: Array, left: Array, right: Array) -> Array:
+        """Values of parents: their children's means."""
+        n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
+        of_left = n[left] * (v[left] / self.rate[left])
+        of_right = n[right] * (v[right] / self.rate[right])
+        return (of_left + of_right) / n[parents]
+
+    def gains(self, parents: Array, left: Array, right: Array) -> Array:
+        """Gains of splits: what the squared sums of the children have more than the parent's."""
+        n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
+        mean = self.means(parents, left, right)
+        u, w = v[left] / self.rate[left], v[right] / self.rate[right]
+        return ((n[left] * u) * u + (n[right] * w) * w) - (n[parents] * mean) * mean
+
+    def bitsets(self, categorical: Array) -> Array:
+        """Numbers of the bitsets of categorical splits, counted in each tree."""
+        counted = np.cumsum(categorical) - categorical
+        before = np.searchsorted(self.shape.inner, self.first)
+        found = counted - np.append(counted, 0)[before]
+        return np.where(categorical, found, 0).astype(np.uint32)
+
+    def majority(self) -> Array:
+        count = self.nodes["count"]
+        return (count[self.left] > count[self.right]).astype(np.uint8)
+
+
+def _encode(pieces: Sequence[Array]) -> list[Array]:
+    nodes = np.concatenate([_packed(piece) for piece in pieces])
+    sizes = np.array([len(piece) for piece in pieces])
+    shape = Shape(nodes["is_leaf"] == 1, sizes)
+    shrinkage = np.array([_shrinkage(piece) for piece in pieces])
+    forest = _Forest(nodes, shape, sizes, shrinkage)
+    inner, leaves, left, right = shape.inner, shape.leaves, forest.left, forest.right
+    count = nodes["count"]
+    places = (nodes["feature_idx"][inner] << 8) | nodes["bin_threshold"][inner]
+    thresholds = bits_of(nodes["num_threshold"][inner])
+    table, known, at = _table(places, thresholds)
+    no_gain = bits_of(nodes["gain"][leaves]) == bits_of(np.array([-1.0]))
+    categorical = nodes["is_categorical"][inner]
+    return [
+        shrinkage,
+        np.packbits(shape.leaf),
+        count[leaves],
+        count[inner] - (count[left] + count[right]),
+        nodes["feature_idx"][inner],
+        nodes["bin_threshold"][inner],
+        categorical,
+        nodes["bitset_idx"][inner] - forest.bitsets(categorical),
+        nodes["missing_go_to_left"][inner] ^ forest.majority(),
+        table,
+        at,
+        known.astype(np.uint8),
+        thresholds[~known],
+        nodes["value"][leaves],
+        residual(nodes["value"][inner], forest.means(inner, left, right)),
+        no_gain.astype(np.uint8),
+        nodes["gain"][leaves][~no_gain],
+        residual(nodes["gain"][inner], forest.gains(inner, left, right)),
+    ]
+
+
+def _table(places: Array, thresholds: Array) -> tuple[Array, Array, Array]:
+    """Places (feature, bin) in order, which splits have their place's threshold, and thresholds."""
+    table, first, back = np.unique(places, return_index=True, return_inverse=True)
+    found = thresholds[first]
+    return table, found[back.reshape(-1)] == thresholds, found
+
+
+def _shrinkage(piece: Array) -> float:
+    """The learning rate, if leaves are inner nodes' values times a short number; else 1."""
+    inner = np.flatnonzero(piece["is_leaf"] == 0)
+    n, v = piece["count"].astype(np.float64), piece["value"]
+    left, right = piece["left"][inner], piece["right"][inner]
+    both = (piece["is_leaf"][left] == 1) & (piece["is_leaf"][right] == 1)
+    inner, left, right = inner[both], left[both], right[both]
+    if not len(inner):
+        return 1.0
+    rates = (n[left] * v[left] + n[right] * v[right]) / n[inner] / v[inner]
+    rate = float(f"{np.median(rates):.9g}")
+    return rate if np.isfinite(rate) and rate != 0.0 else 1.0
+
+
+def _decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
+    take = _Taker(columns)
+    sizes = np.array([len(piece) for piece in pieces], np.int64)
+    total = int(sizes.sum())
+    shrinkage = take.next(np.float64, len(pieces))
+    packed = take.next(np.uint8, (total + 7) // 8)
+    if not len(pieces):
+        take.nothing_left()
+        return
+    leaf = np.unpackbits(packed, count=total).astype(bool)
+    shape = Shape(leaf, sizes)
+    nodes = np.zeros(total, np.dtype(list(FIELDS)))
+    forest = _Forest(nodes, shape, sizes, shrinkage)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    inner = shape.inner
+    nodes["is_leaf"] = leaf
+    nodes["depth"] = shape.depths
+    nodes["left"][inner] = forest.left - starts[inner]
+    nodes["right"][inner] = forest.right - starts[inner]
+    _decode_counts(nodes, shape, take)
+    _decode_splits(nodes, forest, take)
+    _decode_values(nodes, forest, take)
+    take.nothing_left()
+    for piece, end in zip(pieces, np.cumsum(sizes), strict=True):
+        piece[...] = nodes[end - len(piece) : end]
+
+
+def _decode_counts(nodes: Array, shape: Shape, take: "_Taker") -> None:
+    count = np.zeros(len(nodes), np.uint32)
+    more = np.zeros(len(nodes), np.uint32)
+    count[shape.leaves] = take.next(np.uint32, len(shape.leaves))
+    more[shape.inner] = take.next(np.uint32, len(shape.inner))
+    for parents, left, right in shape.bottom_up():
+        count[parents] = count[left] + count[right] + more[parents]
+    nodes["count"] = count
+
+
+def _decode_splits(nodes: Array, forest: _Forest, take: "_Taker") -> None:
+    inner = forest.shape.inner
+    feature = take.next(np.int64, len(inner))
+    bins = take.next(np.uint8, len(inner))
+    categorical = take.next(np.uint8, len(inner))
+    nodes["feature_idx"][inner] = feature
+    nodes["bin_threshold"][inner] = bins
+    nodes["is_categorical"][inner] = categorical
+    nodes["bitset_idx"][inner] = take.next(np.uint32, len(inner)) + forest.bitsets(categorical)
+    nodes["missing_go_to_left"][inner] = take.next(np.uint8, len(inner)) ^ forest.majority()
+    table, of_table = take.next(np.int64), take.next(np.uint64)
+    known = take.next(np.uint8, len(inner)).astype(bool)
+    plain = take.next(np.uint64, int((~known).sum()))
+    places = (feature << 8) | bins
+    at = np.searchsorted(table, places)
+    if len(of_table) != len(table) or (np.append(table, -1)[at] != places)[known].any():
+        raise ValueError("thresholds that are not in the table")
+    threshold = np.zeros(len(inner), np.uint64)
+    threshold[known] = of_table[at[known]]
+    threshold[~known] = plain
+    nodes["num_threshold"][inner] = threshold.view(np.float64)
+
+
+def _decode_values(nodes: Array, forest: _Forest, take: "_Taker") -> None:
+    shape = forest.shape
+    inner, leaves = shape.inner, shape.leaves
+    nodes["value"][leaves] = take.next(np.float64, len(leaves))
+    z = np.zeros(len(nodes), np.uint64)
+    z[inner] = take.next(np.uint64, len(inner))
+    for parents, left, right in shape.bottom_up():
+        nodes["value"][parents] = corrected(z[parents], forest.means(parents, left, right))
+    none = take.next(np.uint8, len(leaves)).astype(bool)
+    gain = np.full(len(leaves), -1.0)
+    gain[~none] = take.next(np.float64, int((~none).sum()))
+    nodes["gain"][leaves] = gain
+    predicted = forest.gains(inner, forest.left, forest.right)
+    nodes["gain"][inner] = corrected(take.next(np.uint64, len(inner)), predicted)
+
+
+def _decode_raw(records: Array, pieces: Sequence[Array]) -> None:
+    dtype = np.dtype(list(FIELDS))
+    if len(records) != sum(len(piece) for piece in pieces) * dtype.itemsize:
+        raise ValueError("raw records of another number")
+    at = 0
+    for piece in pieces:
+        stop = at + len(piece) * dtype.itemsize
+        piece[...] = records[at:stop].view(dtype)
+        at = stop
+
+
+class _Taker:
+    """Hands out columns in order, each of the size that is asked for."""
+
+    def __init__(self, columns: Sequence[Array]) -> None:
+        self._columns = iter(columns)
+
+    def next(self, dtype: Any, count: int | None = None) -> Array:
+        found: Array = next(self._columns).view(dtype)
+        if count is not None and len(found) != count:
+            raise ValueError("a column of another length")
+        return found
+
+    def nothing_left(self) -> None:
+        if any(len(column) for column in self._columns):
+            raise ValueError("columns that no tree reads")

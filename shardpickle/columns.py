@@ -4,7 +4,7 @@ Knows codecs and layouts; knows no pickle, class, manifest or file. Adding a cod
 here and a name to `CODECS`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,12 +28,31 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The values in one place of all parts of a layout: their spec, parts and contents."""
+    """Values of one meaning: their spec, where they stand (part, place), and their contents."""
 
     spec: Spec
-    place: int
-    parts: Sequence[int]
+    members: Sequence[tuple[int, int]]
     pieces: Sequence[Any]
+
+
+def runs(layout: Sequence[Spec]) -> Iterator[tuple[Spec, range]]:
+    """The places of a layout whose values go into the same columns.
+
+    Each place is by itself, but for long runs of equal specs: what an ensemble keeps for each of
+    its estimators.
+    """
+    start = 0
+    while start < len(layout):
+        stop = start + 1
+        while stop < len(layout) and layout[stop] == layout[start]:
+            stop += 1
+        step = stop - start if stop - start >= _LONG_RUN else 1
+        for first in range(start, stop, step):
+            yield layout[start], range(first, first + step)
+        start = stop
+
+
+_LONG_RUN = 8
 
 
 class Nursery(Protocol):
@@ -128,10 +147,10 @@ class Trees:
         bits = [array.view(np.uint64) for array in found[3:5]]
 
         def take(number: int) -> tuple[Array, Array]:
-            return nursery.take(group.parts[number], group.place, group.pieces[number])
+            return nursery.take(*group.members[number], group.pieces[number])
 
         def done(number: int) -> None:
-            nursery.done(group.parts[number], group.place)
+            nursery.done(*group.members[number])
 
         trees.decode([*numbers, *bits, *found[5:]], group.pieces, tables, take, done, each)
 

@@ -76,13 +76,13 @@ class Contents:
         return Labelled("skeletons", Column([self.skeletons], arrays.Leaf((), _BYTES)))
 
     def groups(self) -> Iterator[Group]:
-        """The values of every place of every layout."""
+        """The values of every layout, those of one meaning together (`columns.runs`)."""
         layout_of = self.directory[2]
         for number, layout in enumerate(self.sizes.layouts):
-            members = np.flatnonzero(layout_of == number).tolist()
-            for place, spec in enumerate(layout):
-                pieces = [self.pieces[part][place] for part in members]
-                yield Group(spec, place, members, pieces)
+            parts = np.flatnonzero(layout_of == number).tolist()
+            for spec, places in columns.runs(layout):
+                members = [(part, place) for place in places for part in parts]
+                yield Group(spec, members, [self.pieces[part][place] for part, place in members])
 
     def tables_of_trees(self) -> Tables:
         """What repeats in the trees of this shard."""
@@ -187,6 +187,7 @@ def allocate(
     _in_range(layout_of, len(sizes.layouts), "a layout's number")
     _in_range(shapes, 1 << 62, "a dimension")
     plan: list[list[_Planned]] = []
+    known: dict[str, np.dtype[Any]] = {}
     total, needed = int(lengths[of_part].sum()), int(lengths.sum())
     at = 0
     for number in layout_of:
@@ -196,7 +197,7 @@ def allocate(
             at += spec.ndim
             if len(shape) != spec.ndim:
                 raise CorruptShardError("there are fewer dimensions than values")
-            planned.append(_plan(spec, shape))
+            planned.append(_plan(spec, shape, known))
         total += sum(each.nbytes for each in planned)
         needed += sum(each.data for each in planned)
         plan.append(planned)
@@ -208,7 +209,8 @@ def allocate(
     contents.skeletons = np.empty(int(lengths.sum()), _BYTES)
     empty = _Block(most, sizes).empty if together else Spec.empty
     contents.pieces = [
-        [each.head or empty(each.spec, each.shape) for each in planned] for planned in plan
+        [each.head or empty(each.spec, each.shape, each.dtype) for each in planned]
+        for planned in plan
     ]
 
 
@@ -217,28 +219,32 @@ class _Planned:
     spec: Spec
     shape: tuple[int, ...]
     nbytes: int
+    dtype: np.dtype[Any]
     data: int  # bytes of its columns; 0 where they do not follow from the shape
     head: Head | None = None
 
 
-def _plan(spec: Spec, shape: tuple[int, ...]) -> _Planned:
+def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, np.dtype[Any]]) -> _Planned:
+    # Equal dtypes of one shard are one object, as they would be in one pickle.
+    dtype = known.get(spec.dtype)
+    if dtype is None:
+        dtype = known[spec.dtype] = dtypes.from_text(spec.dtype)
     if spec.kind == "tree":
         head = values.head_of(spec, shape)
         if max(head.nodes, 1) * (64 + 8 * head.width) >= 1 << 62:
             raise CorruptShardError("a tree is larger than any memory")
-        return _Planned(spec, shape, head.nbytes, 0, head)
-    dtype = dtypes.from_text(spec.dtype)
+        return _Planned(spec, shape, head.nbytes, dtype, 0, head)
     if prod(max(1, size) for size in shape) * max(1, dtype.itemsize) >= 1 << 62:
         raise CorruptShardError("a value is larger than any memory")
     data = _without_padding(dtype) if spec.codec == "array" else 0
-    return _Planned(spec, shape, prod(shape) * dtype.itemsize, prod(shape) * data)
+    return _Planned(spec, shape, prod(shape) * dtype.itemsize, dtype, prod(shape) * data)
 
 
 def _held_by_arrays(sizes: Sizes, stored: Sequence[int], most: int) -> int:
     """Bytes of the columns whose sizes follow from shapes; the others must be within bounds."""
     at, held = 1, sum(stored[:1])
     for layout in sizes.layouts:
-        for spec in layout:
+        for spec, _ in columns.runs(layout):
             count = columns.CODECS[spec.codec].count(spec)
             nbytes = sum(stored[at : at + count])
             if spec.codec == "array":
@@ -266,8 +272,7 @@ class _Block:
         self._memory = mmap.mmap(-1, nbytes + _ALIGNED * (most + 1))
         self._at = 0  # pages are aligned
 
-    def empty(self, spec: Spec, shape: tuple[int, ...]) -> Array:
-        dtype = dtypes.from_text(spec.dtype)
+    def empty(self, spec: Spec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         order: Any = spec.order
         array: Array = np.ndarray(shape, dtype, self._memory, self._at, order=order)
         self._at += -(-array.nbytes // _ALIGNED) * _ALIGNED

@@ -54,7 +54,7 @@ class Loader:
         self.found = found
         self.names = names
         self.objects: list[tuple[Any, ...]] = []
-        self.texts: dict[str, str] = {}
+        self.texts: dict[bytes, str] = {}
         self.tables = {shard.table for shard in found.shards}
         numbered = enumerate(found.parts)
         needed = [part for number, part in numbered if number not in self.tables]

@@ -74,7 +74,7 @@ class Names:
         return None
 
 
-def read(data: bytes, construct: Construct, texts: dict[str, str] | None = None) -> Any:
+def read(data: bytes, construct: Construct, texts: dict[bytes, str] | None = None) -> Any:
     """What a skeleton describes.
 
     Parameters
@@ -84,14 +84,16 @@ def read(data: bytes, construct: Construct, texts: dict[str, str] | None = None)
     construct : Construct
         Decides what names, calls and persistent ids give.
     texts : dict, optional
-        Strings seen in other skeletons; equal ones are shared, as they are within one pickle.
+        Strings seen in other skeletons, by their UTF-8 form; equal ones are shared, as they are
+        within one pickle.
 
     Raises
     ------
     CorruptShardError
         If the bytes are not a pickle that our writer could have made.
     """
-    loop = _Loop(data, construct, texts if len(data) <= SHARED_TEXT_BYTES else None)
+    shared = texts if texts is not None and len(data) <= SHARED_TEXT_BYTES else {}
+    loop = _Loop(data, construct, shared)
     try:
         return loop.run()
     except (
@@ -114,7 +116,7 @@ _F64 = struct.Struct(">d").unpack_from
 
 
 class _Loop:
-    def __init__(self, data: bytes, construct: Construct, texts: dict[str, str] | None) -> None:
+    def __init__(self, data: bytes, construct: Construct, texts: dict[bytes, str]) -> None:
         self.data = data
         self.at = 0
         self.stack: list[Any] = []
@@ -124,19 +126,49 @@ class _Loop:
         self.texts = texts
 
     def run(self) -> Any:
-        data, steps = self.data, _STEPS
+        # The commonest opcodes stand here: a call for each would double a forest's loading time.
+        data, memo = self.data, self.memo
+        stack, at = self.stack, 0
         while True:
-            code = data[self.at]
-            self.at += 1
-            if code == _STOP:
+            code = data[at]
+            at += 1
+            if code == _TEXT1:
+                size = data[at]
+                at += 1 + size
+                stack.append(self.shared(data[at - size : at], size))
+            elif code == _MEMOIZE:
+                memo.append(stack[-1])
+            elif code == _GET1:
+                stack.append(memo[data[at]])
+                at += 1
+            elif code == _INT1:
+                stack.append(data[at])
+                at += 1
+            elif code == _NONE:
+                stack.append(None)
+            elif code == _STOP:
                 break
-            step = steps[code]
-            if step is None:
-                raise CorruptShardError(f"skeleton, byte {self.at - 1}: opcode {code:#04x}")
-            step(self)
-        if self.at != len(data) or self.marks or len(self.stack) != 1:
+            else:
+                self.at = at
+                self.step(code)
+                stack, at = self.stack, self.at
+        if at != len(data) or self.marks or len(stack) != 1:
             raise CorruptShardError("skeleton does not end where it should")
-        return self.stack[0]
+        return stack[0]
+
+    def step(self, code: int) -> None:
+        step = _STEPS[code]
+        if step is None:
+            raise CorruptShardError(f"skeleton, byte {self.at - 1}: opcode {code:#04x}")
+        step(self)
+
+    def shared(self, chunk: bytes, size: int) -> str:
+        text = self.texts.get(chunk)
+        if text is None:
+            if len(chunk) != size:
+                raise IndexError("the skeleton is cut off")
+            text = self.texts[chunk] = chunk.decode("utf-8", "surrogatepass")
+        return text
 
     def take(self, count: int) -> bytes:
         chunk = self.data[self.at : self.at + count]
@@ -156,8 +188,7 @@ class _Loop:
         return items
 
     def text(self, size: int) -> None:
-        text = self.take(size).decode("utf-8", "surrogatepass")
-        self.stack.append(text if self.texts is None else self.texts.setdefault(text, text))
+        self.stack.append(self.shared(self.take(size), size))
 
     # Numbers, strings and constants
 
@@ -169,17 +200,11 @@ class _Loop:
         if self.number(_U64, 8) > len(self.data) - self.at:
             raise IndexError("a frame reaches past the end")
 
-    def none(self) -> None:
-        self.stack.append(None)
-
     def true(self) -> None:
         self.stack.append(True)
 
     def false(self) -> None:
         self.stack.append(False)
-
-    def int1(self) -> None:
-        self.stack.append(self.take(1)[0])
 
     def int2(self) -> None:
         self.stack.append(self.number(_U16, 2))
@@ -207,9 +232,6 @@ class _Loop:
 
     def bytearray8(self) -> None:
         self.stack.append(bytearray(self.take(self.number(_U64, 8))))
-
-    def text1(self) -> None:
-        self.text(self.take(1)[0])
 
     def text4(self) -> None:
         self.text(self.number(_U32, 4))
@@ -288,12 +310,6 @@ class _Loop:
 
     # The memo
 
-    def memoize(self) -> None:
-        self.memo.append(self.stack[-1])
-
-    def get1(self) -> None:
-        self.stack.append(self.memo[self.take(1)[0]])
-
     def get4(self) -> None:
         self.stack.append(self.memo[self.number(_U32, 4)])
 
@@ -333,15 +349,13 @@ def _tuple(args: Any) -> tuple[Any, ...]:
     return args
 
 
-_STOP = ord(".")
+_STOP, _NONE, _INT1, _TEXT1, _MEMOIZE, _GET1 = b".NK\x8c\x94h"
 _STEPS: list[Callable[[_Loop], None] | None] = [None] * 256
 for _code, _step in {
     b"\x80": _Loop.proto,
     b"\x95": _Loop.frame,
-    b"N": _Loop.none,
     b"\x88": _Loop.true,
     b"\x89": _Loop.false,
-    b"K": _Loop.int1,
     b"M": _Loop.int2,
     b"J": _Loop.int4,
     b"\x8a": _Loop.long1,
@@ -351,7 +365,6 @@ for _code, _step in {
     b"B": _Loop.bytes4,
     b"\x8e": _Loop.bytes8,
     b"\x96": _Loop.bytearray8,
-    b"\x8c": _Loop.text1,
     b"X": _Loop.text4,
     b"\x8d": _Loop.text8,
     b"(": _Loop.mark,
@@ -371,8 +384,6 @@ for _code, _step in {
     b"\x8f": _Loop.empty_set,
     b"\x90": _Loop.additems,
     b"\x91": _Loop.frozenset_,
-    b"\x94": _Loop.memoize,
-    b"h": _Loop.get1,
     b"j": _Loop.get4,
     b"\x93": _Loop.stack_global,
     b"R": _Loop.reduce,

@@ -195,7 +195,7 @@ def _fill(
 
     def step(job: tuple[Column, int, int, FrameRef]) -> None:
         column, start, stop, ref = job
-        frame = Frame(read_at(ref.offset, ref.stored), ref.nbytes, ref.shuffled)
+        frame = Frame(read_at(ref.offset, ref.stored), ref.nbytes, ref.form)
         column.write(start, stop, frames.decode(frame, column.leaf.width))
         advance(frame.nbytes)
 

@@ -34,12 +34,12 @@ _SMALL_INDEX = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Where a frame lies in its shard, and what it decodes to."""
+    """Where a frame lies in its shard, what it decodes to, and how it is arranged."""
 
     offset: int
     stored: int
     nbytes: int
-    shuffled: bool
+    form: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Layer:
 
     def place(self, frame: Frame) -> bytes:
         """The bytes to write for this frame: none if an equal one is there already."""
-        key = hashlib.sha256(frame.data).digest() + bytes([frame.shuffled])
+        key = hashlib.sha256(frame.data).digest() + bytes([frame.form])
         known = self._known.get(key)
         if known is not None:
             self.columns[-1].append(known)
             return b""
         self._known[key] = len(self._known)
-        self.columns[-1].append([len(frame.data), frame.nbytes, int(frame.shuffled)])
+        self.columns[-1].append([len(frame.data), frame.nbytes, frame.form])
         self.end += len(frame.data)
         return frame.data
 
@@ -107,7 +107,7 @@ def parse_index(data: bytes, nbytes: int, end: int) -> Index:
     CorruptShardError
         If it is not an index that `Layer` could have written.
     """
-    raw = frames.decode(Frame(data, nbytes, shuffled=False), 1).tobytes()
+    raw = frames.decode(Frame(data, nbytes, frames.PLAIN), 1).tobytes()
     try:
         document = json.loads(raw)
         layouts = tuple(_layout(each) for each in document["layouts"])
@@ -135,8 +135,10 @@ def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
             if isinstance(entry, int):
                 refs.append(known[_count(entry)])
                 continue
-            stored, nbytes, shuffled = entry
-            ref = FrameRef(at, _count(stored), _count(nbytes), bool(shuffled))
+            stored, nbytes, form = entry
+            if form not in (frames.PLAIN, frames.SHUFFLED, frames.PALETTE):
+                raise ValueError(f"no form of a frame: {form!r:.80}")
+            ref = FrameRef(at, _count(stored), _count(nbytes), int(form))
             if ref.nbytes > ref.stored * _MOST_RATIO:
                 raise ValueError("a frame declares more than zstd can hold")
             at += ref.stored

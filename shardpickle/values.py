@@ -73,9 +73,8 @@ class Spec:
     writeable: bool
     codec: str = "array"
 
-    def empty(self, shape: tuple[int, ...]) -> Array:
-        """Memory for a value of this spec; a long string's is bytes."""
-        dtype = dtypes.from_text(self.dtype)
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Memory for a value of this spec, whose dtype is this; a long string's is bytes."""
         # Fields are filled one by one: padding between them must not be left as it was found.
         make = np.zeros if dtype.names is not None else np.empty
         return make(shape, dtype, order="F" if self.order == "F" else "C")

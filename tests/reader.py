@@ -351,7 +351,7 @@ class Decoder:
             self.read_thresholds()
             if self.has("INFERENCE"):
                 self.read_rows(self.leaves)
-                self.missing = self.streams.all("missing")
+                self.missing = self.plain_missing()
             else:
                 self.read_statistics()
             self.store(self.read_order())
@@ -446,7 +446,9 @@ class Decoder:
         known = self.has("WEIGHT_WHOLE")
         for node in self.leaves:
             if known:
-                self.weight[node] = float(self.samples[node] + self.streams.signed("weight"))
+                self.weight[node] = float(
+                    signed(self.samples[node] + self.streams.signed("weight"))
+                )
             else:
                 self.weight[node] = from_bits(self.streams.next("weight, plain"))
         for node, left, right in self.families():
@@ -523,6 +525,7 @@ class Decoder:
             assert all(abs(s) < 1 << 53 for s in sums[node])
         for node, left, right in self.families():
             sums[node] = [a + b for a, b in zip(sums[left], sums[right], strict=True)]
+            assert all(abs(s) < 1 << 53 for s in sums[node])
             self.value[node] = [s / self.weight[node] for s in sums[node]]
 
     def read_means(self):
@@ -627,11 +630,14 @@ class Decoder:
 
     def read_missing(self):
         if not self.has("MISSING"):
-            self.missing = self.streams.all("missing")
+            self.missing = self.plain_missing()
             return
         self.missing = [0] * self.n
         for node, left, right in self.families():
             self.missing[node] = int(self.samples[left] > self.samples[right])
+
+    def plain_missing(self):
+        return [self.streams.next("missing") for _ in range(self.n)]
 
     def read_order(self):
         """The number of each node."""

@@ -9,31 +9,209 @@ import pytest
 import reader
 from estimators import LABELS, X
 from graphs import bits
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from test_values import CASES, NESTED, structured
 
 import shardpickle
 from shardpickle import manifest, storage
 
 
-def test_a_forest_read_without_the_library(tmp_path):
+# --- Trees ---
+
+SEED = np.random.default_rng(0)
+N = 240
+FEATURES = SEED.normal(size=(N, 6))
+HOLES = np.where(SEED.random((N, 6)) < 0.1, np.nan, FEATURES)
+FLOATS = FEATURES @ np.arange(6.0) + SEED.normal(size=N)
+WHOLE = np.round(3 * FLOATS)
+CLASSES = np.digitize(FLOATS, [-8, -3, 3, 8])
+TWO_CLASSES = np.column_stack([CLASSES, FEATURES[:, 0] > 0]).astype(int)
+TWO_FLOATS = np.column_stack([FLOATS, FEATURES[:, 1] ** 2])
+STAIRS = (FLOATS[:, None] < np.linspace(-9, 9, 12)).astype(int)  # outputs that are mostly alike
+WEIGHTS = SEED.random(N) + 0.1
+WIDE = SEED.normal(size=(N, 300))
+WIDER = SEED.normal(size=(N, 5000))
+COARSE = np.round(FEATURES)
+BIG = np.where(SEED.random((2000, 1)) < 0.01, np.nan, SEED.normal(size=(2000, 2)).round(1))
+BIG_CLASSES = (np.nan_to_num(BIG[:, 0]) + SEED.normal(size=2000) > 0).astype(int)
+
+
+def grown(cls, target, features=FEATURES, weights=None, **options):
+    options = {"random_state": 0, **options}
+    if "Decision" not in cls.__name__:
+        options = {"n_estimators": 4, **options}
+    return cls(**options).fit(features, target, sample_weight=weights)
+
+
+def edited(model, edit):
+    """The same model; its trees' nodes and values are what `edit` makes of them."""
+    for tree in trees_of(model):
+        state = tree.__getstate__()
+        state = {**state, "nodes": state["nodes"].copy(), "values": state["values"].copy()}
+        edit(state["nodes"], state["values"])
+        tree.__setstate__(state)
+    return model
+
+
+def leaf_with_a_feature(nodes, values):
+    nodes["feature"][np.flatnonzero(nodes["left_child"] < 0)[0]] = 5
+
+
+def only_for_prediction(nodes, values):
+    nodes["impurity"] = nodes["weighted_n_node_samples"] = np.nan
+    nodes["n_node_samples"] = -1
+    values[nodes["left_child"] >= 0] = np.nan
+
+
+def samples_that_wrap(nodes, values):
+    nodes["n_node_samples"][-1] = -(2**63)
+
+
+def weights_of_any_size(nodes, values):
+    nodes["weighted_n_node_samples"][1:] *= 2.0**45
+    nodes["impurity"] *= 1 + 2**-20
+
+
+def minus_zeros(nodes, values):
+    values[:] = nodes["impurity"] = -0.0
+
+
+TREES = {
+    "classes": lambda: grown(RandomForestClassifier, CLASSES, n_estimators=20),
+    "one class": lambda: grown(RandomForestClassifier, np.zeros(N, int)),
+    "300 classes": lambda: grown(
+        ExtraTreesClassifier, np.arange(600) % 300, SEED.normal(size=(600, 2)), n_estimators=2
+    ),
+    "many in a leaf": lambda: grown(RandomForestClassifier, BIG_CLASSES, BIG, max_depth=3),
+    "outputs of different classes": lambda: grown(RandomForestClassifier, TWO_CLASSES),
+    "outputs like the one before": lambda: grown(
+        ExtraTreesClassifier, STAIRS, weights=WEIGHTS, max_depth=6
+    ),
+    "floats": lambda: grown(RandomForestRegressor, FLOATS),
+    "whole numbers": lambda: grown(RandomForestRegressor, WHOLE),
+    "huge whole numbers": lambda: grown(RandomForestRegressor, 1e5 * WHOLE),
+    "two targets": lambda: grown(RandomForestRegressor, TWO_FLOATS),
+    "extra trees": lambda: grown(ExtraTreesRegressor, FLOATS),
+    "boosted": lambda: grown(GradientBoostingRegressor, FLOATS),
+    "boosted classes": lambda: grown(GradientBoostingClassifier, CLASSES),
+    "class_weight": lambda: grown(DecisionTreeClassifier, CLASSES, class_weight="balanced"),
+    "sample_weight": lambda: grown(ExtraTreesRegressor, FLOATS, weights=WEIGHTS),
+    "whole weights": lambda: grown(ExtraTreesRegressor, WHOLE, weights=np.ceil(5 * WEIGHTS)),
+    "weights of classes": lambda: grown(ExtraTreesClassifier, CLASSES, weights=WEIGHTS),
+    "weights of zero": lambda: grown(
+        DecisionTreeClassifier, CLASSES, weights=np.round(2 * WEIGHTS), max_depth=5
+    ),
+    "best first": lambda: grown(RandomForestClassifier, CLASSES, max_leaf_nodes=20),
+    "best first, floats": lambda: grown(RandomForestRegressor, FLOATS, max_leaf_nodes=20),
+    "entropy": lambda: grown(RandomForestClassifier, CLASSES, criterion="entropy"),
+    "absolute error": lambda: grown(
+        RandomForestRegressor, FLOATS, criterion="absolute_error", max_depth=5
+    ),
+    "poisson": lambda: grown(RandomForestRegressor, np.abs(WHOLE) + 1, criterion="poisson"),
+    "missing values": lambda: grown(RandomForestClassifier, CLASSES, HOLES),
+    "missing values, floats": lambda: grown(RandomForestRegressor, FLOATS, HOLES),
+    "few thresholds": lambda: grown(RandomForestClassifier, CLASSES, COARSE, n_estimators=20),
+    "300 features": lambda: grown(ExtraTreesClassifier, CLASSES, WIDE),
+    "5000 features": lambda: grown(ExtraTreesClassifier, CLASSES, WIDER, n_estimators=2),
+    "monotonic": lambda: grown(RandomForestRegressor, FLOATS, monotonic_cst=[0, 1, 1, 0, 0, 1]),
+    "a single tree": lambda: grown(DecisionTreeRegressor, FLOATS),
+    "a stump": lambda: grown(DecisionTreeClassifier, CLASSES, max_depth=1),
+    "isolation": lambda: IsolationForest(n_estimators=4, random_state=0).fit(FEATURES),
+    "edited: raw": lambda: edited(grown(DecisionTreeRegressor, FLOATS), leaf_with_a_feature),
+    "edited: inference": lambda: edited(
+        grown(RandomForestRegressor, FLOATS, max_leaf_nodes=20), only_for_prediction
+    ),
+    "edited: samples": lambda: edited(grown(RandomForestRegressor, FLOATS), samples_that_wrap),
+    "edited: weights": lambda: edited(grown(RandomForestRegressor, FLOATS), weights_of_any_size),
+    "edited: -0.0": lambda: edited(grown(RandomForestRegressor, WHOLE), minus_zeros),
+}
+
+
+def trees_of(model):
+    if hasattr(model, "tree_"):
+        return [model.tree_]
+    return [each.tree_ for each in np.ravel(model.estimators_)]
+
+
+def read_trees(path):
+    """Trees as an independent reader finds them, in the order of the manifest's parts."""
+    document, shards = reader.read_model(path)
+    values = [value for s, i in reader.parts_of(document) for value in shards[s][i][1]]
+    return [value for value in values if isinstance(value, reader.Tree)]
+
+
+def assert_tree(found, tree):
+    state = tree.__getstate__()
+    assert found.nodes.dtype == state["nodes"].dtype
+    for name in reader.NODE.names:
+        assert found.nodes[name].tobytes() == state["nodes"][name].tobytes(), name
+    assert found.values.shape == state["values"].shape
+    assert found.values.tobytes() == state["values"].tobytes()
+    assert (found.max_depth, found.n_features) == (tree.max_depth, tree.n_features)
+    assert found.n_classes == tree.n_classes.tolist()
+
+
+def check_trees(model, path, **options):
+    shardpickle.dump(model, path, **options)
+    found = read_trees(path)
+    for mine, tree in zip(found, trees_of(model), strict=True):
+        assert_tree(mine, tree)
+    return found
+
+
+@pytest.mark.parametrize("case", TREES)
+def test_trees_read_without_the_library(case, tmp_path):
+    check_trees(TREES[case](), tmp_path / "model")
+    check_trees(TREES[case](), tmp_path / "small", shard_size="30kB")
+
+
+def test_together_they_use_every_rule_and_stream(tmp_path):
+    rules, streams = set(), set()
+    for case, make in TREES.items():
+        for tree in check_trees(make(), tmp_path / case.replace(" ", "_")):
+            rules |= tree.rules
+            streams |= tree.streams
+    assert rules == set(reader.RULES)
+    assert streams == set(reader.STREAMS)
+
+
+def test_a_table_that_shards_share(tmp_path):
+    forest = grown(RandomForestRegressor, FLOATS, n_estimators=40)
+    found = check_trees(forest, tmp_path / "model", shard_size="100kB")
+    document, shards = reader.read_model(tmp_path / "model")
+    [table] = {entry[4] for entry in document["shards"]} - {None}
+    places = reader.parts_of(document)
+    shard, slot = places[table]
+    assert document["shards"][shard][4] is None
+    starts, thresholds, values = shards[shard][slot][1]
+    assert (starts.size, thresholds.size) == (0, 0)
+    assert values.size > 100
+    assert sum(entry[4] == table for entry in document["shards"]) > 2
+    assert sum("value, rank" in tree.streams for tree in found) == 40
+
+
+def test_trees_are_cloned_from_one_template(tmp_path):
     forest = RandomForestClassifier(9, random_state=0).fit(X, LABELS)
     shardpickle.dump(forest, tmp_path / "model", shard_size="10kB")
     document, shards = reader.read_model(tmp_path / "model")
     assert len(shards) > 2
-    trees = [arrays for shard in shards for _, arrays in shard if len(arrays) == 4]
-    assert len(trees) == 9
-    for estimator, arrays in zip(forest.estimators_, trees, strict=True):
-        nodes = next(each for each in arrays if each.dtype.names)
-        state = estimator.tree_.__getstate__()
-        for name in nodes.dtype.names:
-            assert nodes[name].tobytes() == state["nodes"][name].tobytes()
-        values = next(each for each in arrays if each.ndim == 3)
-        assert values.tobytes() == state["values"].tobytes()
     runs = [run for run in document["parts"] if run["class"].endswith("DecisionTreeClassifier")]
     assert sum(run["count"] for run in runs) == 10  # nine, and the template they are cloned from
     assert len(runs) < 10
     assert document["parts"][-1]["references"][0][3] >= 1
+
+
+# --- Everything else ---
 
 
 @pytest.mark.parametrize("case", ["C order", "Fortran order", "NaN payloads and -0.0", "text"])

@@ -31,3 +31,21 @@ def decode(
 ) -> None: ...
 def equal(a: Array, b: Array) -> bool: ...
 def dropped(nodes: Array, values: Array, width: int) -> None: ...
+def fill_predictors(
+    sizes: Array,
+    rates: Array,
+    leaf: Array,
+    leaf_counts: Array,
+    more_counts: Array,
+    features: Array,
+    bins: Array,
+    categorical: Array,
+    bitsets: Array,
+    missing: Array,
+    thresholds: Array,
+    leaf_values: Array,
+    values: Array,
+    leaf_gains: Array,
+    gains: Array,
+    nodes: Array,
+) -> None: ...

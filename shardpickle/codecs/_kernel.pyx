@@ -98,6 +98,10 @@ cdef struct Tree:
     int64_t table_features
     int64_t table_size
     int64_t* last_ranks
+    int64_t* leaves  # nodes, ascending; lists without a branch for each node halve the time
+    int64_t* inners
+    int64_t leaf_count
+    int64_t inner_count
     Stream* streams
     int bad
 
@@ -232,6 +236,8 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
         if here > deepest:
             deepest = here
         if node.left == -1:
+            t.leaves[t.leaf_count] = p
+            t.leaf_count += 1
             if node.right != -1 or node.feature != -2 or bits_of(node.threshold) != leaf_threshold:
                 ok = 0
                 break
@@ -249,6 +255,8 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
             if node.left != p + 1 or node.feature < 0 or node.feature >= t.features:
                 ok = 0
                 break
+            t.inners[t.inner_count] = p
+            t.inner_count += 1
             here += 1
             owners[2 * top] = p
             owners[2 * top + 1] = here
@@ -266,6 +274,13 @@ cdef void put_structure(Tree* t) noexcept nogil:
         if p & 7 == 7 or p == t.n - 1:
             put1(t, LEAVES, byte)
             byte = 0
+
+cdef bint take_lists(Tree* t) noexcept nogil:
+    t.leaf_count = 0
+    t.inner_count = 0
+    t.leaves = <int64_t*>malloc((t.n + 1) * 16)
+    t.inners = t.leaves + t.n + 1
+    return t.leaves != NULL
 
 cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
     cdef int64_t p, top = 0, here = 0, owner
@@ -285,6 +300,8 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
             break
         node = &t.nodes[p]
         if byte >> (7 - (p & 7)) & 1:
+            t.leaves[t.leaf_count] = p
+            t.leaf_count += 1
             node.left = -1
             node.right = -1
             node.feature = -2
@@ -299,6 +316,8 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
                 here = owners[2 * top + 1]
                 t.nodes[owner].right = p + 1
         else:
+            t.inners[t.inner_count] = p
+            t.inner_count += 1
             node.left = p + 1
             here += 1
             owners[2 * top] = p
@@ -312,53 +331,53 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
 # Features, and thresholds in the order of their features
 
 cdef void put_features(Tree* t) noexcept nogil:
-    cdef int64_t p
-    for p in range(t.n):
-        if t.nodes[p].left != -1:
-            put(t, FEATURE, <uint64_t>t.nodes[p].feature)
+    cdef int64_t p, q
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        put(t, FEATURE, <uint64_t>t.nodes[p].feature)
 
 cdef void get_features(Tree* t) noexcept nogil:
-    cdef int64_t p
+    cdef int64_t p, q
     cdef uint64_t feature
-    for p in range(t.n):
-        if t.nodes[p].left != -1:
-            feature = get(t, FEATURE)
-            if feature >= <uint64_t>t.features:
-                t.bad = 1
-                return
-            t.nodes[p].feature = <int64_t>feature
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        feature = get(t, FEATURE)
+        if feature >= <uint64_t>t.features:
+            t.bad = 1
+            return
+        t.nodes[p].feature = <int64_t>feature
 
 cdef int64_t* by_feature(Tree* t) noexcept nogil:
     """Inner nodes in the order of their features (as they come where features are many)."""
-    cdef int64_t p, f, size, at = 0, count
+    cdef int64_t p, q, f, size, at = 0, count
     cdef int64_t* order = <int64_t*>malloc((t.n + 1) * 8)
     cdef int64_t* starts
     if order == NULL:
         t.bad = 2
         return NULL
     if t.features > SORTED_FEATURES:
-        for p in range(t.n):
-            if t.nodes[p].left != -1:
-                order[at] = p
-                at += 1
+        for q in range(t.inner_count):
+            p = t.inners[q]
+            order[at] = p
+            at += 1
         return order
     starts = <int64_t*>calloc(t.features + 1, 8)
     if starts == NULL:
         free(order)
         t.bad = 2
         return NULL
-    for p in range(t.n):
-        if t.nodes[p].left != -1:
-            starts[t.nodes[p].feature] += 1
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        starts[t.nodes[p].feature] += 1
     for f in range(t.features):
         count = starts[f]
         starts[f] = at
         at += count
-    for p in range(t.n):
-        if t.nodes[p].left != -1:
-            f = t.nodes[p].feature
-            order[starts[f]] = p
-            starts[f] += 1
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        f = t.nodes[p].feature
+        order[starts[f]] = p
+        starts[f] += 1
     free(starts)
     return order
 
@@ -444,41 +463,43 @@ cdef void get_thresholds(Tree* t) noexcept nogil:
 # Samples: parents are sums
 
 cdef int put_samples(Tree* t) noexcept nogil:
-    cdef int64_t p
+    cdef int64_t p, q
     cdef Node* a = t.nodes
     cdef uint64_t total
     cdef int rules = R_SAMPLES
-    for p in range(t.n):
-        if a[p].left == -1:
-            put(t, SAMPLES, <uint64_t>a[p].samples)
-        elif <uint64_t>a[p].samples != <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples:
+    for q in range(t.leaf_count):
+        put(t, SAMPLES, <uint64_t>a[t.leaves[q]].samples)
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        if <uint64_t>a[p].samples != <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples:
             rules = 0
+            break
     if not rules:
-        for p in range(t.n - 1, -1, -1):
-            if a[p].left != -1:
-                total = <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples
-                put(t, SAMPLES, zigzag(<uint64_t>a[p].samples - total))
+        for q in range(t.inner_count - 1, -1, -1):
+            p = t.inners[q]
+            total = <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples
+            put(t, SAMPLES, zigzag(<uint64_t>a[p].samples - total))
     return rules
 
 cdef void get_samples(Tree* t, int rules) noexcept nogil:
-    cdef int64_t p
+    cdef int64_t p, q
     cdef Node* a = t.nodes
     cdef uint64_t total
-    for p in range(t.n):
-        if a[p].left == -1:
-            a[p].samples = <int64_t>get(t, SAMPLES)
-    for p in range(t.n - 1, -1, -1):
-        if a[p].left != -1:
-            total = <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples
-            if not rules & R_SAMPLES:
-                total += unzigzag(get(t, SAMPLES))
-            a[p].samples = <int64_t>total
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
+        a[p].samples = <int64_t>get(t, SAMPLES)
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
+        total = <uint64_t>a[p + 1].samples + <uint64_t>a[a[p].right].samples
+        if not rules & R_SAMPLES:
+            total += unzigzag(get(t, SAMPLES))
+        a[p].samples = <int64_t>total
 
 
 # Weights: equal to the samples, or whole with parents as sums, or plain
 
 cdef int put_weights(Tree* t) noexcept nogil:
-    cdef int64_t p
+    cdef int64_t p, q
     cdef Node* a = t.nodes
     cdef bint equal = True, whole = True
     for p in range(t.n):
@@ -487,26 +508,28 @@ cdef int put_weights(Tree* t) noexcept nogil:
         if not is_whole(a[p].weight):
             whole = False
             break
-        if a[p].left != -1 and a[p].weight != a[p + 1].weight + a[a[p].right].weight:
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        if a[p].weight != a[p + 1].weight + a[a[p].right].weight:
             whole = False
             break
     if equal and whole:
         return R_WEIGHT_EQUAL
     if whole:
-        for p in range(t.n):
-            if a[p].left == -1:
-                put(t, WEIGHT, zigzag(<uint64_t><int64_t>a[p].weight - <uint64_t>a[p].samples))
+        for q in range(t.leaf_count):
+            p = t.leaves[q]
+            put(t, WEIGHT, zigzag(<uint64_t><int64_t>a[p].weight - <uint64_t>a[p].samples))
         return R_WEIGHT_WHOLE
-    for p in range(t.n):
-        if a[p].left == -1:
-            put8(t, WEIGHT_PLAIN, bits_of(a[p].weight))
-    for p in range(t.n - 1, -1, -1):
-        if a[p].left != -1:
-            put(t, WEIGHT, residual(a[p].weight, a[p + 1].weight + a[a[p].right].weight))
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
+        put8(t, WEIGHT_PLAIN, bits_of(a[p].weight))
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
+        put(t, WEIGHT, residual(a[p].weight, a[p + 1].weight + a[a[p].right].weight))
     return 0
 
 cdef void get_weights(Tree* t, int rules) noexcept nogil:
-    cdef int64_t p
+    cdef int64_t p, q
     cdef Node* a = t.nodes
     if rules & R_WEIGHT_EQUAL:
         for p in range(t.n):
@@ -514,22 +537,22 @@ cdef void get_weights(Tree* t, int rules) noexcept nogil:
             if not is_whole(a[p].weight):
                 t.bad = 1
         return
-    for p in range(t.n):
-        if a[p].left == -1:
-            if rules & R_WEIGHT_WHOLE:
-                a[p].weight = <double><int64_t>(unzigzag(get(t, WEIGHT)) + <uint64_t>a[p].samples)
-                if not is_whole(a[p].weight):
-                    t.bad = 1
-            else:
-                a[p].weight = from_bits(get8(t, WEIGHT_PLAIN))
-    for p in range(t.n - 1, -1, -1):
-        if a[p].left != -1:
-            a[p].weight = a[p + 1].weight + a[a[p].right].weight
-            if rules & R_WEIGHT_WHOLE:
-                if not is_whole(a[p].weight):
-                    t.bad = 1
-            else:
-                a[p].weight = corrected(get(t, WEIGHT), a[p + 1].weight + a[a[p].right].weight)
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
+        if rules & R_WEIGHT_WHOLE:
+            a[p].weight = <double><int64_t>(unzigzag(get(t, WEIGHT)) + <uint64_t>a[p].samples)
+            if not is_whole(a[p].weight):
+                t.bad = 1
+        else:
+            a[p].weight = from_bits(get8(t, WEIGHT_PLAIN))
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
+        a[p].weight = a[p + 1].weight + a[a[p].right].weight
+        if rules & R_WEIGHT_WHOLE:
+            if not is_whole(a[p].weight):
+                t.bad = 1
+        else:
+            a[p].weight = corrected(get(t, WEIGHT), a[p + 1].weight + a[a[p].right].weight)
 
 
 # Values
@@ -594,87 +617,91 @@ cdef void get_row(Tree* t, double* row) noexcept nogil:
 
 cdef bint counts_fit(Tree* t, int64_t* counts) noexcept nogil:
     """Whether every value is a count over the weight, parents are sums, and rows add up."""
-    cdef int64_t p, j, c, k, total, count, width = t.outputs * t.classes
+    cdef int64_t p, q, j, c, k, total, count, width = t.outputs * t.classes
     cdef Node* a = t.nodes
     cdef double w
     cdef const double* row
-    for p in range(t.n - 1, -1, -1):
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
         w = a[p].weight
         row = t.values + p * width
         if w < 1.0:
             return False
-        if a[p].left == -1:
-            for k in range(t.outputs):
-                total = 0
-                for c in range(t.classes):
-                    j = k * t.classes + c
-                    if not nearest(row[j] * w, &count) or count < 0:
-                        return False
-                    counts[p * width + j] = count
-                    total += count
-                    if total > MOST_WHOLE:
-                        return False
-                if total != <int64_t>w:
+        for k in range(t.outputs):
+            total = 0
+            for c in range(t.classes):
+                j = k * t.classes + c
+                if not nearest(row[j] * w, &count) or count < 0:
                     return False
-        else:
-            for j in range(width):
-                counts[p * width + j] = (counts[(p + 1) * width + j]
-                                         + counts[a[p].right * width + j])
+                counts[p * width + j] = count
+                total += count
+                if total > MOST_WHOLE:
+                    return False
+            if total != <int64_t>w:
+                return False
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
         for j in range(width):
-            if bits_of(<double>counts[p * width + j] / w) != bits_of(row[j]):
+            counts[p * width + j] = (counts[(p + 1) * width + j]
+                                     + counts[a[p].right * width + j])
+    for p in range(t.n):
+        w = a[p].weight
+        for j in range(width):
+            if bits_of(<double>counts[p * width + j] / w) != bits_of(t.values[p * width + j]):
                 return False
     return True
 
 cdef void put_counts(Tree* t, const int64_t* counts) noexcept nogil:
-    cdef int64_t p, k, c, pure, width = t.outputs * t.classes
+    cdef int64_t p, q, k, c, pure, width = t.outputs * t.classes
     cdef const int64_t* row
-    for p in range(t.n):
-        if t.nodes[p].left == -1:
-            for k in range(t.outputs):
-                row = counts + p * width + k * t.classes
-                pure = t.classes
-                for c in range(t.classes):
-                    if row[c] == <int64_t>t.nodes[p].weight:
-                        pure = c
-                        break
-                put(t, CLASS, <uint64_t>pure)
-                if pure == t.classes:
-                    for c in range(t.classes - 1):
-                        put(t, COUNTS, <uint64_t>row[c])
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
+        for k in range(t.outputs):
+            row = counts + p * width + k * t.classes
+            pure = t.classes
+            for c in range(t.classes):
+                if row[c] == <int64_t>t.nodes[p].weight:
+                    pure = c
+                    break
+            put(t, CLASS, <uint64_t>pure)
+            if pure == t.classes:
+                for c in range(t.classes - 1):
+                    put(t, COUNTS, <uint64_t>row[c])
 
 cdef void get_counts(Tree* t, int64_t* counts) noexcept nogil:
-    cdef int64_t p, k, c, j, rest, width = t.outputs * t.classes
+    cdef int64_t p, q, k, c, j, rest, width = t.outputs * t.classes
     cdef uint64_t pure, count
     cdef int64_t* row
     cdef double* out
     cdef double w
-    for p in range(t.n):
-        if t.nodes[p].left == -1:
-            for k in range(t.outputs):
-                row = counts + p * width + k * t.classes
-                rest = <int64_t>t.nodes[p].weight
-                pure = get(t, CLASS)
-                if pure > <uint64_t>t.classes:
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
+        for k in range(t.outputs):
+            row = counts + p * width + k * t.classes
+            rest = <int64_t>t.nodes[p].weight
+            pure = get(t, CLASS)
+            if pure > <uint64_t>t.classes:
+                t.bad = 1
+                return
+            if pure < <uint64_t>t.classes:
+                for c in range(t.classes):
+                    row[c] = 0
+                row[<int64_t>pure] = rest
+                continue
+            for c in range(t.classes - 1):
+                count = get(t, COUNTS)
+                if count > <uint64_t>rest:
                     t.bad = 1
                     return
-                if pure < <uint64_t>t.classes:
-                    for c in range(t.classes):
-                        row[c] = 0
-                    row[<int64_t>pure] = rest
-                    continue
-                for c in range(t.classes - 1):
-                    count = get(t, COUNTS)
-                    if count > <uint64_t>rest:
-                        t.bad = 1
-                        return
-                    row[c] = <int64_t>count
-                    rest -= <int64_t>count
-                row[t.classes - 1] = rest
-    for p in range(t.n - 1, -1, -1):
-        if t.nodes[p].left != -1:
-            for j in range(width):
-                counts[p * width + j] = (counts[(p + 1) * width + j]
-                                         + counts[t.nodes[p].right * width + j])
+                row[c] = <int64_t>count
+                rest -= <int64_t>count
+            row[t.classes - 1] = rest
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
+        for j in range(width):
+            counts[p * width + j] = (counts[(p + 1) * width + j]
+                                     + counts[t.nodes[p].right * width + j])
+    for p in range(t.n):
         w = t.nodes[p].weight
         out = t.values + p * width
         if w < 1.0:
@@ -683,50 +710,35 @@ cdef void get_counts(Tree* t, int64_t* counts) noexcept nogil:
         for j in range(width):
             out[j] = <double>counts[p * width + j] / w
 
-cdef bint sums_fit(Tree* t, int64_t* sums) noexcept nogil:
-    """Whether every value is a whole sum over the weight, and parents' sums are their children's."""
-    cdef int64_t p, j, total, width = t.outputs
+cdef bint get_sums(Tree* t, int64_t* sums) noexcept nogil:
+    """Whole sums: of leaves from their values, of parents from their children."""
+    cdef int64_t p, q, j, width = t.outputs
     cdef Node* a = t.nodes
-    cdef double w
-    for p in range(t.n - 1, -1, -1):
-        w = a[p].weight
-        if w < 1.0:
-            return False
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
         for j in range(width):
-            if a[p].left == -1:
-                if not nearest(t.values[p * width + j] * w, &total):
-                    return False
-            else:
-                total = sums[(p + 1) * width + j] + sums[a[p].right * width + j]
-            if total >= MOST_WHOLE or total <= -MOST_WHOLE:
+            if (a[p].weight < 1.0 or not nearest(t.values[p * width + j] * a[p].weight, &sums[p * width + j])
+                    or sums[p * width + j] >= MOST_WHOLE or sums[p * width + j] <= -MOST_WHOLE):
                 return False
-            sums[p * width + j] = total
-            if bits_of(<double>total / w) != bits_of(t.values[p * width + j]):
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
+        for j in range(width):
+            sums[p * width + j] = sums[(p + 1) * width + j] + sums[a[p].right * width + j]
+            if (a[p].weight < 1.0 or sums[p * width + j] >= MOST_WHOLE
+                    or sums[p * width + j] <= -MOST_WHOLE):
                 return False
     return True
 
-cdef void get_sums(Tree* t, int64_t* sums) noexcept nogil:
-    cdef int64_t p, j, total, width = t.outputs
-    cdef Node* a = t.nodes
-    cdef double w
-    for p in range(t.n - 1, -1, -1):
-        w = a[p].weight
-        if w < 1.0:
-            t.bad = 1
-            return
+cdef bint sums_fit(Tree* t, int64_t* sums) noexcept nogil:
+    """Whether every value is a whole sum over the weight, and parents' sums are their children's."""
+    cdef int64_t p, j, width = t.outputs
+    if not get_sums(t, sums):
+        return False
+    for p in range(t.n):
         for j in range(width):
-            if a[p].left == -1:
-                if not nearest(t.values[p * width + j] * w, &total):
-                    t.bad = 1
-                    return
-            else:
-                total = sums[(p + 1) * width + j] + sums[a[p].right * width + j]
-            if total >= MOST_WHOLE or total <= -MOST_WHOLE:
-                t.bad = 1
-                return
-            sums[p * width + j] = total
-            if a[p].left != -1:
-                t.values[p * width + j] = <double>total / w
+            if bits_of(<double>sums[p * width + j] / t.nodes[p].weight) != bits_of(t.values[p * width + j]):
+                return False
+    return True
 
 cdef inline double mean_of(Tree* t, int64_t p, int64_t j, int64_t width) noexcept nogil:
     cdef int64_t r = t.nodes[p].right
@@ -738,7 +750,7 @@ cdef inline double before(Tree* t, int64_t p, int64_t j, int64_t width) noexcept
 
 cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
     """The rule that the values follow; `whole` receives counts or sums where they are whole."""
-    cdef int64_t p, j, width = t.outputs * t.classes, far = 0, inner = (t.n - 1) // 2, steps = 0
+    cdef int64_t p, q, j, width = t.outputs * t.classes, far = 0, inner = (t.n - 1) // 2, steps = 0
     cdef int found = 0
     if rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
         whole[0] = <int64_t*>malloc(t.n * width * 8)
@@ -754,11 +766,14 @@ cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
             free(whole[0])
             whole[0] = NULL
     if not found:
-        for p in range(t.n):
+        for q in range(t.inner_count):
+            p = t.inners[q]
             for j in range(width):
-                if t.nodes[p].left != -1 and residual(t.values[p * width + j], mean_of(t, p, j, width)) >> 40:
+                if residual(t.values[p * width + j], mean_of(t, p, j, width)) >> 40:
                     far += 1
-                if j >= t.classes and bits_of(t.values[p * width + j]) == bits_of(before(t, p, j, width)):
+        for p in range(t.n):
+            for j in range(t.classes, width):
+                if bits_of(t.values[p * width + j]) == bits_of(t.values[p * width + j - t.classes]):
                     steps += 1
         if steps * 2 > t.n * width:
             for p in range(t.n):
@@ -767,18 +782,18 @@ cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
             return R_STEPS
         if far * 4 <= inner * width:
             found = R_MEANS
-    for p in range(t.n):
-        if t.nodes[p].left == -1 or not found:
-            put_row(t, t.values + p * width)
+    for q in range(t.leaf_count if found else t.n):
+        put_row(t, t.values + (t.leaves[q] if found else q) * width)
     if found == R_MEANS:
-        for p in range(t.n - 1, -1, -1):
-            if t.nodes[p].left != -1:
-                for j in range(width):
-                    put(t, VALUE_RESIDUAL, residual(t.values[p * width + j], mean_of(t, p, j, width)))
+        for q in range(t.inner_count - 1, -1, -1):
+            p = t.inners[q]
+            for j in range(width):
+                put(t, VALUE_RESIDUAL, residual(t.values[p * width + j], mean_of(t, p, j, width)))
     return found
 
 cdef void get_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
-    cdef int64_t p, j, width = t.outputs * t.classes
+    cdef int64_t p, q, j, width = t.outputs * t.classes
+    cdef bint of_leaves
     if rules & (R_COUNTS | R_WHOLE_SUMS):
         if not rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
             t.bad = 1
@@ -798,21 +813,24 @@ cdef void get_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
             for j in range(width):
                 t.values[p * width + j] = corrected(get(t, VALUE_RESIDUAL), before(t, p, j, width))
         return
-    for p in range(t.n):
-        if t.nodes[p].left == -1 or not rules & (R_WHOLE_SUMS | R_MEANS):
-            get_row(t, t.values + p * width)
-            if t.bad:
-                return
+    of_leaves = rules & (R_WHOLE_SUMS | R_MEANS)
+    for q in range(t.leaf_count if of_leaves else t.n):
+        get_row(t, t.values + (t.leaves[q] if of_leaves else q) * width)
+        if t.bad:
+            return
     if rules & R_WHOLE_SUMS:
-        if t.classes != 1:
+        if t.classes != 1 or not get_sums(t, whole[0]):
             t.bad = 1
-        else:
-            get_sums(t, whole[0])
+            return
+        for q in range(t.inner_count):
+            p = t.inners[q]
+            for j in range(width):
+                t.values[p * width + j] = <double>whole[0][p * width + j] / t.nodes[p].weight
     elif rules & R_MEANS:
-        for p in range(t.n - 1, -1, -1):
-            if t.nodes[p].left != -1:
-                for j in range(width):
-                    t.values[p * width + j] = corrected(get(t, VALUE_RESIDUAL), mean_of(t, p, j, width))
+        for q in range(t.inner_count - 1, -1, -1):
+            p = t.inners[q]
+            for j in range(width):
+                t.values[p * width + j] = corrected(get(t, VALUE_RESIDUAL), mean_of(t, p, j, width))
 
 
 # Impurity
@@ -831,22 +849,34 @@ cdef double gini(Tree* t, const int64_t* counts, int64_t p) noexcept nogil:
 cdef inline double variance(double squares, double w, double value) noexcept nogil:
     return squares / w - value * value
 
+cdef bint sum_squares(Tree* t, int64_t* squares) noexcept nogil:
+    """Parents' sums of squares from their children's; whether all are in range."""
+    cdef int64_t p, q
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
+        if squares[p] < 0 or squares[p] >= MOST_WHOLE:
+            return False
+    for q in range(t.inner_count - 1, -1, -1):
+        p = t.inners[q]
+        squares[p] = squares[p + 1] + squares[t.nodes[p].right]
+        if squares[p] >= MOST_WHOLE:
+            return False
+    return True
+
 cdef bint squares_fit(Tree* t, int64_t* squares) noexcept nogil:
     """Whether every impurity is a whole sum of squares over the weight, less the mean's square."""
-    cdef int64_t p, total
+    cdef int64_t p, q
     cdef Node* a = t.nodes
     cdef double v
-    for p in range(t.n - 1, -1, -1):
+    for q in range(t.leaf_count):
+        p = t.leaves[q]
         v = t.values[p]
-        if a[p].left == -1:
-            if not nearest((a[p].impurity + v * v) * a[p].weight, &total):
-                return False
-        else:
-            total = squares[p + 1] + squares[a[p].right]
-        if total < 0 or total >= MOST_WHOLE:
+        if not nearest((a[p].impurity + v * v) * a[p].weight, &squares[p]):
             return False
-        squares[p] = total
-        if bits_of(variance(<double>total, a[p].weight, v)) != bits_of(a[p].impurity):
+    if not sum_squares(t, squares):
+        return False
+    for p in range(t.n):
+        if bits_of(variance(<double>squares[p], a[p].weight, t.values[p])) != bits_of(a[p].impurity):
             return False
     return True
 
@@ -939,20 +969,21 @@ cdef inline double get_spread(Tree* t, int which, int64_t p, double predicted) n
 
 cdef inline int64_t* left_siblings(Tree* t) noexcept nogil:
     """For every right child that is a leaf beside a leaf, its sibling; -1 elsewhere."""
-    cdef int64_t p
+    cdef int64_t p, q
     cdef int64_t* found = <int64_t*>malloc(t.n * 8)
     if found == NULL:
         t.bad = 2
         return NULL
     for p in range(t.n):
         found[p] = -1
-    for p in range(t.n):
-        if t.nodes[p].left != -1 and t.nodes[p].right == p + 2:
+    for q in range(t.inner_count):
+        p = t.inners[q]
+        if t.nodes[p].right == p + 2:
             found[p + 2] = p + 1
     return found
 
 cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
-    cdef int64_t p
+    cdef int64_t p, q
     cdef Node* a = t.nodes
     cdef int64_t* squares
     cdef int64_t* siblings
@@ -972,10 +1003,10 @@ cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
             return 0
         fits = squares_fit(t, squares)
         if fits:
-            for p in range(t.n):
-                if a[p].left == -1:
-                    put(t, IMPURITY_LEAF, zigzag(<uint64_t>squares[p]
-                        - <uint64_t>least_squares(t.values[p], a[p].weight)))
+            for q in range(t.leaf_count):
+                p = t.leaves[q]
+                put(t, IMPURITY_LEAF, zigzag(<uint64_t>squares[p]
+                    - <uint64_t>least_squares(t.values[p], a[p].weight)))
         free(squares)
         if fits:
             return R_SQUARES
@@ -983,12 +1014,12 @@ cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         siblings = left_siblings(t)
         if siblings == NULL:
             return 0
-        for p in range(t.n):
-            if a[p].left == -1:
-                put_spread(t, IMPURITY_LEAF, p, leaf_spread(t, p, siblings[p]))
-        for p in range(t.n - 1, -1, -1):
-            if a[p].left != -1:
-                put_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
+        for q in range(t.leaf_count):
+            p = t.leaves[q]
+            put_spread(t, IMPURITY_LEAF, p, leaf_spread(t, p, siblings[p]))
+        for q in range(t.inner_count - 1, -1, -1):
+            p = t.inners[q]
+            put_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
         free(siblings)
         return R_SPREAD
     for p in range(t.n):
@@ -999,7 +1030,7 @@ cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
     return 0
 
 cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
-    cdef int64_t p, total
+    cdef int64_t p, q, total
     cdef Node* a = t.nodes
     cdef int64_t* squares
     cdef int64_t* siblings
@@ -1018,18 +1049,15 @@ cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         if squares == NULL:
             t.bad = 2
             return
-        for p in range(t.n):
-            if a[p].left == -1:
-                squares[p] = <int64_t>(unzigzag(get(t, IMPURITY_LEAF))
-                                       + <uint64_t>least_squares(t.values[p], a[p].weight))
-        for p in range(t.n - 1, -1, -1):
-            if a[p].left != -1:
-                squares[p] = squares[p + 1] + squares[a[p].right]
-            total = squares[p]
-            if total < 0 or total >= MOST_WHOLE:
-                t.bad = 1
-                break
-            a[p].impurity = variance(<double>total, a[p].weight, t.values[p])
+        for q in range(t.leaf_count):
+            p = t.leaves[q]
+            squares[p] = <int64_t>(unzigzag(get(t, IMPURITY_LEAF))
+                                   + <uint64_t>least_squares(t.values[p], a[p].weight))
+        if not sum_squares(t, squares):
+            t.bad = 1
+        else:
+            for p in range(t.n):
+                a[p].impurity = variance(<double>squares[p], a[p].weight, t.values[p])
         free(squares)
         return
     if rules & R_SPREAD:
@@ -1039,12 +1067,12 @@ cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         siblings = left_siblings(t)
         if siblings == NULL:
             return
-        for p in range(t.n):
-            if a[p].left == -1:
-                a[p].impurity = get_spread(t, IMPURITY_LEAF, p, leaf_spread(t, p, siblings[p]))
-        for p in range(t.n - 1, -1, -1):
-            if a[p].left != -1:
-                a[p].impurity = get_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
+        for q in range(t.leaf_count):
+            p = t.leaves[q]
+            a[p].impurity = get_spread(t, IMPURITY_LEAF, p, leaf_spread(t, p, siblings[p]))
+        for q in range(t.inner_count - 1, -1, -1):
+            p = t.inners[q]
+            a[p].impurity = get_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
         free(siblings)
         return
     for p in range(t.n):
@@ -1108,9 +1136,11 @@ cdef bint is_dropped(Tree* t) noexcept nogil:
     return True
 
 cdef int encode_tree(Tree* t, int64_t max_depth) noexcept nogil:
-    cdef int rules = 0, found = check_structure(t, max_depth)
+    cdef int rules = 0, found = -1
     cdef int64_t p, width = t.outputs * t.classes
     cdef int64_t* whole = NULL
+    if take_lists(t):
+        found = check_structure(t, max_depth)
     if found < 0:
         t.bad = 2
     if found <= 0:
@@ -1140,6 +1170,9 @@ cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
     cdef int i
     if t.n == 0 or t.outputs < 1 or t.classes < 1:
         t.bad = 1
+        return
+    if not take_lists(t):
+        t.bad = 2
         return
     get_structure(t, max_depth)
     if not t.bad:
@@ -1190,6 +1223,7 @@ cdef int set_up(Tree* t, const uint8_t[::1] nodes, const double[::1] values, con
     t.table_thresholds = &thresholds[0] if thresholds.shape[0] else NULL
     t.table_values = &table[0] if table.shape[0] else NULL
     t.bad = 0
+    t.leaves = NULL
     t.last_ranks = <int64_t*>calloc(t.outputs + 1, 8)
     if t.last_ranks == NULL:
         raise MemoryError("coding a tree")
@@ -1218,6 +1252,7 @@ def encode(const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1
     with nogil:
         rules = encode_tree(&t, max_depth)
     free(t.last_ranks)
+    free(t.leaves)
     if t.bad:
         raise MemoryError("encoding a tree")
     for i in range(STREAMS):
@@ -1246,6 +1281,7 @@ def decode(list columns, const int64_t[::1] begin, const int64_t[::1] end, int r
     with nogil:
         decode_tree(&t, max_depth, rules)
     free(t.last_ranks)
+    free(t.leaves)
     if t.bad == 2:
         raise MemoryError("decoding a tree")
     if t.bad:
@@ -1273,3 +1309,142 @@ def dropped(uint8_t[::1] nodes, double[::1] values, int64_t width):
         raise ValueError("memory of another size than the tree's")
     for p in range(n):
         forget(<Node*>&nodes[64 * p], &values[0] + p * width, width)
+
+
+# Histogram boosting
+
+cdef packed struct Split:
+    double value
+    uint32_t count
+    int64_t feature
+    double threshold
+    uint8_t missing
+    uint32_t left
+    uint32_t right
+    double gain
+    uint32_t depth
+    uint8_t is_leaf
+    uint8_t bin
+    uint8_t is_categorical
+    uint32_t bitset
+
+cdef inline double unshrunk(Split* node, double rate) noexcept nogil:
+    return node.value / (rate if node.is_leaf else 1.0)
+
+cdef inline double mean_value(Split* a, int64_t p, double rate) noexcept nogil:
+    cdef double of_left = <double>a[p + 1].count * unshrunk(&a[p + 1], rate)
+    cdef double of_right = <double>a[a[p].right].count * unshrunk(&a[a[p].right], rate)
+    return (of_left + of_right) / <double>a[p].count
+
+cdef inline double gain_of(Split* a, int64_t p, double rate) noexcept nogil:
+    cdef double mean = mean_value(a, p, rate)
+    cdef double u = unshrunk(&a[p + 1], rate), w = unshrunk(&a[a[p].right], rate)
+    return (((<double>a[p + 1].count * u) * u + (<double>a[a[p].right].count * w) * w)
+            - (<double>a[p].count * mean) * mean)
+
+cdef bint predictor_shape(Split* a, int64_t n, const uint8_t* leaf, int64_t* owners) noexcept nogil:
+    cdef int64_t p, top = 0
+    cdef uint32_t here = 0
+    for p in range(n):
+        a[p].depth = here
+        a[p].is_leaf = leaf[p]
+        if leaf[p]:
+            a[p].left = 0
+            a[p].right = 0
+            if top == 0:
+                return p == n - 1
+            top -= 1
+            a[owners[2 * top]].right = <uint32_t>(p + 1)
+            here = <uint32_t>owners[2 * top + 1]
+        else:
+            a[p].left = <uint32_t>(p + 1)
+            here += 1
+            owners[2 * top] = p
+            owners[2 * top + 1] = here
+            top += 1
+    return False
+
+def fill_predictors(const int64_t[::1] sizes, const double[::1] rates, const uint8_t[::1] leaf,
+                    const uint32_t[::1] leaf_counts, const uint32_t[::1] more_counts,
+                    const int64_t[::1] features, const uint8_t[::1] bins,
+                    const uint8_t[::1] categorical, const uint32_t[::1] bitsets,
+                    const uint8_t[::1] missing, const uint64_t[::1] thresholds,
+                    const double[::1] leaf_values, const uint64_t[::1] values,
+                    const double[::1] leaf_gains, const uint64_t[::1] gains, uint8_t[::1] nodes):
+    """Fill the nodes of trees in a row; leaves' and inner nodes' numbers are given in preorder."""
+    cdef int64_t t, p, q, n, base = 0, leaves = 0, inners = 0, first_leaf, first_inner
+    cdef int64_t total = leaf.shape[0], inner_count = features.shape[0], deepest = 0
+    cdef Split* a
+    cdef uint32_t counted
+    cdef int64_t* owners
+    cdef bint ok = True
+    if nodes.shape[0] != total * sizeof(Split) or rates.shape[0] != sizes.shape[0]:
+        raise ValueError("memory of another size than the trees'")
+    if (more_counts.shape[0] != inner_count or bins.shape[0] != inner_count
+            or categorical.shape[0] != inner_count or bitsets.shape[0] != inner_count
+            or missing.shape[0] != inner_count or thresholds.shape[0] != inner_count
+            or values.shape[0] != inner_count or gains.shape[0] != inner_count):
+        raise ValueError("columns of different lengths")
+    if leaf_values.shape[0] != leaf_counts.shape[0] or leaf_gains.shape[0] != leaf_counts.shape[0]:
+        raise ValueError("columns of different lengths")
+    if total == 0 or inner_count + leaf_counts.shape[0] != total:
+        raise ValueError("leaf flags that are no tree's")
+    for t in range(sizes.shape[0]):
+        if sizes[t] < 1 or sizes[t] > total - base:
+            raise ValueError("leaf flags that are no tree's")
+        base += sizes[t]
+        deepest = max(deepest, sizes[t])
+    if base != total:
+        raise ValueError("leaf flags that are no tree's")
+    for p in range(total):
+        leaves += leaf[p] != 0
+    if leaves != leaf_counts.shape[0]:
+        raise ValueError("leaf flags that are no tree's")
+    owners = <int64_t*>malloc((deepest + 1) * 16)
+    if owners == NULL:
+        raise MemoryError("decoding trees")
+    base = 0
+    leaves = 0
+    with nogil:
+        for t in range(sizes.shape[0]):
+            n = sizes[t]
+            a = <Split*>&nodes[0] + base
+            if not predictor_shape(a, n, &leaf[base], owners):
+                ok = False
+                break
+            first_inner = inners
+            counted = 0
+            for p in range(n):
+                if a[p].is_leaf:
+                    a[p].count = leaf_counts[leaves]
+                    a[p].value = leaf_values[leaves]
+                    a[p].gain = leaf_gains[leaves]
+                    a[p].feature = 0
+                    a[p].threshold = 0.0
+                    a[p].missing = 0
+                    a[p].bin = 0
+                    a[p].is_categorical = 0
+                    a[p].bitset = 0
+                    leaves += 1
+                else:
+                    a[p].feature = features[inners]
+                    a[p].threshold = from_bits(thresholds[inners])
+                    a[p].bin = bins[inners]
+                    a[p].is_categorical = categorical[inners]
+                    a[p].bitset = bitsets[inners]
+                    if categorical[inners]:
+                        a[p].bitset += counted
+                        counted += categorical[inners]
+                    inners += 1
+            q = inners
+            for p in range(n - 1, -1, -1):
+                if not a[p].is_leaf:
+                    q -= 1
+                    a[p].count = a[p + 1].count + a[a[p].right].count + more_counts[q]
+                    a[p].value = corrected(values[q], mean_value(a, p, rates[t]))
+                    a[p].gain = corrected(gains[q], gain_of(a, p, rates[t]))
+                    a[p].missing = missing[q] ^ (a[p + 1].count > a[a[p].right].count)
+            base += n
+    free(owners)
+    if not ok:
+        raise ValueError("leaf flags that are no tree's")

@@ -20,7 +20,7 @@ from shardpickle.codecs.floats import (
     zigzag,
 )
 from shardpickle.codecs.preorder import Shape
-from shardpickle.codecs.streams import COUNT, INDEX, NODE, SORTED_FEATURES, Rule
+from shardpickle.codecs.streams import COUNT, INDEX, NODE, SORTED_FEATURES, SPLIT, Rule
 
 NAME = "NumPy"
 
@@ -847,3 +847,92 @@ def dropped(nodes: Array, values: Array, width: int) -> None:
     """Turn a tree into what the profile "inference" keeps of it."""
     tree = nodes.view(NODE)
     _drop(tree, values.reshape(len(tree), width))
+
+
+# Histogram boosting
+
+
+class Forest:
+    """Trees in a row: their nodes in one array, their shape, and what is predicted of them."""
+
+    def __init__(self, nodes: Array, shape: Shape, sizes: Array, shrinkage: Array) -> None:
+        self.nodes = nodes
+        self.shape = shape
+        self.right = shape.right[shape.inner]
+        self.left = shape.inner + 1
+        # Leaves are stored shrunk by the learning rate, inner nodes are not.
+        self.rate = np.where(shape.leaf, np.repeat(shrinkage, sizes), 1.0)
+        self.first = np.repeat(np.cumsum(sizes) - sizes, sizes)[shape.inner]
+
+    def means(self, parents: Array, left: Array, right: Array) -> Array:
+        """Values of parents: their children's means."""
+        n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
+        of_left = n[left] * (v[left] / self.rate[left])
+        of_right = n[right] * (v[right] / self.rate[right])
+        return (of_left + of_right) / n[parents]
+
+    def gains(self, parents: Array, left: Array, right: Array) -> Array:
+        """Gains of splits: what the squared sums of the children have more than the parent's."""
+        n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
+        mean = self.means(parents, left, right)
+        u, w = v[left] / self.rate[left], v[right] / self.rate[right]
+        return ((n[left] * u) * u + (n[right] * w) * w) - (n[parents] * mean) * mean
+
+    def bitsets(self, categorical: Array) -> Array:
+        """Numbers of the bitsets of categorical splits, counted in each tree."""
+        counted = np.cumsum(categorical) - categorical
+        before = np.searchsorted(self.shape.inner, self.first)
+        found = counted - np.append(counted, 0)[before]
+        return np.where(categorical, found, 0).astype(np.uint32)
+
+    def majority(self) -> Array:
+        count = self.nodes["count"]
+        return (count[self.left] > count[self.right]).astype(np.uint8)
+
+
+@_quietly
+def fill_predictors(
+    sizes: Array,
+    rates: Array,
+    leaf: Array,
+    leaf_counts: Array,
+    more_counts: Array,
+    features: Array,
+    bins: Array,
+    categorical: Array,
+    bitsets: Array,
+    missing: Array,
+    thresholds: Array,
+    leaf_values: Array,
+    values: Array,
+    leaf_gains: Array,
+    gains: Array,
+    nodes: Array,
+) -> None:
+    """Fill the nodes of trees in a row; leaves' and inner nodes' numbers are given in preorder."""
+    shape = Shape(leaf != 0, sizes)
+    a = nodes.view(SPLIT)
+    forest = Forest(a, shape, sizes, rates)
+    inner, leaves = shape.inner, shape.leaves
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    a["is_leaf"], a["depth"] = leaf, shape.depths
+    a["left"][inner] = forest.left - starts[inner]
+    a["right"][inner] = forest.right - starts[inner]
+    count = np.zeros(len(a), np.uint32)
+    more = np.zeros(len(a), np.uint32)
+    count[leaves], more[inner] = leaf_counts, more_counts
+    for parents, left, right in shape.bottom_up():
+        count[parents] = count[left] + count[right] + more[parents]
+    a["count"] = count
+    a["feature_idx"][inner], a["bin_threshold"][inner] = features, bins
+    a["is_categorical"][inner] = categorical
+    a["bitset_idx"][inner] = bitsets + forest.bitsets(categorical)
+    a["missing_go_to_left"][inner] = missing ^ forest.majority()
+    a["num_threshold"][inner] = thresholds.view(np.float64)
+    a["value"][leaves], a["gain"][leaves] = leaf_values, leaf_gains
+    z = np.zeros(len(a), np.uint64)
+    z[inner] = values
+    for parents, left, right in shape.bottom_up():
+        a["value"][parents] = corrected(z[parents], forest.means(parents, left, right))
+    predicted = forest.gains(inner, forest.left, forest.right)
+    a["gain"][inner] = corrected(gains, predicted)

@@ -1,8 +1,8 @@
 """One frame: up to 1 MiB of a column, compressed. Knows nothing of shards or files.
 
-The bytes of numbers are shuffled first (all first bytes, then all second bytes, …), and zstd
-looks for matches, where a sample says that this helps. zstd's own checksum is in every frame, and
-so is its size.
+Numbers are arranged first, where a sample says that this helps: shuffled (all first bytes, then all
+second bytes, …), or, where few are distinct, as a palette and a byte for each. zstd's own checksum
+is in every frame, and so is its size.
 
 Source of byte shuffling: the Blosc and HDF5 filters of that name.
 """
@@ -24,31 +24,49 @@ BY_FREQUENCY = 0  # not one of zstd's levels: a search that finds next to nothin
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+PLAIN, SHUFFLED, PALETTE = range(3)
+_MOST_COLOURS = 256
+_NUMBERS = {width: np.dtype(f"<u{width}") for width in (2, 4, 8)}
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A compressed frame: its bytes, the bytes it decodes to, and whether they were shuffled."""
+    """A compressed frame: its bytes, the bytes it decodes to, and how they were arranged."""
 
     data: bytes
     nbytes: int
-    shuffled: bool
+    form: int
 
 
 def encode(raw: Bytes, width: int, level: int) -> Frame:
     """Compress `raw` (flat uint8), which holds numbers of `width` bytes, at a zstd level.
 
-    A sample decides whether its bytes are shuffled first, and whether zstd looks for matches at
-    all: where there are none but chance ones, coding each byte by its frequency alone is shorter.
+    A sample decides how its bytes are arranged, and whether zstd looks for matches at all: where
+    there are none but chance ones, coding each byte by its frequency alone is shorter.
     """
-    ways = [(False, level), (False, BY_FREQUENCY)]
-    if width > 1 and raw.nbytes % width == 0:
-        ways = [(False, level), (True, level), (True, BY_FREQUENCY)]
-    sizes = [len(_compressed(_sample(raw, width), width, *way)) for way in ways]
-    shuffled, how = ways[sizes.index(min(sizes))]
-    return Frame(_compressed(raw, width, shuffled, how), raw.nbytes, shuffled)
+    sample = _sample(raw, width)
+    best = min(_ways(sample, width, level), key=lambda way: len(_compressed(sample, width, *way)))
+    try:
+        return Frame(_compressed(raw, width, *best), raw.nbytes, best[0])
+    except _TooManyError:
+        return Frame(_compressed(raw, width, SHUFFLED, level), raw.nbytes, SHUFFLED)
 
 
-def _compressed(raw: Bytes, width: int, shuffled: bool, level: int) -> bytes:
-    data: bytes = _compressor(level).compress((shuffle(raw, width) if shuffled else raw).data)
+def _ways(sample: Bytes, width: int, level: int) -> list[tuple[int, int]]:
+    if width == 1 or sample.nbytes % width:
+        return [(PLAIN, level), (PLAIN, BY_FREQUENCY)]
+    ways = [(PLAIN, level), (SHUFFLED, level), (SHUFFLED, BY_FREQUENCY)]
+    if width in _NUMBERS and len(np.unique(sample.view(_NUMBERS[width]))) <= _MOST_COLOURS // 2:
+        ways += [(PALETTE, level), (PALETTE, BY_FREQUENCY)]
+    return ways
+
+
+def _compressed(raw: Bytes, width: int, form: int, level: int) -> bytes:
+    if form == SHUFFLED:
+        raw = shuffle(raw, width)
+    elif form == PALETTE:
+        raw = paint(raw, width)
+    data: bytes = _compressor(level).compress(raw.data)
     return data
 
 
@@ -70,7 +88,8 @@ def decode(frame: Frame, width: int) -> Bytes:
     try:
         header = zstandard.get_frame_parameters(frame.data)
         # `decompress` ignores its own limit when the frame declares a size.
-        if header.content_size != frame.nbytes or header.dict_id or not header.has_checksum:
+        most = frame.nbytes if frame.form != PALETTE else min(header.content_size, frame.nbytes)
+        if header.content_size != most or header.dict_id or not header.has_checksum:
             raise CorruptShardError(
                 "a frame declares another size",
                 expected=frame.nbytes,
@@ -80,7 +99,9 @@ def decode(frame: Frame, width: int) -> Bytes:
     except zstandard.ZstdError as error:
         raise CorruptShardError(f"a frame does not decompress: {error}") from None
     flat = np.frombuffer(raw, np.uint8)
-    return unshuffle(flat, width) if frame.shuffled else flat
+    if frame.form == PALETTE:
+        return unpaint(flat, width, frame.nbytes)
+    return unshuffle(flat, width) if frame.form == SHUFFLED else flat
 
 
 def shuffle(raw: Bytes, width: int) -> Bytes:
@@ -91,6 +112,30 @@ def unshuffle(raw: Bytes, width: int) -> Bytes:
     if raw.nbytes % width:
         raise CorruptShardError("a shuffled frame holds a fraction of a number")
     return np.ascontiguousarray(raw.reshape(width, -1).T).reshape(-1)
+
+
+def paint(raw: Bytes, width: int) -> Bytes:
+    """Numbers as a palette (how many less 1, the distinct ones ascending) and a byte for each."""
+    colours, at = np.unique(raw.view(_NUMBERS[width]), return_inverse=True)
+    if len(colours) > _MOST_COLOURS:
+        raise _TooManyError
+    count = np.array([len(colours) - 1], np.uint8)
+    return np.concatenate([count, colours.view(np.uint8), at.reshape(-1).astype(np.uint8)])
+
+
+def unpaint(painted: Bytes, width: int, nbytes: int) -> Bytes:
+    start = 1 + (int(painted[0]) + 1) * width if len(painted) and width in _NUMBERS else 0
+    if not start or len(painted) < start or (len(painted) - start) * width != nbytes:
+        raise CorruptShardError("a frame with a palette holds another size")
+    colours = painted[1:start].copy().view(_NUMBERS[width])
+    at = painted[start:]
+    if len(at) and int(at.max()) >= len(colours):
+        raise CorruptShardError("a colour that is not in the palette")
+    return colours[at].view(np.uint8)
+
+
+class _TooManyError(Exception):
+    """A palette was too small after all: the sample had fewer distinct numbers."""
 
 
 # zstandard's contexts are not to be shared between threads, and cost more than a small frame.

@@ -9,27 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.codecs.floats import bits_of, corrected, residual
+from shardpickle.codecs import backend
+from shardpickle.codecs._reference import Forest
+from shardpickle.codecs.floats import bits_of, residual
 from shardpickle.codecs.preorder import Shape
+from shardpickle.codecs.streams import SPLIT
 from shardpickle.errors import CorruptShardError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-FIELDS = (
-    ("value", "<f8"),
-    ("count", "<u4"),
-    ("feature_idx", "<i8"),
-    ("num_threshold", "<f8"),
-    ("missing_go_to_left", "|u1"),
-    ("left", "<u4"),
-    ("right", "<u4"),
-    ("gain", "<f8"),
-    ("depth", "<u4"),
-    ("is_leaf", "|u1"),
-    ("bin_threshold", "|u1"),
-    ("is_categorical", "|u1"),
-    ("bitset_idx", "<u4"),
-)
 _OF_SPLITS = (
     *("feature_idx", "num_threshold", "missing_go_to_left"),
     *("bin_threshold", "is_categorical", "bitset_idx"),
@@ -64,9 +52,9 @@ COLUMNS = (
 
 def fits(dtype: np.dtype[Any]) -> bool:
     """Whether arrays of this dtype are nodes of histogram boosting."""
-    if dtype.names is None or dtype.fields is None:
+    if dtype.names != SPLIT.names:
         return False
-    return tuple((name, dtype.fields[name][0].str) for name in dtype.names) == FIELDS
+    return all(dtype[name] == SPLIT[name] for name in SPLIT.names or ())
 
 
 def encode(pieces: Sequence[Array]) -> list[Array]:
@@ -104,7 +92,7 @@ def decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
 
 
 def _packed(piece: Array) -> Array:
-    return piece.astype(np.dtype(list(FIELDS)))
+    return piece.astype(SPLIT)
 
 
 def _is_plain(piece: Array) -> bool:
@@ -127,50 +115,12 @@ def _unsigned(array: Array) -> np.dtype[Any]:
     return np.dtype(f"u{array.itemsize}")
 
 
-class _Forest:
-    """Trees in a row: their nodes in one array, their shape, and what is predicted of them."""
-
-    def __init__(self, nodes: Array, shape: Shape, sizes: Array, shrinkage: Array) -> None:
-        self.nodes = nodes
-        self.shape = shape
-        self.right = shape.right[shape.inner]
-        self.left = shape.inner + 1
-        # Leaves are stored shrunk by the learning rate, inner nodes are not.
-        self.rate = np.where(shape.leaf, np.repeat(shrinkage, sizes), 1.0)
-        self.first = np.repeat(np.cumsum(sizes) - sizes, sizes)[shape.inner]
-
-    def means(self, parents: Array, left: Array, right: Array) -> Array:
-        """Values of parents: their children's means."""
-        n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
-        of_left = n[left] * (v[left] / self.rate[left])
-        of_right = n[right] * (v[right] / self.rate[right])
-        return (of_left + of_right) / n[parents]
-
-    def gains(self, parents: Array, left: Array, right: Array) -> Array:
-        """Gains of splits: what the squared sums of the children have more than the parent's."""
-        n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
-        mean = self.means(parents, left, right)
-        u, w = v[left] / self.rate[left], v[right] / self.rate[right]
-        return ((n[left] * u) * u + (n[right] * w) * w) - (n[parents] * mean) * mean
-
-    def bitsets(self, categorical: Array) -> Array:
-        """Numbers of the bitsets of categorical splits, counted in each tree."""
-        counted = np.cumsum(categorical) - categorical
-        before = np.searchsorted(self.shape.inner, self.first)
-        found = counted - np.append(counted, 0)[before]
-        return np.where(categorical, found, 0).astype(np.uint32)
-
-    def majority(self) -> Array:
-        count = self.nodes["count"]
-        return (count[self.left] > count[self.right]).astype(np.uint8)
-
-
 def _encode(pieces: Sequence[Array]) -> list[Array]:
     nodes = np.concatenate([_packed(piece) for piece in pieces])
     sizes = np.array([len(piece) for piece in pieces])
     shape = Shape(nodes["is_leaf"] == 1, sizes)
     shrinkage = np.array([_shrinkage(piece) for piece in pieces])
-    forest = _Forest(nodes, shape, sizes, shrinkage)
+    forest = Forest(nodes, shape, sizes, shrinkage)
     inner, leaves, left, right = shape.inner, shape.leaves, forest.left, forest.right
     count = nodes["count"]
     places = (nodes["feature_idx"][inner] << 8) | nodes["bin_threshold"][inner]
@@ -225,86 +175,54 @@ def _decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
     take = _Taker(columns)
     sizes = np.array([len(piece) for piece in pieces], np.int64)
     total = int(sizes.sum())
-    shrinkage = take.next(np.float64, len(pieces))
-    packed = take.next(np.uint8, (total + 7) // 8)
-    if not len(pieces):
+    rates = take.next(np.float64, len(pieces))
+    leaf = np.unpackbits(take.next(np.uint8, (total + 7) // 8), count=total)
+    if not total:
         take.nothing_left()
         return
-    leaf = np.unpackbits(packed, count=total).astype(bool)
-    shape = Shape(leaf, sizes)
-    nodes = np.zeros(total, np.dtype(list(FIELDS)))
-    forest = _Forest(nodes, shape, sizes, shrinkage)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    inner = shape.inner
-    nodes["is_leaf"] = leaf
-    nodes["depth"] = shape.depths
-    nodes["left"][inner] = forest.left - starts[inner]
-    nodes["right"][inner] = forest.right - starts[inner]
-    _decode_counts(nodes, shape, take)
-    _decode_splits(nodes, forest, take)
-    _decode_values(nodes, forest, take)
+    leaves = int(leaf.sum())
+    inner = total - leaves
+    counts = take.next(np.uint32, leaves), take.next(np.uint32, inner)
+    feature, bins = take.next(np.int64, inner), take.next(np.uint8, inner)
+    categorical, bitsets = take.next(np.uint8, inner), take.next(np.uint32, inner)
+    missing = take.next(np.uint8, inner)
+    thresholds = _thresholds((feature << 8) | bins, take)
+    values = take.next(np.float64, leaves), take.next(np.uint64, inner)
+    no_gain = take.next(np.uint8, leaves) != 0
+    gains = np.full(leaves, -1.0)
+    gains[~no_gain] = take.next(np.float64, leaves - int(no_gain.sum()))
+    splits = feature, bins, categorical, bitsets, missing, thresholds
+    nodes = np.zeros(total, SPLIT)
+    memory = nodes.view(np.uint8)
+    more = take.next(np.uint64, inner)
+    backend.loops.fill_predictors(
+        sizes, rates, leaf, *counts, *splits, *values, gains, more, memory
+    )
     take.nothing_left()
-    for piece, end in zip(pieces, np.cumsum(sizes), strict=True):
+    for piece, end in zip(pieces, np.cumsum(sizes).tolist(), strict=True):
         piece[...] = nodes[end - len(piece) : end]
 
 
-def _decode_counts(nodes: Array, shape: Shape, take: "_Taker") -> None:
-    count = np.zeros(len(nodes), np.uint32)
-    more = np.zeros(len(nodes), np.uint32)
-    count[shape.leaves] = take.next(np.uint32, len(shape.leaves))
-    more[shape.inner] = take.next(np.uint32, len(shape.inner))
-    for parents, left, right in shape.bottom_up():
-        count[parents] = count[left] + count[right] + more[parents]
-    nodes["count"] = count
-
-
-def _decode_splits(nodes: Array, forest: _Forest, take: "_Taker") -> None:
-    inner = forest.shape.inner
-    feature = take.next(np.int64, len(inner))
-    bins = take.next(np.uint8, len(inner))
-    categorical = take.next(np.uint8, len(inner))
-    nodes["feature_idx"][inner] = feature
-    nodes["bin_threshold"][inner] = bins
-    nodes["is_categorical"][inner] = categorical
-    nodes["bitset_idx"][inner] = take.next(np.uint32, len(inner)) + forest.bitsets(categorical)
-    nodes["missing_go_to_left"][inner] = take.next(np.uint8, len(inner)) ^ forest.majority()
+def _thresholds(places: Array, take: "_Taker") -> Array:
     table, of_table = take.next(np.int64), take.next(np.uint64)
-    known = take.next(np.uint8, len(inner)).astype(bool)
-    plain = take.next(np.uint64, int((~known).sum()))
-    places = (feature << 8) | bins
+    known = take.next(np.uint8, len(places)) != 0
+    plain = take.next(np.uint64, len(places) - int(known.sum()))
     at = np.searchsorted(table, places)
     if len(of_table) != len(table) or (np.append(table, -1)[at] != places)[known].any():
         raise ValueError("thresholds that are not in the table")
-    threshold = np.zeros(len(inner), np.uint64)
-    threshold[known] = of_table[at[known]]
-    threshold[~known] = plain
-    nodes["num_threshold"][inner] = threshold.view(np.float64)
-
-
-def _decode_values(nodes: Array, forest: _Forest, take: "_Taker") -> None:
-    shape = forest.shape
-    inner, leaves = shape.inner, shape.leaves
-    nodes["value"][leaves] = take.next(np.float64, len(leaves))
-    z = np.zeros(len(nodes), np.uint64)
-    z[inner] = take.next(np.uint64, len(inner))
-    for parents, left, right in shape.bottom_up():
-        nodes["value"][parents] = corrected(z[parents], forest.means(parents, left, right))
-    none = take.next(np.uint8, len(leaves)).astype(bool)
-    gain = np.full(len(leaves), -1.0)
-    gain[~none] = take.next(np.float64, int((~none).sum()))
-    nodes["gain"][leaves] = gain
-    predicted = forest.gains(inner, forest.left, forest.right)
-    nodes["gain"][inner] = corrected(take.next(np.uint64, len(inner)), predicted)
+    found = np.zeros(len(places), np.uint64)
+    found[known] = of_table[at[known]]
+    found[~known] = plain
+    return found
 
 
 def _decode_raw(records: Array, pieces: Sequence[Array]) -> None:
-    dtype = np.dtype(list(FIELDS))
-    if len(records) != sum(len(piece) for piece in pieces) * dtype.itemsize:
+    if len(records) != sum(len(piece) for piece in pieces) * SPLIT.itemsize:
         raise ValueError("raw records of another number")
     at = 0
     for piece in pieces:
-        stop = at + len(piece) * dtype.itemsize
-        piece[...] = records[at:stop].view(dtype)
+        stop = at + len(piece) * SPLIT.itemsize
+        piece[...] = records[at:stop].view(SPLIT)
         at = stop
 
 

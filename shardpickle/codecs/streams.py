@@ -83,6 +83,24 @@ NODE = np.dtype(
     ]
 )
 
+SPLIT = np.dtype(  # a node of histogram boosting
+    [
+        ("value", "<f8"),
+        ("count", "<u4"),
+        ("feature_idx", "<i8"),
+        ("num_threshold", "<f8"),
+        ("missing_go_to_left", "u1"),
+        ("left", "<u4"),
+        ("right", "<u4"),
+        ("gain", "<f8"),
+        ("depth", "<u4"),
+        ("is_leaf", "u1"),
+        ("bin_threshold", "u1"),
+        ("is_categorical", "u1"),
+        ("bitset_idx", "<u4"),
+    ]
+)
+
 
 def most_bytes(nodes: int, width: int) -> list[int]:
     """The bytes that each stream of a tree takes at most; `width`: values of a node."""

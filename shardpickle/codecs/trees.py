@@ -7,12 +7,11 @@ tables of values that repeat. The rules and their sources are in docs/trees.md.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 
-from shardpickle.codecs import _reference, floats
+from shardpickle.codecs import backend, floats
 from shardpickle.codecs.streams import (
     COUNT,
     INDEX,
@@ -23,13 +22,6 @@ from shardpickle.codecs.streams import (
     most_bytes,
 )
 from shardpickle.errors import CorruptShardError
-
-try:
-    from shardpickle.codecs import _kernel
-except ImportError:  # installed without a compiler
-    backend: ModuleType = _reference
-else:
-    backend = _kernel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -110,7 +102,7 @@ class Tree:
 def same(tree: Tree, nodes: Array, values: Array) -> bool:
     """Whether a tree's arrays hold these nodes (as bytes) and values (flat), bit for bit."""
     ours, numbers = tree.memory
-    equal: bool = backend.equal(ours, nodes)
+    equal: bool = backend.loops.equal(ours, nodes)
     return equal and bool(np.array_equal(numbers.view(np.uint64), values.view(np.uint64)))
 
 
@@ -285,13 +277,13 @@ def _encode_tree(
         values
     ):
         raise ValueError("a tree's head and its arrays differ")
-    rules: int = backend.encode(nodes, values, head, *tables.arrays, room, places, length)
+    rules: int = backend.loops.encode(nodes, values, head, *tables.arrays, room, places, length)
     if rules != Rule.RAW:
         return rules
     order = preorder(tree.nodes)
     if order is not None:
         nodes, values = _renumbered(tree, order)
-        rules = backend.encode(nodes, values, head, *tables.arrays, room, places, length)
+        rules = backend.loops.encode(nodes, values, head, *tables.arrays, room, places, length)
         if rules != Rule.RAW:
             _beside(besides, length, "order", _numbering(tree.nodes, order))
             return rules | Rule.PERMUTED
@@ -324,12 +316,14 @@ def _decode_one(
     elif rules & Rule.PERMUTED:
         there = np.empty_like(nodes), np.empty_like(values)
         numbers = head.numbers()
-        backend.decode(streams, begin, end, rules, numbers, *tables.arrays, *there)
+        backend.loops.decode(streams, begin, end, rules, numbers, *tables.arrays, *there)
         _number(words("order").view(np.int64), head, *there, nodes, values)
     elif len(words("order")) or len(words("raw")):
         raise ValueError("streams that no rule reads")
     else:
-        backend.decode(streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values)
+        backend.loops.decode(
+            streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values
+        )
 
 
 # Numbering

@@ -225,10 +225,11 @@ class _Planned:
 
 
 def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, np.dtype[Any]]) -> _Planned:
-    # Equal dtypes of one shard are one object, as they would be in one pickle.
     dtype = known.get(spec.dtype)
     if dtype is None:
         dtype = known[spec.dtype] = dtypes.from_text(spec.dtype)
+    elif dtype.names is not None:  # its names can be changed: each array has one of its own
+        dtype = dtypes.copied(dtype)
     if spec.kind == "tree":
         head = values.head_of(spec, shape)
         if max(head.nodes, 1) * (64 + 8 * head.width) >= 1 << 62:

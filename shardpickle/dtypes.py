@@ -49,6 +49,14 @@ def from_text(text: str) -> np.dtype[Any]:
         raise CorruptShardError(f"not a dtype: {text[:80]!r} ({error})") from None
 
 
+def copied(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A new dtype that equals this one, sooner than from its text."""
+    if dtype.isalignedstruct:
+        return from_text(to_text(dtype) or "")
+    # `np.dtype(…, copy=True)` may give the same one; swapping bytes twice gives a new one.
+    return dtype.newbyteorder("S").newbyteorder("S")
+
+
 def scalar(text: str, content: bytes) -> Any:
     """The NumPy scalar of a dtype's text and its bytes."""
     dtype = from_text(text)

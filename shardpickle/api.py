@@ -5,15 +5,17 @@ import os
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from shardpickle import environment, manifest, memory, sealing, sizes, trust
-from shardpickle.codecs import frames
+from shardpickle.codecs import backend, frames
 from shardpickle.codecs.trees import Tables
 from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
     FormatError,
+    InferenceOnlyWarning,
     MainModuleWarning,
     MissingShardError,
     ModelTooLargeError,
@@ -42,6 +44,8 @@ from shardpickle.workers import Pool, checked_workers
 
 PathLike = str | os.PathLike[str]
 
+_BYTES_PER_THREAD = 32 * 10**6  # a second thread for less only waits for the first one's GIL
+
 
 def dump(
     model: Any,
@@ -50,6 +54,7 @@ def dump(
     workers: int | None = None,
     level: int = 3,
     shard_size: int | str = "32MB",
+    profile: str = "full",
     metadata: dict[str, Any] | None = None,
     progress: bool | None = None,
     on_progress: Listener | None = None,
@@ -73,6 +78,12 @@ def dump(
     shard_size : int or str, default "32MB"
         Raw bytes that go into one shard, as bytes or as text such as ``"32MB"`` or ``"32MiB"``.
         A single estimator is never cut.
+    profile : {"full", "inference"}, default "full"
+        "inference" stores trees without what `predict`, `predict_proba`, `decision_function`,
+        `apply` and `decision_path` do not need: impurities, sample counts and weights, values of
+        inner nodes, gains. These give the same bits; the loaded model has NaN (or -1) where the
+        rest was, so `feature_importances_` is NaN. `load` warns, `inspect` shows it. `model` itself
+        stays whole.
     metadata : dict, optional
         Kept in the manifest: whatever JSON can hold, such as the training data's version or the
         score (``float(score)``). That of the model that is replaced goes with it.
@@ -110,10 +121,12 @@ def dump(
     if isinstance(level, bool) or level not in frames.LEVELS:
         raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
     most = sizes.parse(shard_size, "shard_size")
+    if profile not in manifest.PROFILES:
+        raise ValueError(f"profile is one of {manifest.PROFILES}, not {profile!r}")
     notes = _checked_metadata(metadata)
     store.check_writable()
     parts = split_model(model)
-    dumper = Dumper(store, parts, most, level)
+    dumper = Dumper(store, parts, most, level, profile)
     with (
         store.writing() as publication,
         Meter("dump", dumper.raw_to_seal, progress, on_progress) as meter,
@@ -242,6 +255,12 @@ def inspect(path: PathLike) -> ModelInfo:
             data = newer
 
 
+def loops() -> str:
+    """What codes trees here: ``"Cython"``, or ``"NumPy"`` if there was no compiler."""
+    name: str = backend.loops.NAME
+    return name
+
+
 def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
     found = manifest.from_bytes(data)
     slots: dict[tuple[int, int], tuple[int, int]] = {}
@@ -251,10 +270,20 @@ def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
             check_file(shard, entry)
             index = open_index(shard, entry)
             held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
-            usages += sealing.usage(index, held)
+            used = sealing.usage(index, held)
+            of_tables = number in {found.parts[table].shard for table in found.tables}
+            usages += [replace(each, label="tables") for each in used] if of_tables else used
         for slot, raw in enumerate(held.part_sizes()):
             slots[number, slot] = raw, len(held.pieces[slot])
-    return ModelInfo.of(str(store.path), found, manifest.digest(data), len(data), usages, slots)
+    return ModelInfo.of(
+        str(store.path),
+        found,
+        manifest.digest(data),
+        len(data),
+        usages,
+        slots,
+        loops(),
+    )
 
 
 def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) -> VerifyReport:
@@ -372,7 +401,15 @@ def _load(
             raise ModelTooLargeError(str(store.path), found.raw, free)
     names = trust.resolve(found.names)
     _warn_of_versions(store, found)
+    if found.profile == manifest.INFERENCE:
+        warnings.warn(
+            f"{store.path} was dumped for inference: it predicts as the model did, and what its "
+            "trees kept of their training (impurities, sample counts, inner values) is NaN or -1.",
+            InferenceOnlyWarning,
+            stacklevel=3,
+        )
     total = sum(shard.raw for shard in found.shards)
+    threads = max(1, min(threads, total // _BYTES_PER_THREAD))
     with Meter("load", total, progress, on_progress) as meter, Pool(threads) as pool:
         return Loader(store, found, names, pool, meter.advance).run()
 

@@ -35,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m shardpickle", description="Models as directories of shards."
     )
-    parser.add_argument("--version", action="version", version=f"shardpickle {__version__}")
+    version = f"shardpickle {__version__} (trees are coded by {api.loops()})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     inspect = commands.add_parser("inspect", help="what a model directory holds; unpickles nothing")

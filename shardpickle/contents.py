@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from shardpickle import columns, dtypes, values
-from shardpickle.codecs import arrays, trees
+from shardpickle.codecs import arrays, predictors, trees
 from shardpickle.codecs.arrays import Column
 from shardpickle.codecs.trees import Head, Tables
 from shardpickle.columns import Group, Labelled
@@ -126,15 +126,20 @@ class Contents:
                 yield from columns.VIEWS.room(group, ())
 
 
-def of_parts(parts: Sequence[tuple[bytes, Sequence[Value]]]) -> Contents:
-    """The contents of a shard that holds these parts: (skeleton, values) each."""
+def of_parts(
+    parts: Sequence[tuple[bytes, Sequence[Value]]], *, inference: bool = False
+) -> Contents:
+    """The contents of a shard that holds these parts: (skeleton, values) each.
+
+    With `inference`, without what trees keep of their training (copies; the model stays as it is).
+    """
     skeletons: dict[bytes, int] = {}
     layouts: dict[Layout, int] = {}
     held: list[list[Any]] = []
     of_part: list[tuple[int, int]] = []
     shapes: list[int] = []
     for skeleton, lifted in parts:
-        pieces = [value.piece() for value in lifted]
+        pieces = [_dropped(value) if inference else value.piece() for value in lifted]
         layout = tuple(
             values.spec_of(value.kind, piece) for value, piece in zip(lifted, pieces, strict=True)
         )
@@ -157,6 +162,14 @@ def of_parts(parts: Sequence[tuple[bytes, Sequence[Value]]]) -> Contents:
     contents.skeletons = np.frombuffer(b"".join(skeletons), _BYTES)
     contents.pieces = held
     return contents
+
+
+def _dropped(value: Value) -> Any:
+    piece = value.piece()
+    if isinstance(piece, trees.Tree):
+        return trees.dropped(piece)
+    nodes = values.spec_of(value.kind, piece).codec == "predictors"
+    return predictors.dropped(piece) if nodes else piece
 
 
 def of_sizes(sizes: Sizes) -> Contents:

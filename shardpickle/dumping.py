@@ -42,11 +42,17 @@ class Dumper:
     """From parts to sealed shards and their manifest."""
 
     def __init__(
-        self, store: LocalStore, parts: Sequence[Part], shard_size: int, level: int
+        self,
+        store: LocalStore,
+        parts: Sequence[Part],
+        shard_size: int,
+        level: int,
+        profile: str,
     ) -> None:
         self.store = store
         self.parts = parts
         self.level = level
+        self.profile = profile
         self.names: dict[Name, int] = {}
         self.part_names: dict[int, tuple[int, ...]] = {}
         self.twins = packing.equal_to(len(parts), self._comparable)
@@ -105,7 +111,10 @@ class Dumper:
             self.part_names[number] = tuple(
                 self.names.setdefault(name, len(self.names)) for name in found
             )
-        return contents.of_parts([(each.skeleton, each.values) for each in written])
+        return contents.of_parts(
+            [(each.skeleton, each.values) for each in written],
+            inference=self.profile == manifest.INFERENCE,
+        )
 
     def _seal(
         self, held: Contents, publication: Publication, pool: Pool, advance: Advance
@@ -159,6 +168,7 @@ class Dumper:
         ]
         return Manifest(
             writer=__version__,
+            profile=self.profile,
             environment=environment.describe(module for module, _ in self.names),
             metadata=metadata,
             names=tuple(self.names),

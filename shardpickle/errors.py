@@ -180,6 +180,10 @@ class ModelTooLargeError(ShardpickleError, MemoryError):
         )
 
 
+class InferenceOnlyWarning(UserWarning):
+    """A model was dumped for inference: what its trees kept of their training is gone."""
+
+
 class MainModuleWarning(UserWarning):
     """The model holds classes or functions of ``__main__``, which other programs do not have."""
 

@@ -55,7 +55,7 @@ class Loader:
         self.names = names
         self.objects: list[tuple[Any, ...]] = []
         self.texts: dict[bytes, str] = {}
-        self.tables = {shard.table for shard in found.shards}
+        self.tables = found.tables
         numbered = enumerate(found.parts)
         needed = [part for number, part in numbered if number not in self.tables]
         self.uses = Counter((part.shard, part.slot) for part in needed)
@@ -133,7 +133,7 @@ class Loader:
 def read_tables(store: LocalStore, found: Manifest, pool: Pool) -> dict[int | None, Tables]:
     """The tables that shards share, by their parts."""
     tables: dict[int | None, Tables] = {}
-    for part in sorted({entry.table for entry in found.shards if entry.table is not None}):
+    for part in sorted(found.tables):
         place = found.parts[part]
         entry = found.shards[place.shard]
         held = open_shard(store, entry, pool, sealing.ignore, nursery=_no_trees)

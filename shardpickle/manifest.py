@@ -16,6 +16,7 @@ from shardpickle.errors import CorruptManifestError, UnknownFormatError
 FORMAT = "shardpickle"
 VERSION = 0
 DRAFT = 2  # of version 0; other drafts are refused
+FULL, INFERENCE = PROFILES = ("full", "inference")
 _MOST_PARTS = 10_000_000
 _MOST_REFERENCES = 10_000_000
 _CLOSING = ',\n"sha256": "'
@@ -56,6 +57,7 @@ class Manifest:
     """All that is known of a model without reading a shard; the last part is the model."""
 
     writer: str
+    profile: str
     environment: dict[str, str]
     metadata: dict[str, Any]
     names: tuple[tuple[str, str], ...]
@@ -72,6 +74,11 @@ class Manifest:
             shard.raw * count // max(1, shard.parts)
             for shard, count in zip(self.shards, uses, strict=True)
         )
+
+    @property
+    def tables(self) -> frozenset[int]:
+        """The parts that are tables, which several shards use."""
+        return frozenset(shard.table for shard in self.shards if shard.table is not None)
 
     @property
     def stored(self) -> int:
@@ -93,6 +100,7 @@ def to_bytes(manifest: Manifest) -> bytes:
         "version": VERSION,
         "draft": DRAFT,
         "writer": manifest.writer,
+        "profile": manifest.profile,
         "environment": manifest.environment,
         "metadata": manifest.metadata,
     }
@@ -183,6 +191,7 @@ def _manifest(document: dict[str, Any]) -> Manifest:
     _check_tables(parts, shards)
     return Manifest(
         writer=_text(document["writer"]),
+        profile=PROFILES[PROFILES.index(document["profile"])],
         environment={
             _text(key): _text(each) for key, each in _dict(document["environment"]).items()
         },

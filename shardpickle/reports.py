@@ -146,6 +146,10 @@ class ModelInfo:
     ----------
     path, digest, writer : str
         The directory; ``"sha256:…"`` of its manifest; the shardpickle version that wrote it.
+    profile : str
+        What the dump kept: ``"full"`` or ``"inference"``.
+    loops : str
+        What decodes trees here: ``"Cython"`` or ``"NumPy"`` (installed without a compiler).
     format_version : int
         Of the directory's format.
     model : str
@@ -171,6 +175,8 @@ class ModelInfo:
     path: str
     digest: str
     writer: str
+    profile: str
+    loops: str
     format_version: int
     model: str
     tree: Node
@@ -194,12 +200,16 @@ class ModelInfo:
         manifest_bytes: int,
         usages: Sequence[Usage],
         slots: Mapping[tuple[int, int], tuple[int, int]],
+        loops: str,
     ) -> "ModelInfo":
         """Put together from a manifest and what its shards say of themselves.
 
         `slots` gives, for each shard and slot, the raw bytes and the number of values.
         """
-        sized = [slots[part.shard, part.slot][0] for part in found.parts]
+        sized = [
+            0 if number in found.tables else slots[part.shard, part.slot][0]
+            for number, part in enumerate(found.parts)
+        ]
         bare: set[int] = set()
         for number, part in enumerate(found.parts):
             if not slots[part.shard, part.slot][1] and bare.issuperset(dict(part.references)):
@@ -208,6 +218,8 @@ class ModelInfo:
             path=path,
             digest=digest,
             writer=found.writer,
+            profile=found.profile,
+            loops=loops,
             format_version=format_.VERSION,
             model=found.parts[-1].kind,
             tree=_tree(found.parts, bare),
@@ -215,9 +227,9 @@ class ModelInfo:
             metadata=found.metadata,
             raw_bytes=sum(sized),
             stored_bytes=found.stored + manifest_bytes,
-            parts=len(found.parts),
+            parts=len(found.parts) - len(found.tables),
             shards=len(found.shards),
-            folded=sum(part.objects > 1 for part in found.parts),
+            folded=sum(part.objects > 1 for part in found.parts) - len(found.tables),
             columns=_merged(usages),
             largest=_largest(found.parts, sized),
             names=tuple(sorted(".".join(name) for name in found.names)),
@@ -255,6 +267,9 @@ def _page(info: ModelInfo) -> Iterator[str]:
         yield f"folded   {info.folded} parts hold objects that refer to each other in a cycle"
     yield from _wrapped("versions", versions)
     yield f"written  by shardpickle {info.writer}, format {info.format_version}"
+    if info.profile == format_.INFERENCE:
+        yield "profile  inference: no impurities, sample counts, inner values of trees"
+    yield f"decoding {info.loops}"
     yield f"digest   {info.digest}"
     for key, value in info.metadata.items():
         yield from _wrapped("metadata", f"{key}: {value}")

@@ -23,6 +23,7 @@ _OF_SPLITS = (
     *("bin_threshold", "is_categorical", "bitset_idx"),
 )
 
+INFERENCE = 2  # gains and inner values are NaN: they were dropped
 RAW = 1  # not a tree in preorder with scikit-learn's marks: the records are stored as they are
 
 # Name, bytes of an item, and the field that `inspect` calls it.
@@ -60,10 +61,11 @@ def fits(dtype: np.dtype[Any]) -> bool:
 def encode(pieces: Sequence[Array]) -> list[Array]:
     """The `COLUMNS` of some trees' nodes (one-dimensional, of at least one node)."""
     with np.errstate(all="ignore"):
-        rules = np.array([not _is_plain(piece) for piece in pieces], np.uint8) * np.uint8(RAW)
-        plain = [piece for piece, rule in zip(pieces, rules, strict=True) if not rule]
-        raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule]
-        columns = _encode(plain) if plain else [np.zeros(0, np.uint8)] * (len(COLUMNS) - 2)
+        rules = np.array([_rule(piece) for piece in pieces], np.uint8)
+        plain = [piece for piece, rule in zip(pieces, rules, strict=True) if rule != RAW]
+        raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule == RAW]
+        known = rules[rules != RAW] != INFERENCE
+        columns = _encode(plain, known) if plain else [np.zeros(0, np.uint8)] * (len(COLUMNS) - 2)
         records = [np.ascontiguousarray(_packed(piece)).view(np.uint8) for piece in raw]
         return [rules, *columns, np.concatenate([np.zeros(0, np.uint8), *records])]
 
@@ -77,18 +79,44 @@ def decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
         If the columns do not describe trees of these sizes.
     """
     rules = columns[0]
-    if len(rules) != len(pieces) or (rules > RAW).any():
+    if len(rules) != len(pieces) or (rules > INFERENCE).any():
         raise CorruptShardError("rules of another number of trees")
-    plain = [piece for piece, rule in zip(pieces, rules, strict=True) if not rule]
-    raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule]
+    plain = [piece for piece, rule in zip(pieces, rules, strict=True) if rule != RAW]
+    raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule == RAW]
     try:
         with np.errstate(all="ignore"):
             _decode(columns[1:-1], plain)
         _decode_raw(columns[-1], raw)
+        for piece, rule in zip(pieces, rules, strict=True):
+            if rule == INFERENCE:
+                _drop(piece)
     except ValueError as error:
         if isinstance(error, CorruptShardError):
             raise
         raise CorruptShardError(f"nodes of histogram boosting: {error}") from None
+
+
+def dropped(piece: Array) -> Array:
+    """A copy without what prediction does not need: gains, and values of inner nodes."""
+    copied = piece.copy()
+    _drop(copied)
+    return copied
+
+
+def _drop(piece: Array) -> None:
+    piece["gain"] = np.nan
+    piece["value"][piece["is_leaf"] == 0] = np.nan
+
+
+def _rule(piece: Array) -> int:
+    if not _is_plain(piece):
+        return RAW
+    gone = dropped(piece)
+    same = all(
+        (bits_of(gone[name]) == bits_of(np.ascontiguousarray(piece[name]))).all()
+        for name in ("gain", "value")
+    )
+    return INFERENCE if same else 0
 
 
 def _packed(piece: Array) -> Array:
@@ -115,7 +143,7 @@ def _unsigned(array: Array) -> np.dtype[Any]:
     return np.dtype(f"u{array.itemsize}")
 
 
-def _encode(pieces: Sequence[Array]) -> list[Array]:
+def _encode(pieces: Sequence[Array], known_gains: Array) -> list[Array]:
     nodes = np.concatenate([_packed(piece) for piece in pieces])
     sizes = np.array([len(piece) for piece in pieces])
     shape = Shape(nodes["is_leaf"] == 1, sizes)
@@ -126,7 +154,9 @@ def _encode(pieces: Sequence[Array]) -> list[Array]:
     places = (nodes["feature_idx"][inner] << 8) | nodes["bin_threshold"][inner]
     thresholds = bits_of(nodes["num_threshold"][inner])
     table, known, at = _table(places, thresholds)
+    of_training = np.repeat(known_gains, sizes)
     no_gain = bits_of(nodes["gain"][leaves]) == bits_of(np.array([-1.0]))
+    no_gain |= ~of_training[leaves]
     categorical = nodes["is_categorical"][inner]
     return [
         shrinkage,
@@ -143,10 +173,10 @@ def _encode(pieces: Sequence[Array]) -> list[Array]:
         known.astype(np.uint8),
         thresholds[~known],
         nodes["value"][leaves],
-        residual(nodes["value"][inner], forest.means(inner, left, right)),
+        residual(nodes["value"][inner], forest.means(inner, left, right)) * of_training[inner],
         no_gain.astype(np.uint8),
         nodes["gain"][leaves][~no_gain],
-        residual(nodes["gain"][inner], forest.gains(inner, left, right)),
+        residual(nodes["gain"][inner], forest.gains(inner, left, right)) * of_training[inner],
     ]
 
 

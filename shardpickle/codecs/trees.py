@@ -106,6 +106,16 @@ def same(tree: Tree, nodes: Array, values: Array) -> bool:
     return equal and bool(np.array_equal(numbers.view(np.uint64), values.view(np.uint64)))
 
 
+def dropped(tree: Tree) -> Tree:
+    """A copy without what prediction does not need.
+
+    NaN in the place of impurities, weights and values of inner nodes, -1 in that of sample counts.
+    """
+    copied = Tree(tree.head, tree.nodes.copy(), tree.values.copy())
+    backend.loops.dropped(*copied.memory, tree.head.width)
+    return copied
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Numbers that repeat, as sorted bit patterns: thresholds of each feature, values of leaves."""

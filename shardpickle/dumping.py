@@ -87,9 +87,9 @@ class Dumper:
         for box in self.boxes:
             held = self._contents(box.numbers)
             if box.run is None:
-                tables = None
+                tables = None  # each shard has its own
             elif box.run != run:
-                tables = held.tables_of_trees() or None
+                tables = held.tables_of_trees()
                 if tables:
                     self.tables.append(len(self.uses))
                     self.uses.append(None)

@@ -383,15 +383,12 @@ cdef int64_t* by_feature(Tree* t) noexcept nogil:
 
 cdef inline int64_t rank_of(const uint64_t* table, int64_t low, int64_t high, uint64_t b) noexcept nogil:
     """Where the bits stand in a table sorted by key; -1 where they do not."""
-    cdef int64_t wanted = <int64_t>key(b), middle, found, stop = high
-    while low < high:
-        middle = (low + high) >> 1
-        found = <int64_t>key(table[middle])
-        if found < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < stop and table[low] == b else -1
+    cdef int64_t wanted = <int64_t>key(b), size = high - low, half
+    while size > 1:  # no branch that depends on the numbers: it would be guessed wrong half the time
+        half = size >> 1
+        low += half * (<int64_t>key(table[low + half - 1]) < wanted)
+        size -= half
+    return low if size == 1 and table[low] == b else -1
 
 cdef inline void put_rank(Tree* t, int which, int64_t rank, int64_t* last) noexcept nogil:
     """1 + how far a rank is from the last one (which it becomes); 0 for none."""

@@ -57,7 +57,8 @@ def _ways(sample: Bytes, width: int, level: int) -> list[tuple[int, int]]:
     if width == 1 or sample.nbytes % width:
         return [(PLAIN, level), (PLAIN, BY_FREQUENCY)]
     ways = [(PLAIN, level), (SHUFFLED, level), (SHUFFLED, BY_FREQUENCY)]
-    if width in _NUMBERS and len(np.unique(sample.view(_NUMBERS[width]))) <= _MOST_COLOURS // 2:
+    few = sample[: width << 10]
+    if width in _NUMBERS and len(np.unique(few.view(_NUMBERS[width]))) <= _MOST_COLOURS // 2:
         ways += [(PALETTE, level), (PALETTE, BY_FREQUENCY)]
     return ways
 

@@ -324,7 +324,7 @@ def _decode_one(
     if rules & Rule.RAW:
         _from_words(words("raw"), end - begin, nodes, values)
     elif rules & Rule.PERMUTED:
-        there = np.empty_like(nodes), np.empty_like(values)
+        there = np.zeros_like(nodes), np.empty_like(values)  # padding is copied with the rest
         numbers = head.numbers()
         backend.loops.decode(streams, begin, end, rules, numbers, *tables.arrays, *there)
         _number(words("order").view(np.int64), head, *there, nodes, values)
@@ -464,22 +464,36 @@ def _leaf_values(tree: Tree) -> Array:
 
 
 def _threshold_table(trees: Sequence[Tree], features: int) -> tuple[Array, Array]:
-    nothing = NO_TABLES.starts, NO_TABLES.thresholds
-    feature = np.concatenate([tree.nodes["feature"] for tree in trees])
-    threshold = np.concatenate([tree.nodes["threshold"] for tree in trees])
-    inner = (feature >= 0) & (feature < features)
-    feature, bits = feature[inner], _ordered(threshold[inner].view(np.uint64))
-    step = max(1, len(bits) // _SAMPLE)
-    if not len(bits) or len(np.unique(bits[::step])) > 0.9 * len(bits[::step]):
-        return nothing
+    if not _repeat(trees, features):
+        return NO_TABLES.starts, NO_TABLES.thresholds
+    splits = [_splits(tree, features) for tree in trees]
+    feature, bits = (np.concatenate(each) for each in zip(*splits, strict=True))
     order = np.lexsort((bits, feature))
     feature, bits = feature[order], bits[order]
     new = np.ones(len(bits), bool)
     new[1:] = (feature[1:] != feature[:-1]) | (bits[1:] != bits[:-1])
     if int(new.sum()) * 4 > len(bits):
-        return nothing
+        return NO_TABLES.starts, NO_TABLES.thresholds
     starts = np.searchsorted(feature[new], np.arange(features + 1)).astype(np.int64)
     return starts, _bits(bits[new])
+
+
+def _splits(tree: Tree, features: int) -> tuple[Array, Array]:
+    """Features and thresholds (as ordered integers) of the inner nodes."""
+    inner = (tree.nodes["feature"] >= 0) & (tree.nodes["feature"] < features)
+    threshold = np.ascontiguousarray(tree.nodes["threshold"][inner])
+    return tree.nodes["feature"][inner], _ordered(threshold.view(np.uint64))
+
+
+def _repeat(trees: Sequence[Tree], features: int) -> bool:
+    """Whether some of the first trees' thresholds do; most models' do not."""
+    sample: list[Array] = []
+    for tree in trees:
+        sample.append(_splits(tree, features)[1])
+        if sum(map(len, sample)) >= _SAMPLE:
+            break
+    found = np.concatenate([np.zeros(0, np.int64), *sample])
+    return len(np.unique(found)) < 0.9 * len(found)
 
 
 def _ordered(bits: Array) -> Array:

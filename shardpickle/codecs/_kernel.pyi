@@ -16,6 +16,7 @@ def encode(
     room: Array,
     places: Array,
     lengths: Array,
+    work: Array,
 ) -> int: ...
 def decode(
     columns: list[Array],
@@ -28,6 +29,7 @@ def decode(
     table: Array,
     nodes: Array,
     values: Array,
+    work: Array,
 ) -> None: ...
 def equal(a: Array, b: Array) -> bool: ...
 def dropped(nodes: Array, values: Array, width: int) -> None: ...

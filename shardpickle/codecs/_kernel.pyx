@@ -10,7 +10,7 @@ given: every stream is checked against its end, every tree against its node coun
 
 from libc.math cimport rint
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 NAME = "Cython"
@@ -97,6 +97,8 @@ cdef struct Tree:
     const uint64_t* table_values
     int64_t table_features
     int64_t table_size
+    int64_t* work  # memory to work in: threads that each allocate their own wait for each other
+    int64_t work_left
     int64_t* last_ranks
     int64_t* leaves  # nodes, ascending; lists without a branch for each node halve the time
     int64_t* inners
@@ -104,6 +106,15 @@ cdef struct Tree:
     int64_t inner_count
     Stream* streams
     int bad
+
+
+cdef inline int64_t* reserve(Tree* t, int64_t count) noexcept nogil:
+    cdef int64_t* found = t.work
+    if count > t.work_left:
+        return NULL
+    t.work += count
+    t.work_left -= count
+    return found
 
 
 # Numbers and their bits
@@ -225,7 +236,7 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
     cdef int64_t p, top = 0, deepest = 0, here = 0
     cdef Node* node
     cdef uint64_t leaf_threshold = bits_of(-2.0)
-    cdef int64_t* owners = <int64_t*>malloc((t.n + 1) * 16)
+    cdef int64_t* owners = reserve(t, (t.n + 1) * 2)
     cdef int ok = 1
     if owners == NULL:
         return -1
@@ -263,7 +274,6 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
             top += 1
     if top or t.n == 0 or deepest > max_depth:
         ok = 0
-    free(owners)
     return ok
 
 cdef void put_structure(Tree* t) noexcept nogil:
@@ -278,7 +288,7 @@ cdef void put_structure(Tree* t) noexcept nogil:
 cdef bint take_lists(Tree* t) noexcept nogil:
     t.leaf_count = 0
     t.inner_count = 0
-    t.leaves = <int64_t*>malloc((t.n + 1) * 16)
+    t.leaves = reserve(t, (t.n + 1) * 2)
     t.inners = t.leaves + t.n + 1
     return t.leaves != NULL
 
@@ -286,7 +296,7 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
     cdef int64_t p, top = 0, here = 0, owner
     cdef Node* node
     cdef uint8_t byte = 0
-    cdef int64_t* owners = <int64_t*>malloc((t.n + 1) * 16)
+    cdef int64_t* owners = reserve(t, (t.n + 1) * 2)
     if owners == NULL:
         t.bad = 2
         return
@@ -325,7 +335,6 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
             top += 1
     if top:
         t.bad = 1
-    free(owners)
 
 
 # Features, and thresholds in the order of their features
@@ -350,7 +359,7 @@ cdef void get_features(Tree* t) noexcept nogil:
 cdef int64_t* by_feature(Tree* t) noexcept nogil:
     """Inner nodes in the order of their features (as they come where features are many)."""
     cdef int64_t p, q, f, size, at = 0, count
-    cdef int64_t* order = <int64_t*>malloc((t.n + 1) * 8)
+    cdef int64_t* order = reserve(t, t.n + 1)
     cdef int64_t* starts
     if order == NULL:
         t.bad = 2
@@ -361,11 +370,11 @@ cdef int64_t* by_feature(Tree* t) noexcept nogil:
             order[at] = p
             at += 1
         return order
-    starts = <int64_t*>calloc(t.features + 1, 8)
+    starts = reserve(t, t.features + 1)
     if starts == NULL:
-        free(order)
         t.bad = 2
         return NULL
+    memset(starts, 0, (t.features + 1) * 8)
     for q in range(t.inner_count):
         p = t.inners[q]
         starts[t.nodes[p].feature] += 1
@@ -378,7 +387,6 @@ cdef int64_t* by_feature(Tree* t) noexcept nogil:
         f = t.nodes[p].feature
         order[starts[f]] = p
         starts[f] += 1
-    free(starts)
     return order
 
 cdef inline int64_t rank_of(const uint64_t* table, int64_t low, int64_t high, uint64_t b) noexcept nogil:
@@ -431,7 +439,6 @@ cdef void put_thresholds(Tree* t) noexcept nogil:
             if rank >= 0:
                 continue
         put8(t, THRESHOLD, bits_of(t.nodes[p].threshold))
-    free(order)
 
 cdef void get_thresholds(Tree* t) noexcept nogil:
     cdef int64_t i, p, f, rank, last = 0, before = -1, inner = (t.n - 1) // 2
@@ -454,7 +461,6 @@ cdef void get_thresholds(Tree* t) noexcept nogil:
         t.nodes[p].threshold = from_bits(get8(t, THRESHOLD))
         if t.bad:
             break
-    free(order)
 
 
 # Samples: parents are sums
@@ -750,7 +756,7 @@ cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
     cdef int64_t p, q, j, width = t.outputs * t.classes, far = 0, inner = (t.n - 1) // 2, steps = 0
     cdef int found = 0
     if rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
-        whole[0] = <int64_t*>malloc(t.n * width * 8)
+        whole[0] = reserve(t, t.n * width)
         if whole[0] == NULL:
             t.bad = 2
             return 0
@@ -760,7 +766,6 @@ cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
         if t.classes == 1 and sums_fit(t, whole[0]):
             found = R_WHOLE_SUMS
         else:
-            free(whole[0])
             whole[0] = NULL
     if not found:
         for q in range(t.inner_count):
@@ -795,7 +800,7 @@ cdef void get_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
         if not rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
             t.bad = 1
             return
-        whole[0] = <int64_t*>malloc(t.n * width * 8)
+        whole[0] = reserve(t, t.n * width)
         if whole[0] == NULL:
             t.bad = 2
             return
@@ -967,7 +972,7 @@ cdef inline double get_spread(Tree* t, int which, int64_t p, double predicted) n
 cdef inline int64_t* left_siblings(Tree* t) noexcept nogil:
     """For every right child that is a leaf beside a leaf, its sibling; -1 elsewhere."""
     cdef int64_t p, q
-    cdef int64_t* found = <int64_t*>malloc(t.n * 8)
+    cdef int64_t* found = reserve(t, t.n)
     if found == NULL:
         t.bad = 2
         return NULL
@@ -994,7 +999,7 @@ cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         if fits:
             return R_GINI
     if rules & R_WHOLE_SUMS and t.outputs == 1:
-        squares = <int64_t*>malloc(t.n * 8)
+        squares = reserve(t, t.n)
         if squares == NULL:
             t.bad = 2
             return 0
@@ -1004,7 +1009,6 @@ cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
                 p = t.leaves[q]
                 put(t, IMPURITY_LEAF, zigzag(<uint64_t>squares[p]
                     - <uint64_t>least_squares(t.values[p], a[p].weight)))
-        free(squares)
         if fits:
             return R_SQUARES
     if t.classes == 1 and rules & (R_MEANS | R_WHOLE_SUMS):
@@ -1017,7 +1021,6 @@ cdef int put_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         for q in range(t.inner_count - 1, -1, -1):
             p = t.inners[q]
             put_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
-        free(siblings)
         return R_SPREAD
     for p in range(t.n):
         if a[p].left == -1:
@@ -1042,7 +1045,7 @@ cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         if not rules & R_WHOLE_SUMS or t.outputs != 1:
             t.bad = 1
             return
-        squares = <int64_t*>malloc(t.n * 8)
+        squares = reserve(t, t.n)
         if squares == NULL:
             t.bad = 2
             return
@@ -1055,7 +1058,6 @@ cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         else:
             for p in range(t.n):
                 a[p].impurity = variance(<double>squares[p], a[p].weight, t.values[p])
-        free(squares)
         return
     if rules & R_SPREAD:
         if t.classes != 1:
@@ -1070,7 +1072,6 @@ cdef void get_impurity(Tree* t, int rules, int64_t* whole) noexcept nogil:
         for q in range(t.inner_count - 1, -1, -1):
             p = t.inners[q]
             a[p].impurity = get_spread(t, IMPURITY_INNER, p, inner_spread(t, p))
-        free(siblings)
         return
     for p in range(t.n):
         if a[p].left != -1 or get1(t, IMPURITY_LEAF):
@@ -1158,7 +1159,6 @@ cdef int encode_tree(Tree* t, int64_t max_depth) noexcept nogil:
     if not t.bad:
         rules |= put_impurity(t, rules, whole)
     rules |= put_missing(t)
-    free(whole)
     return rules
 
 cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
@@ -1194,7 +1194,6 @@ cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
         if not t.bad:
             get_impurity(t, rules, whole)
         get_missing(t, rules)
-        free(whole)
     for i in range(STREAMS):
         if i != ORDER and i != RAW and t.streams[i].at != t.streams[i].end:
             t.bad = 1
@@ -1202,7 +1201,7 @@ cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
 
 cdef int set_up(Tree* t, const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1] head,
                 const int64_t[::1] starts, const uint64_t[::1] thresholds,
-                const uint64_t[::1] table) except -1:
+                const uint64_t[::1] table, int64_t[::1] work) except -1:
     t.n = head[0]
     t.features = head[2]
     t.outputs = head[3]
@@ -1220,16 +1219,18 @@ cdef int set_up(Tree* t, const uint8_t[::1] nodes, const double[::1] values, con
     t.table_thresholds = &thresholds[0] if thresholds.shape[0] else NULL
     t.table_values = &table[0] if table.shape[0] else NULL
     t.bad = 0
-    t.leaves = NULL
-    t.last_ranks = <int64_t*>calloc(t.outputs + 1, 8)
+    t.work = &work[0] if work.shape[0] else NULL
+    t.work_left = work.shape[0]
+    t.last_ranks = reserve(t, t.outputs + 1)
     if t.last_ranks == NULL:
-        raise MemoryError("coding a tree")
+        raise ValueError("too little memory to work in")
+    memset(t.last_ranks, 0, (t.outputs + 1) * 8)
     return 0
 
 
 def encode(const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1] head,
            const int64_t[::1] starts, const uint64_t[::1] thresholds, const uint64_t[::1] table,
-           uint8_t[::1] room, const int64_t[::1] places, int64_t[::1] lengths):
+           uint8_t[::1] room, const int64_t[::1] places, int64_t[::1] lengths, int64_t[::1] work):
     """Streams of one tree in preorder, each from its place in `room`; its rules.
 
     `room` has `streams.most_bytes` from each place on.
@@ -1240,7 +1241,7 @@ def encode(const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1
     cdef int64_t max_depth = head[1]
     if places.shape[0] != STREAMS or lengths.shape[0] != STREAMS or room.shape[0] == 0:
         raise ValueError("room for another number of streams")
-    set_up(&t, nodes, values, head, starts, thresholds, table)
+    set_up(&t, nodes, values, head, starts, thresholds, table, work)
     for i in range(STREAMS):
         streams[i].data = &room[0]
         streams[i].at = places[i]
@@ -1248,10 +1249,8 @@ def encode(const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1
     t.streams = streams
     with nogil:
         rules = encode_tree(&t, max_depth)
-    free(t.last_ranks)
-    free(t.leaves)
     if t.bad:
-        raise MemoryError("encoding a tree")
+        raise ValueError("too little memory to work in")
     for i in range(STREAMS):
         lengths[i] = streams[i].at - places[i]
     return rules
@@ -1259,7 +1258,7 @@ def encode(const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1
 
 def decode(list columns, const int64_t[::1] begin, const int64_t[::1] end, int rules,
            const int64_t[::1] head, const int64_t[::1] starts, const uint64_t[::1] thresholds,
-           const uint64_t[::1] table, uint8_t[::1] nodes, double[::1] values):
+           const uint64_t[::1] table, uint8_t[::1] nodes, double[::1] values, int64_t[::1] work):
     """Fill the memory of one tree from its slices (bytes from `begin` to `end`) of the columns."""
     cdef Tree t
     cdef Stream streams[STREAMS]
@@ -1273,14 +1272,12 @@ def decode(list columns, const int64_t[::1] begin, const int64_t[::1] end, int r
         streams[i].data = <uint8_t*>&column[0] if column.shape[0] else NULL
         streams[i].at = begin[i]
         streams[i].end = end[i]
-    set_up(&t, nodes, values, head, starts, thresholds, table)
+    set_up(&t, nodes, values, head, starts, thresholds, table, work)
     t.streams = streams
     with nogil:
         decode_tree(&t, max_depth, rules)
-    free(t.last_ranks)
-    free(t.leaves)
     if t.bad == 2:
-        raise MemoryError("decoding a tree")
+        raise ValueError("too little memory to work in")
     if t.bad:
         raise ValueError("the streams of a tree do not describe one")
 

@@ -801,10 +801,11 @@ def encode(
     room: Array,
     places: Array,
     lengths: Array,
+    work: Array,
 ) -> int:
     """Streams of one tree in preorder, each from its place in `room`; its rules.
 
-    `room` has `streams.most_bytes` from each place on.
+    `room` has `streams.most_bytes` from each place on; `work` is not used here.
     """
     out = _Writer()
     rules = _encoded(_Tree(nodes, values, head, starts, thresholds, table), out)
@@ -826,6 +827,7 @@ def decode(
     table: Array,
     nodes: Array,
     values: Array,
+    work: Array,
 ) -> None:
     """Fill the memory of one tree from its slices (bytes from `begin` to `end`) of the columns."""
     for column, a, b in zip(columns, begin, end, strict=True):

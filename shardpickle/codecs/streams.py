@@ -119,3 +119,8 @@ def most_bytes(nodes: int, width: int) -> list[int]:
         "raw": 0,
     }
     return [stream.width * items.get(stream.name, nodes) for stream in STREAMS]
+
+
+def work_items(nodes: int, outputs: int, width: int, features: int) -> int:
+    """The int64 that coding a tree takes to work in."""
+    return nodes * (width + 7) + outputs + min(features, SORTED_FEATURES) + 16

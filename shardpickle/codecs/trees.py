@@ -5,6 +5,7 @@ not compiled) codes one tree in preorder; here are the trees of a shard, their n
 tables of values that repeat. The rules and their sources are in docs/trees.md.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from shardpickle.codecs.streams import (
     STREAMS,
     Rule,
     most_bytes,
+    work_items,
 )
 from shardpickle.errors import CorruptShardError
 
@@ -246,6 +248,22 @@ def _cut(sizes: Sequence[int]) -> list[range]:
 
 # One tree
 
+_of_thread = threading.local()
+
+
+def _scratch(name: str, count: int, dtype: Any) -> Array:
+    """Memory of this thread, for as long as it lives: fresh memory costs a page fault each time."""
+    known: Array | None = getattr(_of_thread, name, None)
+    if known is None or len(known) < count:
+        known = np.empty(count, dtype)
+        setattr(_of_thread, name, known)
+    return known[:count]
+
+
+def _work(head: Head) -> Array:
+    count = work_items(head.nodes, len(head.classes), head.width, head.features)
+    return _scratch("work", count, np.int64)
+
 
 def _encode_chunk(
     trees: Sequence[Tree], tables: Tables
@@ -253,7 +271,7 @@ def _encode_chunk(
     most = np.array([most_bytes(tree.head.nodes, tree.head.width) for tree in trees], np.int64)
     raw = [np.int64(0), *np.cumsum(most.sum(axis=0))]
     bases = np.array(raw[:-1], np.int64)
-    room = np.empty(int(raw[-1]) + 1, np.uint8)
+    room = _scratch("room", int(raw[-1]) + 1, np.uint8)
     places = bases.copy()
     rules: list[int] = []
     lengths: list[Array] = []
@@ -264,7 +282,7 @@ def _encode_chunk(
         places = places + np.where(_IN_ROOM, length, 0)
         rules.append(found)
         lengths.append(length)
-    columns = [room[a:b] for a, b in zip(bases, places, strict=True)]
+    columns = [room[a:b].copy() for a, b in zip(bases, places, strict=True)]
     for name, pieces in besides.items():
         columns[INDEX[name]] = np.concatenate([np.zeros(0, np.uint8), *pieces])
     return rules, lengths, columns
@@ -287,13 +305,17 @@ def _encode_tree(
         values
     ):
         raise ValueError("a tree's head and its arrays differ")
-    rules: int = backend.loops.encode(nodes, values, head, *tables.arrays, room, places, length)
+    rules: int = backend.loops.encode(
+        nodes, values, head, *tables.arrays, room, places, length, _work(tree.head)
+    )
     if rules != Rule.RAW:
         return rules
     order = preorder(tree.nodes)
     if order is not None:
         nodes, values = _renumbered(tree, order)
-        rules = backend.loops.encode(nodes, values, head, *tables.arrays, room, places, length)
+        rules = backend.loops.encode(
+            nodes, values, head, *tables.arrays, room, places, length, _work(tree.head)
+        )
         if rules != Rule.RAW:
             _beside(besides, length, "order", _numbering(tree.nodes, order))
             return rules | Rule.PERMUTED
@@ -326,13 +348,15 @@ def _decode_one(
     elif rules & Rule.PERMUTED:
         there = np.zeros_like(nodes), np.empty_like(values)  # padding is copied with the rest
         numbers = head.numbers()
-        backend.loops.decode(streams, begin, end, rules, numbers, *tables.arrays, *there)
+        backend.loops.decode(
+            streams, begin, end, rules, numbers, *tables.arrays, *there, _work(head)
+        )
         _number(words("order").view(np.int64), head, *there, nodes, values)
     elif len(words("order")) or len(words("raw")):
         raise ValueError("streams that no rule reads")
     else:
         backend.loops.decode(
-            streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values
+            streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values, _work(head)
         )
 
 

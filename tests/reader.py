@@ -1,7 +1,7 @@
 """An independent reader of the format: standard library, numpy and zstandard, not the library.
 
 Written from docs/format.md and docs/trees.md alone. It gives each part as (skeleton, list of
-values); a value is an array or a `Tree`.
+values); a value is an array (nodes of histogram boosting too) or a `Tree`.
 """
 
 import hashlib
@@ -29,6 +29,23 @@ NODE = np.dtype(
         "formats": ["<i8", "<i8", "<i8", "<f8", "<f8", "<i8", "<f8", "u1"],
         "itemsize": 64,
     }
+)
+PREDICTOR = np.dtype(
+    [
+        ("value", "<f8"),
+        ("count", "<u4"),
+        ("feature_idx", "<i8"),
+        ("num_threshold", "<f8"),
+        ("missing_go_to_left", "u1"),
+        ("left", "<u4"),
+        ("right", "<u4"),
+        ("gain", "<f8"),
+        ("depth", "<u4"),
+        ("is_leaf", "u1"),
+        ("bin_threshold", "u1"),
+        ("is_categorical", "u1"),
+        ("bitset_idx", "<u4"),
+    ]
 )
 RULES = [
     "PERMUTED",
@@ -86,6 +103,7 @@ def read_model(path):
     assert rest[:64].decode() == hashlib.sha256(body).hexdigest()
     document = json.loads(data)
     assert (document["format"], document["version"], document["draft"]) == ("shardpickle", 0, 2)
+    assert document["profile"] in ("full", "inference")
     shards = [None] * len(document["shards"])
     places = parts_of(document)
     # Those that hold tables have none themselves: first.
@@ -121,7 +139,9 @@ def read_shard(content, table=None):
     assert content[:8] == magic == b"SHRDPKL0"
     assert offset + stored + 24 == len(content)
     assert nbytes <= max(1 << 20, 500 * stored)
-    index = json.loads(unpack(content[offset : offset + stored], nbytes))
+    text = unpack(content[offset : offset + stored])
+    assert len(text) == nbytes
+    index = json.loads(text)
     columns = Columns(content, index["columns"], offset)
     lengths, skeleton_of, layout_of, shapes = (columns.next("<i8") for _ in range(4))
     assert (len(lengths), len(skeleton_of)) == (index["skeletons"], index["parts"])
@@ -132,11 +152,37 @@ def read_shard(content, table=None):
     values = allocate(index["layouts"], layout_of, shapes)
     for number, layout in enumerate(index["layouts"]):
         members = np.flatnonzero(layout_of == number)
-        for place, spec in enumerate(layout):
-            column = [values[member][place] for member in members]
-            fill_trees(column, columns, table) if spec[0] == "trees" else fill(column, columns)
+        for group in groups(layout):
+            fill(
+                [values[m][place] for place in group for m in members],
+                layout[group[0]],
+                table,
+                columns,
+            )
     columns.finish()
     return [(skeletons[s], each) for s, each in zip(skeleton_of, values, strict=True)]
+
+
+def groups(layout):
+    """The places whose values share columns: eight or more neighbours of equal specs."""
+    runs = []
+    for place, spec in enumerate(layout):
+        if runs and layout[runs[-1][0]] == spec:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return [
+        group for run in runs for group in ([run] if len(run) >= 8 else [[place] for place in run])
+    ]
+
+
+def fill(values, spec, table, columns):
+    if spec[0] == "trees":
+        fill_trees(values, columns, table)
+    elif spec[0] == "predictors":
+        fill_predictors(values, columns)
+    else:
+        fill_arrays(values, columns)
 
 
 def allocate(layouts, layout_of, shapes):
@@ -153,8 +199,11 @@ def empty(codec, kind, dtype, ndim, order, writeable, shape):
     if codec == "trees":
         assert (kind, dtype, order, writeable) == ("tree", "<f8", "C", True)
         return Tree.empty(*shape[:3], shape[3:])
-    assert codec == "array"
-    assert kind in ("ndarray", "memmap", "bytes", "bytearray", "str")
+    if codec == "predictors":
+        assert (kind, len(shape), dtype_of(dtype)) == ("ndarray", 1, PREDICTOR)
+    else:
+        assert codec == "array"
+        assert kind in ("ndarray", "memmap", "bytes", "bytearray", "str")
     assert isinstance(writeable, bool)
     return np.zeros(shape, dtype_of(dtype), order=order)
 
@@ -180,7 +229,7 @@ def build(spec):
     )
 
 
-def fill(arrays, columns):
+def fill_arrays(arrays, columns):
     for path in paths(arrays[0].dtype):
         views = [view(array, path) for array in arrays]
         items = columns.next(views[0].dtype)
@@ -219,15 +268,14 @@ class Columns:
 
     def frame(self, entry, width):
         if isinstance(entry, int):
-            data, nbytes, shuffled = self.known[entry]
+            data, nbytes, form = self.known[entry]
         else:
-            stored, nbytes, shuffled = entry
+            stored, nbytes, form = entry
             data = self.content[self.at : self.at + stored]
             self.at += stored
-            self.known.append((data, nbytes, shuffled))
-        raw = unpack(data, nbytes)
-        if shuffled:
-            raw = np.frombuffer(raw, np.uint8).reshape(width, -1).T.tobytes()
+            self.known.append((data, nbytes, form))
+        raw = FORMS[form](unpack(data), width)
+        assert len(raw) == nbytes
         return raw
 
     def finish(self):
@@ -235,11 +283,30 @@ class Columns:
         assert next(self.columns, None) is None
 
 
-def unpack(data, nbytes):
-    assert zstandard.get_frame_parameters(data).has_checksum
+def unpack(data):
+    parameters = zstandard.get_frame_parameters(data)
+    assert parameters.has_checksum
     raw = zstandard.ZstdDecompressor().decompress(data)
-    assert len(raw) == nbytes
+    assert len(raw) == parameters.content_size <= len(data) << 16
     return raw
+
+
+def plain(content, width):
+    return content
+
+
+def shuffled(content, width):
+    return np.frombuffer(content, np.uint8).reshape(width, -1).T.tobytes()
+
+
+def palette(content, width):
+    assert width in (2, 4, 8)
+    start = 1 + (content[0] + 1) * width
+    colours = np.frombuffer(content[1:start], f"V{width}")
+    return colours[np.frombuffer(content[start:], np.uint8)].tobytes()
+
+
+FORMS = (plain, shuffled, palette)
 
 
 # --- Trees ---
@@ -320,12 +387,25 @@ class Streams:
         return unzigzag(self.integer(name))
 
     def corrected(self, name, prediction):
-        """A number by its residual."""
-        prediction = 0.0 if prediction != prediction else prediction
-        return from_bits(key((key(to_bits(prediction)) + self.signed(name)) & MASK))
+        return corrected(self.signed(name), prediction)
 
     def finish(self):
         assert not any(list(stream) for stream in self.items.values())
+
+
+def shape_of(is_leaf):
+    """(left child, right child, parent, depth) of each node in preorder; -1 where there is none."""
+    left, right, parents, depths = ([-1] * len(is_leaf) for _ in range(4))
+    waiting = [(-1, False, 0)]  # (parent, whether a right child comes, depth)
+    for node in range(len(is_leaf)):
+        parents[node], is_right, depths[node] = waiting.pop()
+        if is_right:
+            right[parents[node]] = node
+        if not is_leaf[node]:
+            left[node] = node + 1
+            waiting += [(node, True, depths[node] + 1), (node, False, depths[node] + 1)]
+    assert not waiting
+    return left, right, parents, depths
 
 
 class Decoder:
@@ -380,19 +460,8 @@ class Decoder:
         self.leaves = [node for node in range(self.n) if self.is_leaf[node]]
         self.inner = [node for node in range(self.n) if not self.is_leaf[node]]
         self.up = self.inner[::-1]
-        self.left, self.right, self.parent = ([-1] * self.n for _ in range(3))
-        waiting = [(-1, 0)]  # (parent whose right child comes, depth)
-        for node in range(self.n):
-            parent, depth = waiting.pop()
-            assert depth <= self.tree.max_depth
-            self.parent[node] = parent
-            if parent >= 0:
-                self.right[parent] = node
-            # A left child follows its parent: the right one waits, below it on the stack.
-            if not self.is_leaf[node]:
-                self.left[node] = node + 1
-                waiting += [(node, depth + 1), (-1, depth + 1)]
-        assert not waiting
+        self.left, self.right, self.parent, depth = shape_of(self.is_leaf)
+        assert max(depth) <= self.tree.max_depth
 
     def read_features(self):
         self.feature = [-2] * self.n
@@ -585,8 +654,9 @@ class Decoder:
             self.spread(node, "impurity of inner nodes", self.inner_node)
 
     def beside_a_leaf(self, node):
+        """Whether it is a right child, and the left one is a leaf."""
         parent = self.parent[node]
-        return parent >= 0 and self.is_leaf[self.left[parent]]
+        return parent >= 0 and self.right[parent] == node and self.is_leaf[self.left[parent]]
 
     def spread(self, node, stream, predicted):
         item = self.streams.integer(stream)
@@ -669,6 +739,129 @@ class Decoder:
         self.tree.values[order] = np.reshape(self.value, self.tree.values.shape)
 
 
+# --- Histogram boosting ---
+
+PREDICTOR_COLUMNS = {
+    "rules": "u1",
+    "shrinkage": "<f8",
+    "leaves": "u1",
+    "count of leaves": "<u4",
+    "count": "<u4",
+    "feature": "<i8",
+    "bin": "u1",
+    "categorical": "u1",
+    "bitset": "<u4",
+    "missing": "u1",
+    "table of thresholds, places": "<i8",
+    "table of thresholds": "<f8",
+    "threshold, known": "u1",
+    "threshold": "<f8",
+    "value of leaves": "<f8",
+    "value": "<u8",
+    "gain, none": "u1",
+    "gain of leaves": "<f8",
+    "gain": "<u8",
+    "raw": "u1",
+}
+
+
+def fill_predictors(trees, columns):
+    found = {name: columns.next(dtype) for name, dtype in PREDICTOR_COLUMNS.items()}
+    places = found.pop("table of thresholds, places").tolist()
+    assert places == sorted(set(places))
+    table = dict(zip(places, found.pop("table of thresholds").tolist(), strict=True))
+    bits = iter(np.unpackbits(found.pop("leaves")).tolist())
+    items = {name: iter(each.tolist()) for name, each in found.items() if name != "raw"}
+    raw = found["raw"].tobytes()
+    for tree in trees:
+        rule = next(items["rules"])
+        assert rule in (0, 1, 2)
+        if rule == 1:
+            tree[:] = np.frombuffer(raw[: tree.nbytes], PREDICTOR)
+            raw = raw[tree.nbytes :]
+        else:
+            leaves = list(islice(bits, len(tree)))
+            assert len(leaves) == len(tree)
+            Predictor(leaves, items, table).store(tree, rule == 2)
+    assert not raw
+    assert not any(bits)
+    assert not any(list(each) for each in items.values())
+
+
+class Predictor:
+    """One tree of histogram boosting, from its group's columns; lists are in preorder."""
+
+    def __init__(self, is_leaf, items, table):
+        self.is_leaf, self.items, self.table = is_leaf, items, table
+        self.left, self.right, _, self.depth = shape_of(is_leaf)
+        self.inner = [node for node in range(len(is_leaf)) if not is_leaf[node]]
+        self.shrinkage = self.next("shrinkage")
+        self.read_counts()
+        self.read_splits()
+        self.read_values()
+
+    def next(self, name):
+        return next(self.items[name])
+
+    def at(self, leaves=None, inner=None):
+        """Items of two columns, each for its nodes; 0 for nodes without a column."""
+        names = [inner, leaves]
+        return [self.next(names[leaf]) if names[leaf] else 0 for leaf in self.is_leaf]
+
+    def read_counts(self):
+        self.count = self.at(leaves="count of leaves", inner="count")
+        for node in self.inner[::-1]:
+            below = self.count[self.left[node]] + self.count[self.right[node]]
+            self.count[node] = (self.count[node] + below) % 2**32
+
+    def read_splits(self):
+        self.feature, self.bin = self.at(inner="feature"), self.at(inner="bin")
+        self.categorical, self.bitset = self.at(inner="categorical"), self.at(inner="bitset")
+        self.missing, self.threshold = self.at(inner="missing"), self.at(inner="threshold, known")
+        before = 0
+        for node in self.inner:
+            if self.categorical[node]:
+                self.bitset[node] = (self.bitset[node] + before) % 2**32
+            before += self.categorical[node]
+            self.missing[node] ^= self.count[self.left[node]] > self.count[self.right[node]]
+            known = self.threshold[node]
+            place = signed(self.feature[node] << 8 | self.bin[node])
+            self.threshold[node] = self.table[place] if known else self.next("threshold")
+
+    def read_values(self):
+        self.value = self.at(leaves="value of leaves", inner="value")
+        self.gain = self.at(leaves="gain, none", inner="gain")
+        for node in self.inner[::-1]:
+            mean, gain = self.predicted(node)
+            self.value[node] = corrected(unzigzag(self.value[node]), mean)
+            self.gain[node] = corrected(unzigzag(self.gain[node]), gain)
+        for node, leaf in enumerate(self.is_leaf):
+            if leaf:
+                self.gain[node] = -1.0 if self.gain[node] else self.next("gain of leaves")
+
+    def predicted(self, node):
+        """(value, gain)"""
+        left, right = self.left[node], self.right[node]
+        n, n_l, n_r = (float(self.count[each]) for each in (node, left, right))
+        u_l, u_r = self.before_shrinkage(left), self.before_shrinkage(right)
+        mean = over(n_l * u_l + n_r * u_r, n)
+        return mean, ((n_l * u_l) * u_l + (n_r * u_r) * u_r) - (n * mean) * mean
+
+    def before_shrinkage(self, node):
+        return over(self.value[node], self.shrinkage) if self.is_leaf[node] else self.value[node]
+
+    def store(self, tree, inference):
+        tree["count"], tree["depth"], tree["is_leaf"] = self.count, self.depth, self.is_leaf
+        tree["left"], tree["right"] = np.maximum(self.left, 0), np.maximum(self.right, 0)
+        tree["feature_idx"], tree["bin_threshold"] = self.feature, self.bin
+        tree["is_categorical"], tree["bitset_idx"] = self.categorical, self.bitset
+        tree["num_threshold"], tree["missing_go_to_left"] = self.threshold, self.missing
+        tree["value"], tree["gain"] = self.value, self.gain
+        if inference:
+            tree["gain"] = UNKNOWN
+            tree["value"][self.inner] = UNKNOWN
+
+
 # --- Numbers ---
 
 MASK = (1 << 64) - 1
@@ -680,6 +873,11 @@ def to_bits(number):
 
 def from_bits(bits):
     return struct.unpack("<d", struct.pack("<Q", bits))[0]
+
+
+def corrected(residual, prediction):
+    prediction = 0.0 if prediction != prediction else prediction
+    return from_bits(key((key(to_bits(prediction)) + residual) & MASK))
 
 
 UNKNOWN = from_bits(0x7FF8000000000000)

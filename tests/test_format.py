@@ -15,16 +15,17 @@ from sklearn.ensemble import (
     GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from test_values import CASES, NESTED, structured
 
 import shardpickle
 from shardpickle import manifest, storage
-
 
 # --- Trees ---
 
@@ -82,6 +83,12 @@ def weights_of_any_size(nodes, values):
     nodes["impurity"] *= 1 + 2**-20
 
 
+def infinite_siblings(nodes, values):
+    left, right = nodes["left_child"], nodes["right_child"]
+    parent = next(n for n in range(len(nodes)) if left[left[n]] < 0 and left[right[n]] < 0)
+    values[left[parent]], values[right[parent]] = np.inf, -np.inf
+
+
 def minus_zeros(nodes, values):
     values[:] = nodes["impurity"] = -0.0
 
@@ -133,6 +140,7 @@ TREES = {
     ),
     "edited: samples": lambda: edited(grown(RandomForestRegressor, FLOATS), samples_that_wrap),
     "edited: weights": lambda: edited(grown(RandomForestRegressor, FLOATS), weights_of_any_size),
+    "edited: infinite": lambda: edited(grown(RandomForestRegressor, FLOATS), infinite_siblings),
     "edited: -0.0": lambda: edited(grown(RandomForestRegressor, WHOLE), minus_zeros),
 }
 
@@ -231,21 +239,133 @@ def test_structured_arrays_read_without_the_library(tmp_path):
     assert bits(array) == bits(nested)
 
 
-def test_histogram_boosting_read_without_the_library(tmp_path):
-    model = HistGradientBoostingClassifier(max_iter=4, max_leaf_nodes=8).fit(X, LABELS)
+# --- Histogram boosting ---
+
+CATEGORIES = np.column_stack([SEED.integers(0, 6, N), FEATURES])
+
+
+def boosted(cls, target, features=FEATURES, **options):
+    options = {"max_iter": 6, "max_leaf_nodes": 12, "min_samples_leaf": 5, **options}
+    return cls(**options).fit(features, target)
+
+
+def leaf_with_a_bin(nodes):
+    nodes["bin_threshold"][np.flatnonzero(nodes["is_leaf"])[0]] = 5
+
+
+def counts_that_wrap(nodes):
+    nodes["count"][np.flatnonzero(nodes["is_leaf"])] = 2**32 - 1
+
+
+def leaves_with_gains(nodes):
+    nodes["gain"][np.flatnonzero(nodes["is_leaf"])[::2]] = 0.25
+
+
+def infinite_leaves(nodes):
+    nodes["value"][nodes["is_leaf"] == 1] = np.inf
+
+
+def with_nodes(model, edit):
+    for nodes in nodes_of(model):
+        edit(nodes)
+    return model
+
+
+def nodes_of(model):
+    return [tree.nodes for stage in model._predictors for tree in stage]
+
+
+HISTOGRAMS = {
+    "classes": lambda: boosted(HistGradientBoostingClassifier, CLASSES),
+    "floats": lambda: boosted(HistGradientBoostingRegressor, FLOATS),
+    "two classes": lambda: boosted(HistGradientBoostingClassifier, CLASSES > 2),
+    "poisson": lambda: boosted(HistGradientBoostingRegressor, np.abs(FLOATS), loss="poisson"),
+    "absolute error": lambda: boosted(HistGradientBoostingRegressor, FLOATS, loss="absolute_error"),
+    "no shrinkage": lambda: boosted(HistGradientBoostingRegressor, FLOATS, learning_rate=1.0),
+    "missing values": lambda: boosted(HistGradientBoostingRegressor, FLOATS, HOLES),
+    "categories": lambda: boosted(
+        HistGradientBoostingRegressor,
+        FLOATS + 9 * (CATEGORIES[:, 0] ** 2 % 5),
+        CATEGORIES,
+        categorical_features=[0],
+    ),
+    "a leaf": lambda: boosted(HistGradientBoostingRegressor, FLOATS, min_samples_leaf=N),
+    "few thresholds": lambda: boosted(HistGradientBoostingRegressor, FLOATS, COARSE, max_iter=30),
+    "edited: raw": lambda: with_nodes(HISTOGRAMS["floats"](), leaf_with_a_bin),
+    "edited: counts": lambda: with_nodes(HISTOGRAMS["floats"](), counts_that_wrap),
+    "edited: gains": lambda: with_nodes(HISTOGRAMS["floats"](), leaves_with_gains),
+    "edited: infinite": lambda: with_nodes(HISTOGRAMS["floats"](), infinite_leaves),
+}
+
+
+def check_histograms(path, expected):
+    document, shards = reader.read_model(path)
+    values = [value for s, i in reader.parts_of(document) for value in shards[s][i][1]]
+    found = [each for each in values if getattr(each, "dtype", None) == expected[0].dtype]
+    for mine, theirs in zip(found, expected, strict=True):
+        assert [mine[name].tobytes() for name in mine.dtype.names] == [
+            theirs[name].tobytes() for name in theirs.dtype.names
+        ]
+
+
+@pytest.mark.parametrize("case", HISTOGRAMS)
+def test_histogram_boosting_read_without_the_library(case, tmp_path):
+    model = HISTOGRAMS[case]()
     shardpickle.dump(model, tmp_path / "model")
-    _, shards = reader.read_model(tmp_path / "model")
-    nodes = [
-        arrays[0]
-        for shard in shards
-        for _, arrays in shard
-        if arrays and arrays[0].dtype.names and "gain" in arrays[0].dtype.names
+    check_histograms(tmp_path / "model", nodes_of(model))
+
+
+# --- The profile "inference" ---
+
+
+def test_trees_without_what_prediction_does_not_need(tmp_path):
+    for case in ["classes", "two targets", "best first", "missing values"]:
+        path = tmp_path / case.replace(" ", "_")
+        shardpickle.dump(TREES[case](), path, profile="inference")
+        expected = edited(TREES[case](), only_for_prediction)
+        for mine, tree in zip(read_trees(path), trees_of(expected), strict=True):
+            assert "INFERENCE" in mine.rules
+            assert_tree(mine, tree)
+        assert reader.read_model(path)[0]["profile"] == "inference"
+
+
+def test_histograms_without_what_prediction_does_not_need(tmp_path):
+    model = HISTOGRAMS["categories"]()
+    shardpickle.dump(model, tmp_path / "model", profile="inference")
+    expected = [nodes.copy() for nodes in nodes_of(model)]
+    for nodes in expected:
+        nodes["gain"] = np.nan
+        nodes["value"][nodes["is_leaf"] == 0] = np.nan
+    check_histograms(tmp_path / "model", expected)
+
+
+# --- Skeletons and columns ---
+
+
+@pytest.mark.parametrize("count", [7, 8, 9])
+def test_equal_neighbours_share_columns(count, tmp_path):
+    parts = [StandardScaler(), StandardScaler()]
+    for start, part in zip((0, 50), parts, strict=True):
+        arrays = [np.arange(n, n + 3.0) for n in range(start, start + count)]
+        part.arrays_ = [*arrays, np.float32([start]), *(each + 20 for each in arrays[:3])]
+    shardpickle.dump(parts, tmp_path / "model")
+    _, [[*found, (_, [])]] = reader.read_model(tmp_path / "model")
+    assert [[each.tobytes() for each in values] for _, values in found] == [
+        [each.tobytes() for each in part.arrays_] for part in parts
     ]
-    expected = [tree.nodes for stage in model._predictors for tree in stage]
-    assert len(nodes) == len(expected) == 12
-    for mine, theirs in zip(nodes, expected, strict=True):
-        for name in theirs.dtype.names:
-            assert mine[name].tobytes() == theirs[name].tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["<f8", "<f4", "<i2", "<c16"])
+def test_palettes(dtype, tmp_path, monkeypatch):
+    used = []
+    forms = [lambda *a, form=form: used.append(form) or form(*a) for form in reader.FORMS]
+    monkeypatch.setattr(reader, "FORMS", forms)
+    colours = (SEED.random(40) * 30_000).astype(dtype)
+    array = SEED.choice(colours, 5000)
+    shardpickle.dump(array, tmp_path / "model")
+    _, [[(_, [found])]] = reader.read_model(tmp_path / "model")
+    assert found.tobytes() == array.tobytes()
+    assert reader.palette in used
 
 
 def test_a_skeleton_is_an_ordinary_pickle(tmp_path):
@@ -284,6 +404,7 @@ def entry(shard=0, slot=0, references=(), objects=1, kind="m.C"):
 def make(parts, slots=10):
     return manifest.Manifest(
         writer="0",
+        profile="full",
         environment={"python": "3"},
         metadata={},
         names=(("m", "C"),),

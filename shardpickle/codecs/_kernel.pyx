@@ -240,8 +240,6 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
     cdef int ok = 1
     if owners == NULL:
         return -1
-    if t.outputs < 1 or t.classes < 1:
-        ok = 0
     for p in range(t.n):
         node = &t.nodes[p]
         if here > deepest:
@@ -272,7 +270,7 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
             owners[2 * top] = p
             owners[2 * top + 1] = here
             top += 1
-    if top or t.n == 0 or deepest > max_depth:
+    if top or deepest > max_depth:
         ok = 0
     return ok
 
@@ -964,10 +962,14 @@ cdef inline void put_spread(Tree* t, int which, int64_t p, double predicted) noe
 cdef inline double get_spread(Tree* t, int which, int64_t p, double predicted) noexcept nogil:
     cdef uint64_t z = get(t, which)
     cdef int64_t steps
+    cdef double found
     if z == 0:
         return from_bits(get8(t, IMPURITY))
     steps = <int64_t>unzigzag(z - 1)
-    return predicted + <double>steps * quarter_ulp(mean_square(t, p))
+    found = predicted + <double>steps * quarter_ulp(mean_square(t, p))
+    if found != found:
+        t.bad = 1
+    return found
 
 cdef inline int64_t* left_siblings(Tree* t) noexcept nogil:
     """For every right child that is a leaf beside a leaf, its sibling; -1 elsewhere."""
@@ -1165,9 +1167,6 @@ cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
     cdef int64_t p, width = t.outputs * t.classes
     cdef int64_t* whole = NULL
     cdef int i
-    if t.n == 0 or t.outputs < 1 or t.classes < 1:
-        t.bad = 1
-        return
     if not take_lists(t):
         t.bad = 2
         return
@@ -1202,17 +1201,19 @@ cdef void decode_tree(Tree* t, int64_t max_depth, int rules) noexcept nogil:
 cdef int set_up(Tree* t, const uint8_t[::1] nodes, const double[::1] values, const int64_t[::1] head,
                 const int64_t[::1] starts, const uint64_t[::1] thresholds,
                 const uint64_t[::1] table, int64_t[::1] work) except -1:
+    cdef int64_t width
     t.n = head[0]
     t.features = head[2]
     t.outputs = head[3]
     t.classes = head[4]
-    if (t.n < 0 or t.features < 0 or t.outputs < 0 or t.classes < 0
-            or t.outputs > MOST_STEPS or t.classes > MOST_STEPS):
+    if t.n < 1 or t.features < 0 or t.outputs < 1 or t.classes < 1:
         raise ValueError("a size out of range")
-    if nodes.shape[0] != t.n * 64 or values.shape[0] != t.n * t.outputs * t.classes:
+    width = values.shape[0] // t.n  # by division: a product of sizes from files could wrap
+    if (nodes.shape[0] % 64 or nodes.shape[0] // 64 != t.n or values.shape[0] % t.n
+            or width % t.outputs or width // t.outputs != t.classes):
         raise ValueError("memory of another size than the tree's")
-    t.nodes = <Node*>&nodes[0] if nodes.shape[0] else NULL
-    t.values = <double*>&values[0] if values.shape[0] else NULL
+    t.nodes = <Node*>&nodes[0]
+    t.values = <double*>&values[0]
     t.table_features = starts.shape[0] - 1
     t.table_size = table.shape[0] if t.classes == 1 else 0
     t.table_starts = &starts[0] if starts.shape[0] else NULL

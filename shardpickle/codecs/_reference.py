@@ -112,11 +112,13 @@ class _Tree:
         self, nodes: Array, values: Array, head: Array, starts: Array, table_t: Array, table: Array
     ) -> None:
         self.n, self.max_depth, self.features, self.outputs, self.classes = map(int, head[:5])
+        if min(self.n, self.outputs, self.classes) < 1 or self.features < 0:
+            raise ValueError("a size out of range")
         if len(nodes) != self.n * 64 or len(values) != self.n * self.outputs * self.classes:
             raise ValueError("memory of another size than the tree's")
         self.nodes = nodes.view(NODE)
         self.values = values.reshape(self.n, self.outputs, self.classes)
-        self.rows = values.reshape(self.n, -1) if self.n else values.reshape(0, 0)
+        self.rows = values.reshape(self.n, self.outputs * self.classes)
         self.starts, self.table_thresholds = starts, table_t
         self.table = table[:0] if self.classes != 1 else table
 
@@ -133,8 +135,6 @@ class _Tree:
 def _checked_shape(tree: _Tree) -> Shape | None:
     """The shape of a tree whose nodes are what a leaf bitmap can say; None for any other."""
     nodes = tree.nodes
-    if tree.outputs < 1 or tree.classes < 1:
-        return None
     leaf = nodes["left_child"] == -1
     try:
         shape = Shape(leaf, np.array([len(leaf)]))
@@ -371,8 +371,10 @@ def _counts(tree: _Tree, shape: Shape) -> Array | None:
     counts = np.zeros(tree.rows.shape, np.int64)
     found, inside = _nearest(tree.rows[leaves] * weights[leaves, None])
     by_class = found.reshape(-1, tree.outputs, tree.classes)
-    fits = inside.all() and (found >= 0).all() and (found <= weights[leaves, None]).all()
-    if not fits or (by_class.sum(-1) != weights[leaves, None].astype(np.int64)).any():
+    sums = np.cumsum(by_class, axis=-1)  # one by one, so that none wraps unseen
+    rest = weights[leaves].astype(np.int64)[:, None]
+    fits = inside.all() and (found >= 0).all() and (found <= rest).all()
+    if not fits or (sums > rest[..., None]).any() or (sums[..., -1] != rest).any():
         return None
     counts[leaves] = found
     shape.sum_up(counts)
@@ -402,10 +404,10 @@ def _get_counts(tree: _Tree, shape: Shape, read: _Reader) -> Array:
     if (stored > _MOST_WHOLE).any():
         raise _bad()
     stored = stored.astype(np.int64)
-    last = rest[mixed] - stored.sum(-1)
-    if (stored > rest[mixed, None]).any() or (last < 0).any():
+    sums = np.cumsum(stored, axis=-1)  # one by one, so that none wraps unseen
+    if (sums > rest[mixed, None]).any():
         raise _bad()
-    rows[mixed] = np.concatenate([stored, last[:, None]], axis=1)
+    rows[mixed] = np.concatenate([stored, rest[mixed, None] - sums[:, -1:]], axis=1)
     counts = np.zeros(tree.rows.shape, np.int64)
     counts[leaves] = rows.reshape(len(leaves), -1)
     shape.sum_up(counts)
@@ -620,6 +622,8 @@ def _put_spread(tree: _Tree, name: str, which: Array, predicted: Array, out: _Wr
 def _get_spread(tree: _Tree, which: Array, z: Array, plain: Array, predicted: Array) -> None:
     steps = unzigzag(z - ONE).view(np.int64)
     again = predicted + steps.astype(np.float64) * _quarter_ulp(_mean_square(tree, which))
+    if np.isnan(again[z != 0]).any():
+        raise _bad()
     tree.nodes["impurity"][which] = np.where(z == 0, plain, again)
 
 
@@ -741,8 +745,6 @@ def _encoded(tree: _Tree, out: _Writer) -> Rule:
 
 @_quietly
 def _decode(tree: _Tree, rules: Rule, read: _Reader) -> None:
-    if tree.n == 0 or tree.outputs < 1 or tree.classes < 1:
-        raise _bad()
     packed = read.plain("leaves", (tree.n + 7) // 8, np.uint8)
     shape = Shape(np.unpackbits(packed, count=tree.n).astype(bool), np.array([tree.n]))
     if shape.depth > tree.max_depth:

@@ -57,10 +57,15 @@ def _ways(sample: Bytes, width: int, level: int) -> list[tuple[int, int]]:
     if width == 1 or sample.nbytes % width:
         return [(PLAIN, level), (PLAIN, BY_FREQUENCY)]
     ways = [(PLAIN, level), (SHUFFLED, level), (SHUFFLED, BY_FREQUENCY)]
-    few = sample[: width << 10]
-    if width in _NUMBERS and len(np.unique(few.view(_NUMBERS[width]))) <= _MOST_COLOURS // 2:
+    if _has_few(sample[: width << 10], width) and _has_few(sample, width):
         ways += [(PALETTE, level), (PALETTE, BY_FREQUENCY)]
     return ways
+
+
+def _has_few(sample: Bytes, width: int) -> bool:
+    """Whether a palette is likely to hold all the numbers of a frame."""
+    most = _MOST_COLOURS // 2
+    return width in _NUMBERS and len(np.unique(sample.view(_NUMBERS[width]))) <= most
 
 
 def _compressed(raw: Bytes, width: int, form: int, level: int) -> bytes:

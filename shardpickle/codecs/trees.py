@@ -198,6 +198,8 @@ def decode(
     streams = [column.view(np.uint8) for column in columns[5:]]
     used = checked(Tables(starts, thresholds, values)) if tables is None else tables
     ends = _ends(rules, items, streams, len(heads))
+    if not all(_go_together(each) for each in set(rules.tolist())):
+        raise CorruptShardError("rules that no tree follows together")
 
     def step(numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -228,6 +230,31 @@ def _ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> A
     if ends[-1].tolist() != [len(stream) for stream in streams]:
         raise CorruptShardError("the streams of the trees do not add up to their columns")
     return ends
+
+
+_ONE_OF = (
+    Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE,
+    Rule.COUNTS | Rule.WHOLE_SUMS | Rule.MEANS | Rule.STEPS,
+    Rule.GINI | Rule.SQUARES | Rule.SPREAD,
+)
+_ONLY_WITH = {
+    Rule.WEIGHT_EQUAL: Rule.SAMPLES,
+    Rule.COUNTS | Rule.WHOLE_SUMS: Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE,
+    Rule.GINI: Rule.COUNTS,
+    Rule.SQUARES: Rule.WHOLE_SUMS,
+}
+_ALL_RULES = sum(Rule)
+
+
+def _go_together(rules: int) -> bool:
+    """Whether the encoder could have verified these rules of one tree."""
+    if rules & (Rule.RAW | Rule.INFERENCE):
+        return rules in (Rule.RAW, Rule.INFERENCE, Rule.INFERENCE | Rule.PERMUTED)
+    return (
+        rules & ~_ALL_RULES == 0
+        and all((rules & group).bit_count() < 2 for group in _ONE_OF)
+        and all(rules & others for rule, others in _ONLY_WITH.items() if rules & rule)
+    )
 
 
 def _chunks(trees: Sequence[Tree]) -> list[Sequence[Tree]]:
@@ -345,6 +372,8 @@ def _decode_one(
 
     if rules & Rule.RAW:
         _from_words(words("raw"), end - begin, nodes, values)
+    elif len(words("raw")) or (len(words("order")) and not rules & Rule.PERMUTED):
+        raise ValueError("streams that no rule reads")
     elif rules & Rule.PERMUTED:
         there = np.zeros_like(nodes), np.empty_like(values)  # padding is copied with the rest
         numbers = head.numbers()
@@ -352,8 +381,6 @@ def _decode_one(
             streams, begin, end, rules, numbers, *tables.arrays, *there, _work(head)
         )
         _number(words("order").view(np.int64), head, *there, nodes, values)
-    elif len(words("order")) or len(words("raw")):
-        raise ValueError("streams that no rule reads")
     else:
         backend.loops.decode(
             streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values, _work(head)
@@ -441,6 +468,8 @@ def _from_words(words: Array, lengths: Array, nodes: Array, values: Array) -> No
     if len(words) * 8 != len(nodes) + len(values) * 8 or lengths.sum() != len(words) * 8:
         raise ValueError("raw words of another number")
     fields = words[: len(nodes) // 8].view(NODE)
+    if fields.view(np.uint8).reshape(-1, NODE.itemsize)[:, NODE.fields["padding"][1] :].any():
+        raise ValueError("raw nodes with something between them")
     nodes.view(NODE)[:] = fields
     values[:] = words[len(nodes) // 8 :].view(np.float64)
 

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 import shardpickle
 from shardpickle import cli
+from shardpickle.codecs import backend
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,10 @@ def test_gc(tmp_path, capsys):
 
 
 def test_the_module_runs(stored):
-    assert run("--version").stdout == f"shardpickle {shardpickle.__version__}\n"
+    loops = backend.loops.NAME
+    expected = f"shardpickle {shardpickle.__version__} (trees are coded by {loops})\n"
+    assert run("--version").stdout == expected
+    assert f"decoding {loops}" in run("inspect", stored).stdout
     assert "inspect" in run("--help").stdout
     assert run("frobnicate", stored).returncode == 2
     done = run("inspect", stored, env={"PYTHONIOENCODING": "ascii", "PATH": ""})

@@ -63,7 +63,7 @@ def run(**changes):
     return {**plain, **changes}
 
 
-def write(path, content, raw, *, parts=1, runs=None, **changes):
+def write(path, content, raw, *, parts=1, runs=None, table=None, **changes):
     """A directory of one shard; its digests are right."""
     name = hashlib.sha256(content).hexdigest()
     (path / "shards").mkdir(parents=True)
@@ -73,11 +73,12 @@ def write(path, content, raw, *, parts=1, runs=None, **changes):
         "version": 0,
         "draft": 2,
         "writer": "0",
+        "profile": "full",
         "environment": {},
         "metadata": {},
         "names": [],
         "parts": runs or [run()],
-        "shards": [[name, len(content), raw, parts, None]],
+        "shards": [[name, len(content), raw, parts, table]],
         **changes,
     }
     lines = [f'"{key}": {json.dumps(value)}' for key, value in members.items()]
@@ -107,7 +108,52 @@ DAG = (
     + b"".join(b"\x94h" + bytes([n]) + b"\x86" for n in range(1, 60))
 )
 
+TREE = ["trees", "tree", "<f8", 4, "C", True]
+STUMP = (1, 0, 1, 1)  # nodes, depth, features, classes of the one output
+NODES = 64 + 8
+
+
+def tree(path, columns, shape=STUMP, raw=NODES, spec=TREE):
+    """A shard whose one value is a tree with these columns (31 are right)."""
+    head = directory(VALUE, shape)
+    write(path, shard([*head, *columns], layouts=[[spec]], dimensions=len(shape)), len(VALUE) + raw)
+
+
+def lengths(**items):
+    """Lengths of the 26 streams of one tree: 0 where nothing is said."""
+    return ints(*(items.get(f"s{number}", 0) for number in range(26)))
+
+
+def stump(leaf=b"\x80", rules=4 + 8 + 128 + 4096, samples=b"\x01", value=bytes(8), more=()):
+    """The columns of a tree of one leaf."""
+    streams = {0: leaf, 7: samples, 16: value, 21: b"\x00", **dict(more)}
+    widths = {1: 8, 3: 8, 4: 8, 5: 4, 16: 8, 17: 4, 20: 8, 25: 8}
+    items = {f"s{k}": len(each) // widths.get(k, 1) for k, each in streams.items()}
+    heads = [np.array([rules], "<u4").tobytes(), lengths(**items), b"", b"", b""]
+    return heads + [streams.get(number, b"") for number in range(26)]
+
+
 CASES = {
+    "a tree without columns": lambda p: tree(p, [b""] * 31),
+    "a tree with too few columns": lambda p: tree(p, stump()[:-1]),
+    "a tree that does not close": lambda p: tree(p, stump(leaf=b"\x00")),
+    "a tree of unknown rules": lambda p: tree(p, stump(rules=1 << 20)),
+    "a tree of rules that exclude each other": lambda p: tree(
+        p, stump(rules=4 + 8 + 32 + 64 + 4096)
+    ),
+    "a tree with a stream too many": lambda p: tree(p, stump(more={2: b"\x00"})),
+    "a tree of half a number": lambda p: tree(p, stump(value=bytes(7))),
+    "a tree of no nodes": lambda p: tree(p, stump(), shape=(0, 0, 1, 1), raw=0),
+    "a tree of no classes": lambda p: tree(p, stump(), shape=(1, 0, 1, 0), raw=64),
+    "a tree larger than memory": lambda p: tree(p, stump(), shape=(1 << 56, 0, 1, 1), raw=1 << 61),
+    "a tree with many classes": lambda p: tree(p, stump(), shape=(1, 0, 1, 1 << 58), raw=1 << 61),
+    "a tree that is an array": lambda p: tree(p, stump(), spec=["array", *TREE[1:]]),
+    "columns far larger than the tree": lambda p: tree(p, stump(more={25: bytes(1 << 20)})),
+    "a table that is the model": lambda p: write(p, plain(EMPTY), len(EMPTY), table=0),
+    "a table that is no part": lambda p: write(p, plain(EMPTY), len(EMPTY), table=7),
+    "a table that needs a table": lambda p: write(
+        p, plain(EMPTY), len(EMPTY), runs=[run(), run()], table=0
+    ),
     "deep tuple as key": lambda p: forged_skeleton(p, b"\x80\x05}" + nested(10**6, b"Ns\x85.")[2:]),
     "deep tuple in a frozenset": lambda p: forged_skeleton(
         p, b"\x80\x05(" + nested(10**6, b"\x91\x85.")[2:]
@@ -235,6 +281,10 @@ def test_the_hand_written_directories_are_otherwise_sound(tmp_path):
     write(tmp_path / "b", content, len(VALUE) + 2)
     assert shardpickle.load(tmp_path / "b").tolist() == [49, 50]
     assert shardpickle.verify(tmp_path / "b", deep=True)
+    tree(tmp_path / "c", stump())
+    assert shardpickle.verify(tmp_path / "c", deep=True)
+    loaded = shardpickle.load(tmp_path / "c")
+    assert (loaded.node_count, loaded.n_node_samples[0], loaded.impurity[0]) == (1, 1, 0.0)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -270,7 +270,7 @@ cdef int check_structure(Tree* t, int64_t max_depth) noexcept nogil:
             owners[2 * top] = p
             owners[2 * top + 1] = here
             top += 1
-    if top or deepest > max_depth:
+    if t.leaf_count != t.inner_count + 1 or deepest > max_depth:
         ok = 0
     return ok
 
@@ -331,7 +331,7 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
             owners[2 * top] = p
             owners[2 * top + 1] = here
             top += 1
-    if top:
+    if t.leaf_count != t.inner_count + 1:  # the last right subtree is missing
         t.bad = 1
 
 

@@ -62,6 +62,7 @@ RULES = [
     "SPREAD",
     "MISSING",
     "INFERENCE",
+    "HAZARD",
 ]
 STREAMS = {
     "leaves": "u1",
@@ -528,6 +529,8 @@ class Decoder:
     def read_values(self):
         if self.has("COUNTS"):
             self.read_counts()
+        elif self.has("HAZARD"):
+            self.read_hazard()
         elif self.has("STEPS"):
             self.read_steps()
         elif self.has("WHOLE_SUMS"):
@@ -561,6 +564,23 @@ class Decoder:
         counts = [self.streams.integer("counts") for _ in range(self.C - 1)]
         assert sum(counts) <= weight
         return [*counts, weight - sum(counts)]
+
+    def read_hazard(self):
+        assert self.has("WEIGHT_EQUAL", "WEIGHT_WHOLE")
+        assert self.C == 2
+        assert self.K > 1
+        for node in range(self.n):
+            hazard, survival, at_risk = 0.0, 1.0, int(self.weight[node])
+            self.value[node] = []
+            for _ in range(self.K):
+                events = self.streams.integer("counts")
+                if events:
+                    at_risk -= self.streams.integer("class")
+                    assert 1 <= events <= at_risk
+                    hazard += events / at_risk
+                    survival *= 1.0 - events / at_risk
+                    at_risk -= events
+                self.value[node] += [hazard, survival]
 
     def read_steps(self):
         for node in range(self.n):

@@ -93,7 +93,23 @@ def minus_zeros(nodes, values):
     values[:] = nodes["impurity"] = -0.0
 
 
+def curves(nodes, values):
+    """Cumulative hazard and survival of made-up events, as survival forests keep them."""
+    events = np.random.default_rng(0)
+    for node, weight in enumerate(nodes["weighted_n_node_samples"]):
+        at_risk, hazard, survival = int(weight), 0.0, 1.0
+        for time in range(values.shape[1]):
+            at_risk -= events.integers(0, at_risk // 4 + 1)
+            some = int(events.integers(0, at_risk // 3 + 2)) if at_risk else 0
+            if 0 < some <= at_risk:
+                hazard += some / at_risk
+                survival *= 1 - some / at_risk
+                at_risk -= some
+            values[node, time] = hazard, survival
+
+
 TREES = {
+    "survival": lambda: edited(grown(RandomForestClassifier, STAIRS, max_depth=6), curves),
     "classes": lambda: grown(RandomForestClassifier, CLASSES, n_estimators=20),
     "one class": lambda: grown(RandomForestClassifier, np.zeros(N, int)),
     "300 classes": lambda: grown(

@@ -8,7 +8,7 @@ a stream decodes to the same bits everywhere. Nothing is read or written outside
 given: every stream is checked against its end, every tree against its node count.
 """
 
-from libc.math cimport rint
+from libc.math cimport floor, rint
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -72,6 +72,7 @@ cdef enum:
     R_SPREAD = 2048
     R_MISSING = 4096
     R_INFERENCE = 8192
+    R_HAZARD = 16384
 
 cdef int64_t MOST_WHOLE = 1 << 53
 cdef int64_t MOST_STEPS = <int64_t>1 << 40
@@ -333,6 +334,8 @@ cdef void get_structure(Tree* t, int64_t max_depth) noexcept nogil:
             top += 1
     if t.leaf_count != t.inner_count + 1:  # the last right subtree is missing
         t.bad = 1
+    if t.n & 7 and byte & (0xFF >> (t.n & 7)):
+        t.bad = 1
 
 
 # Features, and thresholds in the order of their features
@@ -417,7 +420,7 @@ cdef inline int64_t get_rank(Tree* t, int which, int64_t low, int64_t high, int6
     return rank
 
 cdef inline bint has_thresholds(Tree* t) noexcept nogil:
-    return t.table_features == t.features and t.features > 0
+    return t.table_features == t.features and 0 < t.features <= SORTED_FEATURES
 
 cdef void put_thresholds(Tree* t) noexcept nogil:
     cdef int64_t i, p, f, rank, last = 0, before = -1, inner = (t.n - 1) // 2
@@ -749,6 +752,94 @@ cdef inline double mean_of(Tree* t, int64_t p, int64_t j, int64_t width) noexcep
 cdef inline double before(Tree* t, int64_t p, int64_t j, int64_t width) noexcept nogil:
     return t.values[p * width + j - t.classes] if j >= t.classes else 0.0
 
+cdef bint as_events(double before_, double after, int64_t at_risk, int64_t* events, int64_t* among) noexcept nogil:
+    """Whole events among the whole number at risk by which a cumulative hazard grew.
+
+    The simplest fraction that explains the step (continued fractions), then its largest multiple.
+    """
+    cdef double x = after - before_, part
+    cdef int64_t p = 0, n = 0, p0 = 0, n0 = 1, p1 = 1, n1 = 0, a, i
+    if not (x > 0.0 and x <= 1.5):
+        return False
+    for i in range(64):
+        if not x < 9007199254740992.0:
+            return False
+        a = <int64_t>floor(x)
+        if <double>a * <double>n1 + <double>n0 > <double>at_risk:
+            return False
+        p = a * p1 + p0
+        n = a * n1 + n0
+        if p >= 1 and n >= 1 and bits_of(before_ + <double>p / <double>n) == bits_of(after):
+            events[0] = p * (at_risk // n)
+            among[0] = n * (at_risk // n)
+            return events[0] <= among[0]
+        part = x - <double>a
+        if part == 0.0:
+            return False
+        x = 1.0 / part
+        p0, p1, n0, n1 = p1, p, n1, n
+    return False
+
+cdef bint put_hazard(Tree* t) noexcept nogil:
+    """Cumulative hazard and survival over the outputs (times), by events and numbers at risk."""
+    cdef int64_t p, k, left, events, among, width = t.outputs * 2
+    cdef double hazard, survival
+    cdef const double* row
+    cdef Py_ssize_t places[4]
+    cdef int i
+    if t.classes != 2 or t.outputs < 2:
+        return False
+    for i in range(4):
+        places[i] = t.streams[CLASS + i].at
+    for p in range(t.n):
+        row = t.values + p * width
+        left = <int64_t>t.nodes[p].weight
+        hazard = 0.0
+        survival = 1.0
+        for k in range(t.outputs):
+            events = 0
+            if bits_of(row[2 * k]) != bits_of(hazard):
+                if not as_events(hazard, row[2 * k], left, &events, &among):
+                    break
+                survival = survival * (1.0 - <double>events / <double>among)
+            if bits_of(row[2 * k + 1]) != bits_of(survival):
+                break
+            hazard = row[2 * k]
+            put(t, COUNTS, <uint64_t>events)
+            if events:
+                put(t, CLASS, <uint64_t>(left - among))
+                left = among - events
+        else:
+            continue
+        for i in range(4):
+            t.streams[CLASS + i].at = places[i]
+        return False
+    return True
+
+cdef void get_hazard(Tree* t) noexcept nogil:
+    cdef int64_t p, k, left
+    cdef uint64_t events, gone
+    cdef double hazard, survival
+    cdef double* row
+    for p in range(t.n):
+        row = t.values + p * t.outputs * 2
+        left = <int64_t>t.nodes[p].weight
+        hazard = 0.0
+        survival = 1.0
+        for k in range(t.outputs):
+            events = get(t, COUNTS)
+            if events:
+                gone = get(t, CLASS)
+                if gone >= <uint64_t>left or events > <uint64_t>left - gone:
+                    t.bad = 1
+                    return
+                left -= <int64_t>gone
+                hazard = hazard + <double><int64_t>events / <double>left
+                survival = survival * (1.0 - <double><int64_t>events / <double>left)
+                left -= <int64_t>events
+            row[2 * k] = hazard
+            row[2 * k + 1] = survival
+
 cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
     """The rule that the values follow; `whole` receives counts or sums where they are whole."""
     cdef int64_t p, q, j, width = t.outputs * t.classes, far = 0, inner = (t.n - 1) // 2, steps = 0
@@ -761,6 +852,8 @@ cdef int put_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
         if t.classes > 1 and counts_fit(t, whole[0]):
             put_counts(t, whole[0])
             return R_COUNTS
+        if put_hazard(t):
+            return R_HAZARD
         if t.classes == 1 and sums_fit(t, whole[0]):
             found = R_WHOLE_SUMS
         else:
@@ -807,6 +900,12 @@ cdef void get_values(Tree* t, int rules, int64_t** whole) noexcept nogil:
             t.bad = 1
         else:
             get_counts(t, whole[0])
+        return
+    if rules & R_HAZARD:
+        if t.classes != 2 or t.outputs < 2 or not rules & (R_WEIGHT_EQUAL | R_WEIGHT_WHOLE):
+            t.bad = 1
+        else:
+            get_hazard(t)
         return
     if rules & R_STEPS:
         for p in range(t.n):

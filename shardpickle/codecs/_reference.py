@@ -124,7 +124,7 @@ class _Tree:
 
     @property
     def has_thresholds(self) -> bool:
-        return len(self.starts) - 1 == self.features and self.features > 0
+        return len(self.starts) - 1 == self.features and 0 < self.features <= SORTED_FEATURES
 
     def by_feature(self, inner: Array) -> Array:
         if self.features > SORTED_FEATURES:
@@ -445,6 +445,84 @@ def _before(rows: Array, classes: int) -> Array:
     return np.concatenate([zeros, rows[:, :-classes]], axis=1)
 
 
+def _as_events(before: Array, after: Array, at_risk: Array) -> tuple[Array, Array, Array]:
+    """Whole events among the numbers at risk by which cumulative hazards grew, and where they did.
+
+    The simplest fraction that explains the step (continued fractions), then its largest multiple.
+    """
+    x = after - before
+    events, among = np.zeros(len(x), np.int64), np.ones(len(x), np.int64)
+    found = np.zeros(len(x), bool)
+    todo = np.flatnonzero((x > 0.0) & (x <= 1.5))
+    p0, p1 = np.zeros(len(x), np.int64), np.ones(len(x), np.int64)
+    n0, n1 = np.ones(len(x), np.int64), np.zeros(len(x), np.int64)
+    for _ in range(64):
+        todo = todo[x[todo] < float(_MOST_WHOLE)]
+        a = np.floor(x[todo]).astype(np.int64)
+        bound = a.astype(np.float64) * n1[todo].astype(np.float64) + n0[todo].astype(np.float64)
+        inside = bound <= at_risk[todo].astype(np.float64)
+        todo, a = todo[inside], a[inside]
+        p, n = a * p1[todo] + p0[todo], a * n1[todo] + n0[todo]
+        again = before[todo] + p.astype(np.float64) / n.astype(np.float64)
+        fits = (p >= 1) & (n >= 1) & (bits_of(again) == bits_of(after[todo]))
+        done, times = todo[fits], at_risk[todo[fits]] // n[fits]
+        events[done], among[done] = p[fits] * times, n[fits] * times
+        found[done] = events[done] <= among[done]
+        part = x[todo] - a.astype(np.float64)
+        more = ~fits & (part != 0.0)
+        todo, p, n = todo[more], p[more], n[more]
+        x[todo] = 1.0 / part[more]
+        p0[todo], n0[todo] = p1[todo], n1[todo]
+        p1[todo], n1[todo] = p, n
+    return events, among, found
+
+
+def _put_hazard(tree: _Tree, out: _Writer) -> bool:
+    """Cumulative hazard and survival over the outputs (times), by events and numbers at risk."""
+    if tree.classes != 2 or tree.outputs < 2:
+        return False
+    left = tree.nodes["weighted_n_node_samples"].astype(np.int64)
+    hazard, survival = np.zeros(tree.n), np.ones(tree.n)
+    events = np.zeros((tree.n, tree.outputs), np.int64)
+    gone = np.zeros((tree.n, tree.outputs), np.int64)
+    for k in range(tree.outputs):
+        after = tree.values[:, k, 0].copy()
+        grew = np.flatnonzero(bits_of(after) != bits_of(hazard))
+        some, among, found = _as_events(hazard[grew], after[grew], left[grew])
+        if not found.all():
+            return False
+        events[grew, k], gone[grew, k] = some, left[grew] - among
+        left[grew] = among - some
+        survival[grew] = survival[grew] * (1.0 - some.astype(np.float64) / among.astype(np.float64))
+        if (bits_of(tree.values[:, k, 1]) != bits_of(survival)).any():
+            return False
+        hazard = after
+    out.integers("counts", events)
+    out.integers("class", gone[events > 0])
+    return True
+
+
+def _get_hazard(tree: _Tree, read: _Reader) -> None:
+    shape = tree.n, tree.outputs
+    events = read.integers("counts", tree.n * tree.outputs).reshape(shape)
+    gone = np.zeros(shape, np.uint64)
+    gone[events > 0] = read.integers("class", int((events > 0).sum()))
+    left = tree.nodes["weighted_n_node_samples"].astype(np.uint64)
+    hazard, survival = np.zeros(tree.n), np.ones(tree.n)
+    for k in range(tree.outputs):
+        grew = np.flatnonzero(events[:, k])
+        if (gone[grew, k] >= left[grew]).any():
+            raise _bad()
+        left[grew] -= gone[grew, k]
+        if (events[grew, k] > left[grew]).any():
+            raise _bad()
+        step = events[grew, k].astype(np.float64) / left[grew].astype(np.float64)
+        hazard[grew] = hazard[grew] + step
+        survival[grew] = survival[grew] * (1.0 - step)
+        left[grew] -= events[grew, k]
+        tree.values[:, k, 0], tree.values[:, k, 1] = hazard, survival
+
+
 def _put_values(tree: _Tree, shape: Shape, rules: Rule, out: _Writer) -> tuple[Rule, Array | None]:
     found = Rule(0)
     whole: Array | None = None
@@ -455,6 +533,8 @@ def _put_values(tree: _Tree, shape: Shape, rules: Rule, out: _Writer) -> tuple[R
             if whole is not None:
                 _put_counts(tree, shape, whole, out)
                 return Rule.COUNTS, whole
+            if _put_hazard(tree, out):
+                return Rule.HAZARD, None
         else:
             whole = _sums(tree, shape)
             if whole is not None and (bits_of(_over_weights(tree, whole)) != bits_of(rows)).any():
@@ -482,6 +562,11 @@ def _get_values(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> Array 
         raise _bad()
     if rules & Rule.COUNTS:
         return _get_counts(tree, shape, read)
+    if rules & Rule.HAZARD:
+        if classes != 2 or tree.outputs < 2 or not is_whole:
+            raise _bad()
+        _get_hazard(tree, read)
+        return None
     if rules & Rule.STEPS:
         z = read.integers("value, residual", rows.size).reshape(rows.shape)
         before = np.zeros((len(rows), classes))
@@ -745,9 +830,9 @@ def _encoded(tree: _Tree, out: _Writer) -> Rule:
 
 @_quietly
 def _decode(tree: _Tree, rules: Rule, read: _Reader) -> None:
-    packed = read.plain("leaves", (tree.n + 7) // 8, np.uint8)
-    shape = Shape(np.unpackbits(packed, count=tree.n).astype(bool), np.array([tree.n]))
-    if shape.depth > tree.max_depth:
+    flags = np.unpackbits(read.plain("leaves", (tree.n + 7) // 8, np.uint8)).astype(bool)
+    shape = Shape(flags[: tree.n], np.array([tree.n]))
+    if shape.depth > tree.max_depth or flags[tree.n :].any():
         raise _bad()
     nodes, inner, leaves = tree.nodes, shape.inner, shape.leaves
     features = read.integers("feature", len(inner))

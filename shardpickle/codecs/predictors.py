@@ -238,7 +238,9 @@ def _thresholds(places: Array, take: "_Taker") -> Array:
     known = take.next(np.uint8, len(places)) != 0
     plain = take.next(np.uint64, len(places) - int(known.sum()))
     at = np.searchsorted(table, places)
-    if len(of_table) != len(table) or (np.append(table, -1)[at] != places)[known].any():
+    inside = at < len(table)
+    inside[inside] = table[at[inside]] == places[inside]
+    if len(of_table) != len(table) or not inside[known].all():
         raise ValueError("thresholds that are not in the table")
     found = np.zeros(len(places), np.uint64)
     found[known] = of_table[at[known]]

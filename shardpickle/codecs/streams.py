@@ -26,6 +26,7 @@ class Rule(IntFlag):
     SPREAD = 2048  # impurity: by what it differs from the children's, in last places
     MISSING = 4096  # missing_go_to_left: to the side with more samples
     INFERENCE = 8192  # what prediction does not need was dropped
+    HAZARD = 16384  # value: cumulative hazard and survival, from events and numbers at risk
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,8 @@ def decode(
     rules, items, starts, thresholds, values = columns[:5]
     streams = [column.view(np.uint8) for column in columns[5:]]
     used = checked(Tables(starts, thresholds, values)) if tables is None else tables
+    if tables is not None and (len(starts) or len(thresholds) or len(values)):
+        raise CorruptShardError("tables beside those that shards share")
     ends = _ends(rules, items, streams, len(heads))
     if not all(_go_together(each) for each in set(rules.tolist())):
         raise CorruptShardError("rules that no tree follows together")
@@ -234,12 +236,12 @@ def _ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> A
 
 _ONE_OF = (
     Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE,
-    Rule.COUNTS | Rule.WHOLE_SUMS | Rule.MEANS | Rule.STEPS,
+    Rule.COUNTS | Rule.WHOLE_SUMS | Rule.MEANS | Rule.STEPS | Rule.HAZARD,
     Rule.GINI | Rule.SQUARES | Rule.SPREAD,
 )
 _ONLY_WITH = {
     Rule.WEIGHT_EQUAL: Rule.SAMPLES,
-    Rule.COUNTS | Rule.WHOLE_SUMS: Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE,
+    Rule.COUNTS | Rule.WHOLE_SUMS | Rule.HAZARD: Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE,
     Rule.GINI: Rule.COUNTS,
     Rule.SQUARES: Rule.WHOLE_SUMS,
 }
@@ -468,7 +470,7 @@ def _from_words(words: Array, lengths: Array, nodes: Array, values: Array) -> No
     if len(words) * 8 != len(nodes) + len(values) * 8 or lengths.sum() != len(words) * 8:
         raise ValueError("raw words of another number")
     fields = words[: len(nodes) // 8].view(NODE)
-    if fields.view(np.uint8).reshape(-1, NODE.itemsize)[:, NODE.fields["padding"][1] :].any():
+    if (words[7 : len(nodes) // 8 : 8] > 255).any():  # `missing_go_to_left` and the padding
         raise ValueError("raw nodes with something between them")
     nodes.view(NODE)[:] = fields
     values[:] = words[len(nodes) // 8 :].view(np.float64)

@@ -1,6 +1,6 @@
 """Beside the rivals: bytes, seconds and memory of every way to save every forest.
 
-    python benchmarks/compare.py [--folder FOLDER] [--json FILE] [--repeats N] [--brief] [NAME ...]
+    python benchmarks/compare.py [--folder F] [--json FILE] [--repeats N] [--targets] [NAME ...]
 
 Needs the ``bench`` extra. Each dump and each load has a process of its own, which has imported the
 libraries and used the method once on a stump; a load's process has not held the model. Files are
@@ -138,25 +138,16 @@ def measure(path, name):
 
 
 def run_once(name, row):
-    return METHODS[name].once or len(row["dump"]) == 1 or max(row["dump"] + row["load"]) > SLOW
+    return METHODS[name].once or max(row["dump"] + row["load"]) > SLOW
 
 
-def again(name, row, brief):
-    """Whether a method is to be run, after what is known of it."""
-    compared = {each for _, *names in TARGETS.values() for each in names}
-    return not row or (
-        not (METHODS[name].once or max(row["dump"] + row["load"]) > SLOW)
-        and (not brief or name in compared)
-    )
-
-
-def measure_all(path, repeats, brief):
+def measure_all(path, repeats, methods):
     """For each method, and the floor, lists of figures."""
-    rows = {name: {} for name in METHODS}
+    rows = {name: {} for name in methods}
     floors = []
     for _ in range(repeats):
         for name, row in rows.items():
-            if again(name, row, brief):
+            if not row or not run_once(name, row):
                 for key, values in measure(path, name).items():
                     row.setdefault(key, []).extend(values)
         floors += fresh(__file__, "floor", path, repeats=1)["load"]
@@ -171,8 +162,9 @@ def print_model(model, rows):
     plain = rows["pickle 5"]["bytes"][0]
     print(f"\n{model:<26}{'bytes':>12}{'ratio':>8}{'dump s':>18}{'load s':>18}", end="")
     print(f"{'dump MB':>10}{'load MB':>10}")
-    for name in METHODS:
-        row = rows[name]
+    for name, row in rows.items():
+        if name == FLOOR:
+            continue
         label = name + "*" * run_once(name, row) + "~" * (not all(row["same"]))
         print(
             f"{label:<26}{row['bytes'][0]:>12,}{plain / row['bytes'][0]:>8.2f}"
@@ -195,7 +187,7 @@ def chosen():
     parser.add_argument("--folder", help="where the models' pickles are kept")
     parser.add_argument("--json", type=Path, help="where the raw figures go")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--brief", action="store_true", help="what no target names runs once")
+    parser.add_argument("--targets", action="store_true", help="only what a target names")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FORESTS))
     options = parser.parse_args()
     if unknown := set(options.names) - set(FORESTS):
@@ -207,9 +199,11 @@ def main():
     options = chosen()
     folder = options.folder or tempfile.mkdtemp()
     models = {}
+    compared = {each for _, *names in TARGETS.values() for each in names}
+    methods = [name for name in METHODS if name in compared or not options.targets]
     print(environment())
     for name in options.names or FORESTS:
-        models[name] = measure_all(pickled(name, folder), options.repeats, options.brief)
+        models[name] = measure_all(pickled(name, folder), options.repeats, methods)
         print_model(name, models[name])
         if options.json:
             options.json.write_text(json.dumps({"in": environment(), "models": models}, indent=1))

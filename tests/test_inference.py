@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import issparse
 from sklearn.datasets import make_classification, make_friedman1
 from sklearn.ensemble import (
-    AdaBoostClassifier,
+    AdaBoostRegressor,
     BaggingRegressor,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
@@ -41,7 +41,7 @@ MODELS = {
     "isolation forest": (IsolationForest(n_estimators=5, random_state=0), CLASSES),
     "one tree": (DecisionTreeClassifier(random_state=0), CLASSES),
     "best first": (DecisionTreeClassifier(max_leaf_nodes=20, random_state=0), CLASSES),
-    "AdaBoost": (AdaBoostClassifier(n_estimators=4, random_state=0), CLASSES),
+    "AdaBoost": (AdaBoostRegressor(n_estimators=4, random_state=0), NUMBERS),
     "bagging": (BaggingRegressor(n_estimators=4, random_state=0), NUMBERS),
     "pipeline": (
         make_pipeline(StandardScaler(), RandomForestRegressor(4, random_state=0)),

@@ -235,9 +235,6 @@ MODELS = {
         criterion="poisson",
     ),
     "boosting": case(GradientBoostingRegressor, FLOATS, ALL | SPREAD),
-    "boosting, squared error": case(
-        GradientBoostingRegressor, FLOATS, ALL | SPREAD, criterion="squared_error"
-    ),
     "boosting, huber": case(GradientBoostingRegressor, FLOATS, ALL, loss="huber"),
     "boosting of classes": case(GradientBoostingClassifier, FIVE, ALL),
     "boosting of two classes": case(GradientBoostingClassifier, TWO, ALL),
@@ -272,10 +269,21 @@ def arrays_of(tree):
     return Tree(head, state["nodes"].view(NODE), state["values"])
 
 
+def random_splits_take_missing_values():
+    """Releases whose random splitter does not never say where they would go."""
+    try:
+        ExtraTreeRegressor().fit(HOLES, FLOATS)
+    except ValueError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_trees_use_the_rules_that_are_promised(name):
     cls, target, expected, options = MODELS[name]
     rules, _ = round_trip([arrays_of(tree) for tree in trees_of(grown(cls, target, **options))])
+    if "Extra" in cls.__name__ and not random_splits_take_missing_values():
+        expected = {rule & ~Rule.MISSING for rule in expected}
     assert set(rules) == expected
 
 
@@ -286,7 +294,6 @@ OTHERS = {
     "adaptive boosting": lambda: grown(AdaBoostRegressor, FLOATS),
     "adaptive boosting of classes": lambda: grown(AdaBoostClassifier, FIVE),
     "absolute error": lambda: grown(RandomForestRegressor, FLOATS, criterion="absolute_error"),
-    "friedman": lambda: grown(RandomForestRegressor, FLOATS, criterion="friedman_mse"),
     "boosting, absolute error": lambda: grown(
         GradientBoostingRegressor, FLOATS, loss="absolute_error"
     ),
@@ -310,12 +317,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_trees_that_follow_only_some_rules(name):
-    try:
-        model = OTHERS[name]()
-    except ValueError:  # of 2026 on there is no such criterion
-        assert name == "friedman"
-        return
-    rules, _ = round_trip([arrays_of(tree) for tree in trees_of(model)])
+    rules, _ = round_trip([arrays_of(tree) for tree in trees_of(OTHERS[name]())])
     assert not any(rule & Rule.RAW for rule in rules)
 
 

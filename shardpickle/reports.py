@@ -366,7 +366,7 @@ def _merged(usages: Sequence[Usage]) -> tuple[Usage, ...]:
     for usage in usages:
         raw, stored = sums.get(usage.label, (0, 0))
         sums[usage.label] = raw + usage.raw, stored + usage.stored
-    merged = [Usage(label, *both) for label, both in sums.items()]
+    merged = [Usage(label, *both) for label, both in sums.items() if any(both)]
     return tuple(sorted(merged, key=lambda usage: (-usage.stored, usage.label)))
 
 

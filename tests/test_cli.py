@@ -39,7 +39,7 @@ def test_inspect(stored, capsys):
     assert "  RandomForestClassifier › 100 × DecisionTreeClassifier" in lines
     assert "metadata commit: abc123" in lines
     assert "  sklearn.pipeline.Pipeline" in lines
-    for word in ("threshold", "impurity", "skeletons", "largest parts", "sha256:", "numpy"):
+    for word in ("threshold", "feature", "skeletons", "largest parts", "sha256:", "numpy"):
         assert word in page
 
 

@@ -71,6 +71,9 @@ class Objects:
 
     def extend(self, target: Any, items: list[Any]) -> None:
         # `extend` where there is one, as CPython's `do_append`.
+        if type(target) is list:
+            target += items
+            return
         extend = getattr(target, "extend", None)
         if extend is not None:
             _guarded(extend, items)
@@ -79,6 +82,9 @@ class Objects:
                 _guarded(target.append, item)
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
+        if type(target) is dict:
+            _guarded(target.update, items)
+            return
         for key, value in items:
             _guarded(target.__setitem__, key, value)
 

@@ -94,10 +94,6 @@ class Contents:
         edges = np.concatenate([[0], np.cumsum(self.directory[0])])
         return [self.skeletons[a:b].tobytes() for a, b in pairwise(edges)]
 
-    def skeleton_of(self, part: int, skeletons: list[bytes]) -> bytes:
-        """The skeleton of a part, from `skeleton_list`."""
-        return skeletons[int(self.directory[1][part])]
-
     def part_sizes(self) -> list[int]:
         """Raw bytes of each part."""
         lengths, of_part = self.directory[0], self.directory[1]
@@ -200,13 +196,14 @@ def allocate(
     _in_range(layout_of, len(sizes.layouts), "a layout's number")
     _in_range(shapes, 1 << 62, "a dimension")
     plan: list[list[_Planned]] = []
-    known: dict[str, np.dtype[Any]] = {}
+    known: dict[str, _Known] = {}
+    rows = shapes.tolist()
     total, needed = int(lengths[of_part].sum()), int(lengths.sum())
     at = 0
-    for number in layout_of:
+    for number in layout_of.tolist():
         planned = []
-        for spec in sizes.layouts[int(number)]:
-            shape = tuple(int(size) for size in shapes[at : at + spec.ndim])
+        for spec in sizes.layouts[number]:
+            shape = tuple(rows[at : at + spec.ndim])
             at += spec.ndim
             if len(shape) != spec.ndim:
                 raise CorruptShardError("there are fewer dimensions than values")
@@ -237,21 +234,35 @@ class _Planned:
     head: Head | None = None
 
 
-def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, np.dtype[Any]]) -> _Planned:
-    dtype = known.get(spec.dtype)
-    if dtype is None:
-        dtype = known[spec.dtype] = dtypes.from_text(spec.dtype)
-    elif dtype.names is not None:  # its names can be changed: each array has one of its own
-        dtype = dtypes.copied(dtype)
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A dtype of many values, and its bytes that are data (the rest is padding)."""
+
+    dtype: np.dtype[Any]
+    data: int
+
+    def own(self) -> np.dtype[Any]:
+        """For one array: names of fields can be changed, so each array has a dtype of its own."""
+        return self.dtype if self.dtype.names is None else dtypes.copied(self.dtype)
+
+
+def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, _Known]) -> _Planned:
+    of_spec = known.get(spec.dtype)
+    if of_spec is None:
+        dtype = dtypes.from_text(spec.dtype)
+        data = sum(leaf.dtype.itemsize for leaf in arrays.leaves(dtype))
+        of_spec = known[spec.dtype] = _Known(dtype, data)
     if spec.kind == "tree":
         head = values.head_of(spec, shape)
         if max(head.nodes, 1) * (64 + 8 * head.width) >= 1 << 62:
             raise CorruptShardError("a tree is larger than any memory")
-        return _Planned(spec, shape, head.nbytes, dtype, 0, head)
+        return _Planned(spec, shape, head.nbytes, of_spec.dtype, 0, head)
+    dtype = of_spec.own()
     if prod(max(1, size) for size in shape) * max(1, dtype.itemsize) >= 1 << 62:
         raise CorruptShardError("a value is larger than any memory")
-    data = _without_padding(dtype) if spec.codec == "array" else 0
-    return _Planned(spec, shape, prod(shape) * dtype.itemsize, dtype, prod(shape) * data)
+    count = prod(shape)
+    data = of_spec.data if spec.codec == "array" else 0
+    return _Planned(spec, shape, count * dtype.itemsize, dtype, count * data)
 
 
 def _held_by_arrays(sizes: Sizes, stored: Sequence[int], most: int) -> int:
@@ -269,10 +280,6 @@ def _held_by_arrays(sizes: Sizes, stored: Sequence[int], most: int) -> int:
     if at != len(stored):
         raise CorruptShardError("another number of columns", expected=at, actual=len(stored))
     return held
-
-
-def _without_padding(dtype: np.dtype[Any]) -> int:
-    return sum(leaf.dtype.itemsize for leaf in arrays.leaves(dtype))
 
 
 class _Block:

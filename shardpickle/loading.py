@@ -40,6 +40,28 @@ from shardpickle.trust import Name
 from shardpickle.workers import Pool
 
 
+class Skeletons:
+    """The skeletons of a shard, parsed: each once, whatever the number of parts that share it."""
+
+    def __init__(self, held: Contents, texts: dict[bytes, str]) -> None:
+        self._held = held
+        self._texts = texts
+        self._skeletons = held.skeleton_list()
+        self._left = Counter(held.directory[1].tolist())
+        self._parsed: dict[int, Sequence[opcodes.Step]] = {}
+
+    def of_part(self, slot: int) -> Sequence[opcodes.Step]:
+        """The steps of a part's skeleton; kept for as long as another part needs them."""
+        number = int(self._held.directory[1][slot])
+        parsed = self._parsed.get(number)
+        if parsed is None:
+            parsed = self._parsed[number] = opcodes.parse(self._skeletons[number], self._texts)
+        self._left[number] -= 1
+        if self._left[number] <= 0:
+            del self._parsed[number]
+        return parsed
+
+
 class Loader:
     """From shards to the model: parts in order, so that children come before parents."""
 
@@ -60,7 +82,8 @@ class Loader:
         needed = [part for number, part in numbered if number not in self.tables]
         self.uses = Counter((part.shard, part.slot) for part in needed)
         self.left = Counter(part.shard for part in needed)
-        self.ready: dict[int, tuple[Contents, list[bytes]]] = {}
+        self.ready: dict[int, tuple[Contents, Skeletons]] = {}
+        self.names_of: dict[Sequence[int], dict[Name, Any]] = {}
         tables = read_tables(store, found, pool)
         order = list(dict.fromkeys(part.shard for part in needed))
         grower = families.Grower()
@@ -84,7 +107,7 @@ class Loader:
                 continue
             while part.shard not in self.ready:
                 shard, held = next(self.shards)
-                self.ready[shard] = held, held.skeleton_list()
+                self.ready[shard] = held, Skeletons(held, self.texts)
             self.objects.append(self._rebuild(part))
             self.left[part.shard] -= 1
             if not self.left[part.shard]:
@@ -94,16 +117,19 @@ class Loader:
     def _rebuild(self, part: PartEntry) -> tuple[Any, ...]:
         held, skeletons = self.ready[part.shard]
         file = self.found.shards[part.shard].file
-        listed = [self.found.names[number] for number in part.names]
+        names = self.names_of.get(part.names)
+        if names is None:
+            listed = [self.found.names[number] for number in part.names]
+            names = self.names_of[part.names] = {name: self.names[name] for name in listed}
         with in_file(file):
             parts = Objects(
-                {name: self.names[name] for name in listed},
+                names,
                 self._values(part, held),
                 [self.objects[number][index] for number, index in part.references],
                 migrate.state,
             )
             try:
-                members = opcodes.read(held.skeleton_of(part.slot, skeletons), parts, self.texts)
+                members = opcodes.run(skeletons.of_part(part.slot), parts)
             except RebuildError as error:
                 raise RebuildError(
                     f"{part.kind} (part {len(self.objects)}, in {file}) refused its state: "
@@ -202,10 +228,10 @@ def open_index(shard: ShardReader, entry: ShardEntry) -> Index:
 
 
 def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[Name]) -> None:
-    skeletons = held.skeleton_list()
+    skeletons = Skeletons(held, {})
     for part in parts:
         listing = opcodes.Names()
-        members = opcodes.read(held.skeleton_of(part.slot, skeletons), listing)
+        members = opcodes.run(skeletons.of_part(part.slot), listing)
         _check_members(members, part)
         for spec, array in zip(held.specs(part.slot), held.pieces[part.slot], strict=True):
             if spec.kind == "str":

@@ -1,15 +1,17 @@
-"""The opcode loop: reads a skeleton. Knows pickle's bytes, and no class, module or file.
+"""Reads skeletons. Knows pickle's bytes, and no class, module or file.
 
 Only the opcodes that CPython's pickler emits at protocol 5 are known, less those of the extension
-registry and of out-of-band buffers; any other byte is an error. What a global, a call or an
-instance means is decided by the `Construct` that the loop is given: `construct.Objects` makes the
-real things, `Names` notes the names and makes nothing, so listing and loading are one loop.
+registry and of out-of-band buffers; any other byte is an error. A skeleton is parsed once into
+steps, in which runs of plain constants are one; the trees of a forest have a few skeletons in
+common, and each runs the same steps. What a global, a call or an instance means is decided by the
+`Construct` that they are run with: `construct.Objects` makes the real things, `Names` notes the
+names and makes nothing, so listing and loading are one loop.
 
 Source: CPython's ``Lib/pickletools.py`` (the reference of the opcodes) and PEP 3154, 574.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from shardpickle.errors import CorruptShardError
@@ -75,14 +77,17 @@ class Names:
 
 
 def read(data: bytes, construct: Construct, texts: dict[bytes, str] | None = None) -> Any:
-    """What a skeleton describes.
+    """What a skeleton describes: `parse`, then `run`."""
+    return run(parse(data, texts), construct)
+
+
+def parse(data: bytes, texts: dict[bytes, str] | None = None) -> "Sequence[Step]":
+    """The steps of a skeleton.
 
     Parameters
     ----------
     data : bytes
         One pickle, protocol 4 or 5, with nothing behind its STOP.
-    construct : Construct
-        Decides what names, calls and persistent ids give.
     texts : dict, optional
         Strings seen in other skeletons, by their UTF-8 form; equal ones are shared, as they are
         within one pickle.
@@ -93,19 +98,49 @@ def read(data: bytes, construct: Construct, texts: dict[bytes, str] | None = Non
         If the bytes are not a pickle that our writer could have made.
     """
     shared = texts if texts is not None and len(data) <= SHARED_TEXT_BYTES else {}
-    loop = _Loop(data, construct, shared)
+    parser = _Parser(data, shared)
     try:
-        return loop.run()
-    except (
-        IndexError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        UnicodeDecodeError,
-        struct.error,
-    ) as error:
-        raise CorruptShardError(f"skeleton, byte {loop.at}: {error!r}") from error
+        return parser.parse()
+    except _MISTAKES as error:
+        raise CorruptShardError(f"skeleton, byte {parser.at}: {error!r}") from error
+
+
+def run(steps: "Sequence[Step]", construct: Construct) -> Any:
+    """What the steps of a skeleton make.
+
+    Parameters
+    ----------
+    steps : sequence
+        As `parse` gave them; they can be run any number of times.
+    construct : Construct
+        Decides what names, calls and persistent ids give.
+
+    Raises
+    ------
+    CorruptShardError
+        If the steps do not leave exactly one object.
+    """
+    machine = _Machine(construct)
+    at = 0
+    try:
+        for step, argument, at in steps:  # noqa: B007  # used where a step fails
+            step(machine, argument)
+    except _MISTAKES as error:
+        raise CorruptShardError(f"skeleton, byte {at}: {error!r}") from error
+    if machine.marks or len(machine.stack) != 1:
+        raise CorruptShardError("skeleton does not end where it should")
+    return machine.stack[0]
+
+
+_MISTAKES = (
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    UnicodeDecodeError,
+    struct.error,
+)
 
 
 _U16 = struct.Struct("<H").unpack_from
@@ -115,60 +150,196 @@ _U64 = struct.Struct("<Q").unpack_from
 _F64 = struct.Struct(">d").unpack_from
 
 
-class _Loop:
-    def __init__(self, data: bytes, construct: Construct, texts: dict[bytes, str]) -> None:
-        self.data = data
-        self.at = 0
+class _Machine:
+    """A stack, its marks and the memo, and what each step does to them."""
+
+    def __init__(self, construct: Construct) -> None:
+        self.construct = construct
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: list[Any] = []
-        self.construct = construct
-        self.texts = texts
 
-    def run(self) -> Any:
-        # The commonest opcodes stand here: a call for each would double a forest's loading time.
-        data, memo = self.data, self.memo
-        stack, at = self.stack, 0
+    def items(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+    def push(self, constants: tuple[list[Any], list[Any]]) -> None:
+        self.stack += constants[0]
+        self.memo += constants[1]
+
+    def memoize(self, _: None) -> None:
+        self.memo.append(self.stack[-1])
+
+    def get(self, number: int) -> None:
+        self.stack.append(self.memo[number])
+
+    def bytearray_(self, content: bytes) -> None:
+        self.stack.append(bytearray(content))
+
+    # Containers
+
+    def mark(self, _: None) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def pop(self, _: None) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.items()
+
+    def pop_mark(self, _: None) -> None:
+        self.items()
+
+    def short_tuple(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise IndexError("a tuple of more than there is")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def tuple_(self, _: None) -> None:
+        items = self.items()
+        self.stack.append(tuple(items))
+
+    def empty_list(self, _: None) -> None:
+        self.stack.append([])
+
+    def append(self, _: None) -> None:
+        value = self.stack.pop()
+        self.construct.extend(self.stack[-1], [value])
+
+    def appends(self, _: None) -> None:
+        items = self.items()
+        self.construct.extend(self.stack[-1], items)
+
+    def empty_dict(self, _: None) -> None:
+        self.stack.append({})
+
+    def setitem(self, _: None) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.construct.update(self.stack[-1], [(key, value)])
+
+    def setitems(self, _: None) -> None:
+        items = self.items()
+        if len(items) % 2:
+            raise IndexError("a key without a value")
+        pairs = list(zip(items[::2], items[1::2], strict=True))
+        self.construct.update(self.stack[-1], pairs)
+
+    def empty_set(self, _: None) -> None:
+        self.stack.append(set())
+
+    def additems(self, _: None) -> None:
+        items = self.items()
+        self.construct.add(self.stack[-1], items)
+
+    def frozenset_(self, _: None) -> None:
+        items = self.items()
+        self.stack.append(self.construct.frozen(items))
+
+    # Names, instances and references
+
+    def find(self, name: tuple[str, str]) -> None:
+        self.stack.append(self.construct.find(*name))
+
+    def reduce(self, _: None) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self.construct.call(self.stack[-1], _tuple(args))
+
+    def newobj(self, _: None) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = self.construct.new(self.stack[-1], _tuple(args), {})
+
+    def newobj_ex(self, _: None) -> None:
+        kwargs, args = self.stack.pop(), self.stack.pop()
+        if type(kwargs) is not dict:
+            raise TypeError("keyword arguments that are no dict")
+        self.stack[-1] = self.construct.new(self.stack[-1], _tuple(args), kwargs)
+
+    def build(self, _: None) -> None:
+        state = self.stack.pop()
+        self.construct.build(self.stack[-1], state)
+
+    def persistent(self, pid: Any) -> None:
+        self.stack.append(self.construct.persistent(pid))
+
+
+def _tuple(args: Any) -> tuple[Any, ...]:
+    if type(args) is not tuple:
+        raise TypeError("arguments that are no tuple")
+    return args
+
+
+Step = tuple[Callable[[_Machine, Any], None], Any, int]  # its argument, and where it stands
+_MADE = object()  # stands in the parser's memo for what is not a constant
+
+
+class _Parser:
+    """From bytes to steps. `run` are the constants on top of the stack that no step has yet."""
+
+    def __init__(self, data: bytes, texts: dict[bytes, str]) -> None:
+        self.data = data
+        self.at = 0
+        self.texts = texts
+        self.steps: list[Step] = []
+        self.run: list[Any] = []
+        self.noted: list[Any] = []
+        self.memo: list[Any] = []
+
+    def parse(self) -> "Sequence[Step]":
+        # The commonest opcodes stand here: where each tree has a skeleton of its own (a seed, say),
+        # a call for each would double the time of loading.
+        data, texts, memo = self.data, self.texts, self.memo
+        at = 0
         while True:
             code = data[at]
             at += 1
             if code == _TEXT1:
                 size = data[at]
                 at += 1 + size
-                stack.append(self.shared(data[at - size : at], size))
-            elif code == _MEMOIZE:
-                memo.append(stack[-1])
-            elif code == _GET1:
-                stack.append(memo[data[at]])
-                at += 1
+                chunk = data[at - size : at]
+                text = texts.get(chunk)
+                if text is None:
+                    if len(chunk) != size:
+                        raise IndexError("the skeleton is cut off")
+                    text = texts[chunk] = chunk.decode("utf-8", "surrogatepass")
+                self.run.append(text)
             elif code == _INT1:
-                stack.append(data[at])
+                self.run.append(data[at])
                 at += 1
             elif code == _NONE:
-                stack.append(None)
+                self.run.append(None)
+            elif code == _MEMOIZE and self.run:
+                self.noted.append(self.run[-1])
+                memo.append(self.run[-1])
             elif code == _STOP:
                 break
             else:
                 self.at = at
-                self.step(code)
-                stack, at = self.stack, self.at
-        if at != len(data) or self.marks or len(stack) != 1:
+                self.other(code)
+                at = self.at
+        if at != len(data):
             raise CorruptShardError("skeleton does not end where it should")
-        return stack[0]
+        self.flush()
+        return self.steps
 
-    def step(self, code: int) -> None:
-        step = _STEPS[code]
-        if step is None:
+    def other(self, code: int) -> None:
+        read = _READERS[code]
+        if read is not None:
+            read(self)
+        elif code in _STEPS:
+            self.step(_STEPS[code])
+        else:
             raise CorruptShardError(f"skeleton, byte {self.at - 1}: opcode {code:#04x}")
-        step(self)
 
-    def shared(self, chunk: bytes, size: int) -> str:
-        text = self.texts.get(chunk)
-        if text is None:
-            if len(chunk) != size:
-                raise IndexError("the skeleton is cut off")
-            text = self.texts[chunk] = chunk.decode("utf-8", "surrogatepass")
-        return text
+    def step(self, step: Callable[[_Machine, Any], None], argument: Any = None) -> None:
+        self.flush()
+        self.steps.append((step, argument, self.at))
+
+    def flush(self) -> None:
+        if self.run or self.noted:
+            self.steps.append((_Machine.push, (self.run, self.noted), self.at))
+            self.run, self.noted = [], []
 
     def take(self, count: int) -> bytes:
         chunk = self.data[self.at : self.at + count]
@@ -182,13 +353,12 @@ class _Loop:
         self.at += width
         return value
 
-    def items(self) -> list[Any]:
-        items = self.stack
-        self.stack = self.marks.pop()
-        return items
-
     def text(self, size: int) -> None:
-        self.stack.append(self.shared(self.take(size), size))
+        chunk = self.take(size)
+        text = self.texts.get(chunk)
+        if text is None:
+            text = self.texts[chunk] = chunk.decode("utf-8", "surrogatepass")
+        self.run.append(text)
 
     # Numbers, strings and constants
 
@@ -201,37 +371,37 @@ class _Loop:
             raise IndexError("a frame reaches past the end")
 
     def true(self) -> None:
-        self.stack.append(True)
+        self.run.append(True)
 
     def false(self) -> None:
-        self.stack.append(False)
+        self.run.append(False)
 
     def int2(self) -> None:
-        self.stack.append(self.number(_U16, 2))
+        self.run.append(self.number(_U16, 2))
 
     def int4(self) -> None:
-        self.stack.append(self.number(_I32, 4))
+        self.run.append(self.number(_I32, 4))
 
     def long1(self) -> None:
-        self.stack.append(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
+        self.run.append(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
 
     def long4(self) -> None:
-        self.stack.append(int.from_bytes(self.take(self.number(_U32, 4)), "little", signed=True))
+        self.run.append(int.from_bytes(self.take(self.number(_U32, 4)), "little", signed=True))
 
     def float8(self) -> None:
-        self.stack.append(self.number(_F64, 8))
+        self.run.append(self.number(_F64, 8))
 
     def bytes1(self) -> None:
-        self.stack.append(self.take(self.take(1)[0]))
+        self.run.append(self.take(self.take(1)[0]))
 
     def bytes4(self) -> None:
-        self.stack.append(self.take(self.number(_U32, 4)))
+        self.run.append(self.take(self.number(_U32, 4)))
 
     def bytes8(self) -> None:
-        self.stack.append(self.take(self.number(_U64, 8)))
+        self.run.append(self.take(self.number(_U64, 8)))
 
     def bytearray8(self) -> None:
-        self.stack.append(bytearray(self.take(self.number(_U64, 8))))
+        self.step(_Machine.bytearray_, self.take(self.number(_U64, 8)))
 
     def text4(self) -> None:
         self.text(self.number(_U32, 4))
@@ -239,157 +409,104 @@ class _Loop:
     def text8(self) -> None:
         self.text(self.number(_U64, 8))
 
-    # Containers
-
-    def mark(self) -> None:
-        self.marks.append(self.stack)
-        self.stack = []
-
-    def pop(self) -> None:
-        if self.stack:
-            self.stack.pop()
-        else:
-            self.items()
-
-    def pop_mark(self) -> None:
-        self.items()
-
     def empty_tuple(self) -> None:
-        self.stack.append(())
+        self.run.append(())
 
     def tuple1(self) -> None:
-        self.stack[-1] = (self.stack[-1],)
+        self.short_tuple(1)
 
     def tuple2(self) -> None:
-        last = self.stack.pop()
-        self.stack[-1] = (self.stack[-1], last)
+        self.short_tuple(2)
 
     def tuple3(self) -> None:
-        last, middle = self.stack.pop(), self.stack.pop()
-        self.stack[-1] = (self.stack[-1], middle, last)
+        self.short_tuple(3)
 
-    def tuple_(self) -> None:
-        items = self.items()
-        self.stack.append(tuple(items))
-
-    def empty_list(self) -> None:
-        self.stack.append([])
-
-    def append(self) -> None:
-        value = self.stack.pop()
-        self.construct.extend(self.stack[-1], [value])
-
-    def appends(self) -> None:
-        items = self.items()
-        self.construct.extend(self.stack[-1], items)
-
-    def empty_dict(self) -> None:
-        self.stack.append({})
-
-    def setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self.construct.update(self.stack[-1], [(key, value)])
-
-    def setitems(self) -> None:
-        items = self.items()
-        if len(items) % 2:
-            raise IndexError("a key without a value")
-        pairs = list(zip(items[::2], items[1::2], strict=True))
-        self.construct.update(self.stack[-1], pairs)
-
-    def empty_set(self) -> None:
-        self.stack.append(set())
-
-    def additems(self) -> None:
-        items = self.items()
-        self.construct.add(self.stack[-1], items)
-
-    def frozenset_(self) -> None:
-        items = self.items()
-        self.stack.append(self.construct.frozen(items))
+    def short_tuple(self, count: int) -> None:
+        items = self.run[-count:]
+        if len(items) == count and not any(type(item) is tuple for item in items):
+            self.run[-count:] = [tuple(items)]
+        else:
+            self.step(_Machine.short_tuple, count)
 
     # The memo
 
-    def get4(self) -> None:
-        self.stack.append(self.memo[self.number(_U32, 4)])
+    def memoize(self) -> None:
+        self.step(_Machine.memoize)  # a constant's stands in the loop
+        self.memo.append(_MADE)
 
-    # Names, instances and references
+    def get(self, number: int) -> None:
+        known = self.memo[number]
+        if known is _MADE:
+            self.step(_Machine.get, number)
+        else:
+            self.run.append(known)
+
+    def get1(self) -> None:
+        self.get(self.take(1)[0])
+
+    def get4(self) -> None:
+        self.get(self.number(_U32, 4))
+
+    # What a global or a persistent id says is a constant, or the skeleton is none of ours
 
     def stack_global(self) -> None:
-        name, module = self.stack.pop(), self.stack.pop()
+        name, module = self.run.pop(), self.run.pop()
         if type(name) is not str or type(module) is not str:
             raise TypeError("a name that is no string")
-        self.stack.append(self.construct.find(module, name))
-
-    def reduce(self) -> None:
-        args = self.stack.pop()
-        self.stack[-1] = self.construct.call(self.stack[-1], _tuple(args))
-
-    def newobj(self) -> None:
-        args = self.stack.pop()
-        self.stack[-1] = self.construct.new(self.stack[-1], _tuple(args), {})
-
-    def newobj_ex(self) -> None:
-        kwargs, args = self.stack.pop(), self.stack.pop()
-        if type(kwargs) is not dict:
-            raise TypeError("keyword arguments that are no dict")
-        self.stack[-1] = self.construct.new(self.stack[-1], _tuple(args), kwargs)
-
-    def build(self) -> None:
-        state = self.stack.pop()
-        self.construct.build(self.stack[-1], state)
+        self.step(_Machine.find, (module, name))
 
     def binpersid(self) -> None:
-        self.stack[-1] = self.construct.persistent(self.stack[-1])
+        self.step(_Machine.persistent, self.run.pop())
 
 
-def _tuple(args: Any) -> tuple[Any, ...]:
-    if type(args) is not tuple:
-        raise TypeError("arguments that are no tuple")
-    return args
-
-
-_STOP, _NONE, _INT1, _TEXT1, _MEMOIZE, _GET1 = b".NK\x8c\x94h"
-_STEPS: list[Callable[[_Loop], None] | None] = [None] * 256
-for _code, _step in {
-    b"\x80": _Loop.proto,
-    b"\x95": _Loop.frame,
-    b"\x88": _Loop.true,
-    b"\x89": _Loop.false,
-    b"M": _Loop.int2,
-    b"J": _Loop.int4,
-    b"\x8a": _Loop.long1,
-    b"\x8b": _Loop.long4,
-    b"G": _Loop.float8,
-    b"C": _Loop.bytes1,
-    b"B": _Loop.bytes4,
-    b"\x8e": _Loop.bytes8,
-    b"\x96": _Loop.bytearray8,
-    b"X": _Loop.text4,
-    b"\x8d": _Loop.text8,
-    b"(": _Loop.mark,
-    b"0": _Loop.pop,
-    b"1": _Loop.pop_mark,
-    b")": _Loop.empty_tuple,
-    b"\x85": _Loop.tuple1,
-    b"\x86": _Loop.tuple2,
-    b"\x87": _Loop.tuple3,
-    b"t": _Loop.tuple_,
-    b"]": _Loop.empty_list,
-    b"a": _Loop.append,
-    b"e": _Loop.appends,
-    b"}": _Loop.empty_dict,
-    b"s": _Loop.setitem,
-    b"u": _Loop.setitems,
-    b"\x8f": _Loop.empty_set,
-    b"\x90": _Loop.additems,
-    b"\x91": _Loop.frozenset_,
-    b"j": _Loop.get4,
-    b"\x93": _Loop.stack_global,
-    b"R": _Loop.reduce,
-    b"\x81": _Loop.newobj,
-    b"\x92": _Loop.newobj_ex,
-    b"b": _Loop.build,
-    b"Q": _Loop.binpersid,
+_STOP, _NONE, _INT1, _TEXT1, _MEMOIZE = b".NK\x8c\x94"
+_READERS: list[Callable[[_Parser], None] | None] = [None] * 256
+for _code, _read in {
+    b"\x80": _Parser.proto,
+    b"\x95": _Parser.frame,
+    b"\x88": _Parser.true,
+    b"\x89": _Parser.false,
+    b"M": _Parser.int2,
+    b"J": _Parser.int4,
+    b"\x8a": _Parser.long1,
+    b"\x8b": _Parser.long4,
+    b"G": _Parser.float8,
+    b"C": _Parser.bytes1,
+    b"B": _Parser.bytes4,
+    b"\x8e": _Parser.bytes8,
+    b"\x96": _Parser.bytearray8,
+    b"X": _Parser.text4,
+    b"\x8d": _Parser.text8,
+    b")": _Parser.empty_tuple,
+    b"\x85": _Parser.tuple1,
+    b"\x86": _Parser.tuple2,
+    b"\x87": _Parser.tuple3,
+    b"\x94": _Parser.memoize,
+    b"h": _Parser.get1,
+    b"j": _Parser.get4,
+    b"\x93": _Parser.stack_global,
+    b"Q": _Parser.binpersid,
 }.items():
-    _STEPS[_code[0]] = _step
+    _READERS[_code[0]] = _read
+_STEPS: dict[int, Callable[[_Machine, Any], None]] = {
+    b"("[0]: _Machine.mark,
+    b"0"[0]: _Machine.pop,
+    b"1"[0]: _Machine.pop_mark,
+    b"t"[0]: _Machine.tuple_,
+    b"]"[0]: _Machine.empty_list,
+    b"a"[0]: _Machine.append,
+    b"e"[0]: _Machine.appends,
+    b"}"[0]: _Machine.empty_dict,
+    b"s"[0]: _Machine.setitem,
+    b"u"[0]: _Machine.setitems,
+    b"\x8f"[0]: _Machine.empty_set,
+    b"\x90"[0]: _Machine.additems,
+    b"\x91"[0]: _Machine.frozenset_,
+    b"R"[0]: _Machine.reduce,
+    b"\x81"[0]: _Machine.newobj,
+    b"\x92"[0]: _Machine.newobj_ex,
+    b"b"[0]: _Machine.build,
+}
+OPCODES = frozenset(
+    {*_STEPS, *(code for code, read in enumerate(_READERS) if read), *b".NK\x8c\x94"}
+)

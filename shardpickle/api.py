@@ -4,6 +4,7 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ from shardpickle.errors import (
     MissingShardError,
     ModelTooLargeError,
     StorageError,
+    UnexpectedModelError,
+    UntrustedTypeError,
     VersionWarning,
 )
 from shardpickle.loading import (
@@ -34,9 +37,11 @@ from shardpickle.loading import (
     read_manifest_file,
     read_tables,
 )
+from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry
 from shardpickle.nursery import Passing
 from shardpickle.progress import Listener, Meter
+from shardpickle.rebuilding import Anything, Hardened, Rebuilder
 from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
 from shardpickle.sealing import Usage
 from shardpickle.storage import LocalStore
@@ -164,13 +169,18 @@ def load(
     path: PathLike,
     *,
     workers: int | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
+    expect: str | None = None,
     check_memory: bool = True,
     progress: bool | None = None,
     on_progress: Listener | None = None,
 ) -> Any:
     """Load a model that `dump` saved.
 
-    Like `pickle.load`, this runs code that the file names: load only what you trust.
+    By default, nothing that the file names is run: classes of scikit-learn, NumPy and SciPy are
+    made from a closed table, trees and whatever else compiled code relies on are checked, and any
+    other name is refused before anything is made. docs/trust.md tells what this proves.
 
     Parameters
     ----------
@@ -178,6 +188,16 @@ def load(
         The model directory. Nothing in it is written.
     workers : int, optional
         Threads; any number, whatever the dump used. Default: the cores this process may use.
+    trusted : collection of str or type, default ()
+        Classes of yours or of other packages, as ``"mypkg.models.MyEstimator"`` or as the class
+        itself. Their modules are imported; their own ``__setstate__``, ``__new__`` and
+        ``__reduce__``, if they have any, are run. A function can be named too; it is never called
+        while the model is loaded.
+    unsafe : bool, default False
+        "I trust this file as I trust code": whatever it names is imported and run, by CPython's
+        own unpickler, and nothing is checked but the files' digests.
+    expect : str, optional
+        The digest that the model must have, as `dump` and `inspect` give it (``"sha256:…"``).
     check_memory : bool, default True
         Refuse before starting if the model is larger than the memory this process may use.
     progress, on_progress
@@ -191,9 +211,16 @@ def load(
     Raises
     ------
     CorruptModelError
-        If a file is damaged, missing or exchanged; names the file.
+        If a file is damaged, missing or exchanged, or would crash the process; names the file.
     NotAModelError
         If the path is something else: a pickle, a git-lfs pointer, an MLflow folder, …
+    UntrustedTypeError
+        If the model needs names that nobody vouches for; lists all, with the line to type.
+        Nothing was imported or made.
+    UnsafeForbiddenError
+        If `trusted` or `unsafe` is given where ``SHARDPICKLE_FORBID_UNSAFE=1`` forbids them.
+    UnexpectedModelError
+        If the model is not the one that `expect` names.
     MissingNameError
         If classes are not installed here; lists all of them.
     ModelTooLargeError
@@ -207,13 +234,16 @@ def load(
     {'weights': [1, 2, 3]}
     """
     threads = checked_workers(workers)
+    callers = trust.Callers(trusted)
+    trust.check_allowed(callers, unsafe)
     store = LocalStore(path)
     data = read_manifest(store)
     while True:
+        _check_expected(store, data, expect)
         try:
-            return _load(
-                store, manifest.from_bytes(data), threads, check_memory, progress, on_progress
-            )
+            found = manifest.from_bytes(data)
+            rebuilder = _rebuilder(store, found, callers, unsafe)
+            return _load(store, found, rebuilder, threads, check_memory, progress, on_progress)
         except MissingShardError:
             # Replaced twice since the manifest was read? Then there is a newer one, which is whole.
             newer = read_manifest(store)
@@ -351,7 +381,8 @@ def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> Verif
                 )
                 if deep and not problem:
                     with in_file(entry.file):
-                        check_skeletons(held, by_shard.get(number, []), found.names)
+                        mine = by_shard.get(number, [])
+                        check_skeletons(held, mine, found.names, entry.nbytes)
             except (FormatError, StorageError) as error:
                 return Problem(entry.file, getattr(error, "reason", str(error)))
             return None
@@ -387,19 +418,47 @@ def collect_garbage(path: PathLike) -> tuple[int, int]:
         return publication.collect({each.sha256 for each in found.shards})
 
 
+def _check_expected(store: LocalStore, data: bytes, expect: str | None) -> None:
+    if expect is not None and expect != manifest.digest(data):
+        raise UnexpectedModelError(str(store.path), expect, manifest.digest(data))
+
+
+def _rebuilder(
+    store: LocalStore, found: Manifest, callers: trust.Callers, unsafe: bool
+) -> Rebuilder:
+    if unsafe:
+        here = environment.describe(module for module, _ in found.names)
+        same = all(here.get(top) == version for top, version in found.environment.items())
+        return Anything(found.names, trust.resolve_any(found.names), same_releases=same)
+    unknown = trust.untrusted(found.names, callers)
+    if unknown:
+        raise UntrustedTypeError(str(store.path), _first_uses(found, unknown))
+    return Hardened(found.names, trust.resolve(found.names, callers))
+
+
+def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
+    """Each name, and the first part that needs it."""
+    wanted = {found.names.index(name): trust.shown(name) for name in names}
+    uses = dict.fromkeys(wanted.values(), "no part")
+    for number, part in reversed(list(enumerate(found.parts))):
+        for name in wanted.keys() & set(part.names):
+            file = found.shards[part.shard].file
+            uses[wanted[name]] = f"part {number} ({trust.text_shown(part.kind)}, {file})"
+    return uses
+
+
 def _load(
     store: LocalStore,
     found: Manifest,
+    rebuilder: Rebuilder,
     threads: int,
     check_memory: bool,
     progress: bool | None,
     on_progress: Listener | None,
 ) -> Any:
-    if check_memory:
-        free = memory.available()
-        if free is not None and found.raw > free:
-            raise ModelTooLargeError(str(store.path), found.raw, free)
-    names = trust.resolve(found.names)
+    free = memory.available()
+    if check_memory and free is not None and found.raw > free:
+        raise ModelTooLargeError(str(store.path), found.raw, free)
     _warn_of_versions(store, found)
     if found.profile == manifest.INFERENCE:
         warnings.warn(
@@ -410,8 +469,15 @@ def _load(
         )
     total = sum(shard.raw for shard in found.shards)
     threads = max(1, min(threads, total // _BYTES_PER_THREAD))
-    with Meter("load", total, progress, on_progress) as meter, Pool(threads) as pool:
-        return Loader(store, found, names, pool, meter.advance).run()
+    try:
+        with Meter("load", total, progress, on_progress) as meter, Pool(threads) as pool:
+            return Loader(store, found, rebuilder, pool, meter.advance).run()
+    except ModelTooLargeError:
+        raise
+    except MemoryError as error:
+        raise ModelTooLargeError(str(store.path), found.raw, free or 0) from error
+    except RecursionError as error:
+        raise CorruptModelError("objects are nested too deeply in each other") from error
 
 
 def _warn_of_main(found: Manifest) -> None:

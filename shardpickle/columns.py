@@ -56,10 +56,13 @@ _LONG_RUN = 8
 
 
 class Nursery(Protocol):
-    """Where trees' memory comes from while a shard is read, and who is told when it is filled."""
+    """Where trees' memory comes from while a shard is read, and who is told when it is filled.
+
+    `derived` says that the columns cannot describe anything but one tree over its features.
+    """
 
     def take(self, part: int, place: int, head: Head) -> tuple[Array, Array]: ...
-    def done(self, part: int, place: int) -> None: ...
+    def done(self, part: int, place: int, derived: bool) -> None: ...
 
 
 class Codec(Protocol):
@@ -149,8 +152,8 @@ class Trees:
         def take(number: int) -> tuple[Array, Array]:
             return nursery.take(*group.members[number], group.pieces[number])
 
-        def done(number: int) -> None:
-            nursery.done(*group.members[number])
+        def done(number: int, derived: bool) -> None:
+            nursery.done(*group.members[number], derived)
 
         trees.decode([*numbers, *bits, *found[5:]], group.pieces, tables, take, done, each)
 

@@ -1,14 +1,15 @@
-"""What a skeleton's opcodes make: real objects. The only room that calls what a file names.
+"""What a skeleton's opcodes make: real objects. The only room that calls whatever a file names.
 
-Nothing here checks whether a name deserves trust: a model is loaded as a pickle would be.
+Nothing here checks whether a name deserves trust: this is for `unsafe=True`, where CPython's own
+unpickler cannot serve. `hardened` makes only what trusted names allow.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shardpickle import dtypes
 from shardpickle.errors import CorruptShardError, RebuildError
+from shardpickle.makers import set_state
 
 Migrate = Callable[[Any, Any], Any]
 
@@ -44,30 +45,19 @@ class Objects:
         try:
             return self.names[module, name]
         except KeyError:
-            raise CorruptShardError(
-                f"a skeleton names {module}.{name}, which the manifest does not list for it"
-            ) from None
+            raise unlisted(module, name) from None
 
     def persistent(self, pid: Any) -> Any:
-        match pid:
-            case int() if 0 <= pid < len(self.values):
-                return self.values[pid]
-            case (int() as number,) if 0 <= number < len(self.references):
-                return self.references[number]
-            case str():
-                return dtypes.from_text(pid)
-            case (str() as text, bytes() as content):
-                return dtypes.scalar(text, content)
-        raise CorruptShardError(f"a persistent id ({type(pid).__name__}) of nothing here")
+        return outside(pid, self.values, self.references)
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
-        return _guarded(function, *args)
+        return guarded(function, *args)
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _guarded(cls.__new__, cls, *args, **kwargs)
+        return guarded(cls.__new__, cls, *args, **kwargs)
 
     def build(self, instance: Any, state: Any) -> None:
-        _guarded(_set_state, instance, state, self.migrate)
+        guarded(_set_state, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
         # `extend` where there is one, as CPython's `do_append`.
@@ -76,54 +66,63 @@ class Objects:
             return
         extend = getattr(target, "extend", None)
         if extend is not None:
-            _guarded(extend, items)
+            guarded(extend, items)
         else:
             for item in items:
-                _guarded(target.append, item)
+                guarded(target.append, item)
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         if type(target) is dict:
-            _guarded(target.update, items)
+            guarded(target.update, items)
             return
         for key, value in items:
-            _guarded(target.__setitem__, key, value)
+            guarded(target.__setitem__, key, value)
 
     def frozen(self, items: list[Any]) -> Any:
         return frozenset(items)
 
     def add(self, target: Any, items: list[Any]) -> None:
         for item in items:
-            _guarded(target.add, item)
+            guarded(target.add, item)
 
 
-def _guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def outside(pid: Any, values: Sequence[Any], references: Sequence[Any]) -> Any:
+    """What a persistent id stands for."""
+    match pid:
+        case bool():
+            pass
+        case int() if 0 <= pid < len(values):
+            return values[pid]
+        case (int() as number,) if 0 <= number < len(references):
+            return references[number]
+        case str():
+            return dtypes.from_text(pid)
+        case (str() as text, bytes() as content):
+            return dtypes.scalar(text, content)
+    raise CorruptShardError(f"a persistent id ({type(pid).__name__}) of nothing here")
+
+
+def unlisted(module: str, name: str) -> CorruptShardError:
+    return CorruptShardError(
+        f"a skeleton names {module}.{name}, which the manifest does not list for it"
+    )
+
+
+def guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call what may be anybody's code; whatever it raises becomes one error."""
     try:
         return function(*args, **kwargs)
     except (MemoryError, RecursionError, CorruptShardError):
         raise
-    except Exception as error:  # whatever a class raises, the part's file is named above
-        owner = args[0] if args else function
-        what = type(owner).__qualname__ if function is _set_state else _name(function)
+    except Exception as error:
+        instance = next((each for each in args if hasattr(type(each), "__dict__")), function)
+        what = type(instance).__qualname__ if instance is not function else _name(function)
         raise RebuildError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def _set_state(instance: Any, state: Any, migrate: Migrate) -> None:
+    set_state(instance, migrate(instance, state))
 
 
 def _name(function: Any) -> str:
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
-
-
-def _set_state(instance: Any, state: Any, migrate: Migrate) -> None:
-    state = migrate(instance, state)
-    # As CPython's `load_build` does it (Lib/pickle.py).
-    setstate = getattr(instance, "__setstate__", None)
-    if setstate is not None:
-        setstate(state)
-        return
-    slots = None
-    if isinstance(state, tuple) and len(state) == 2:
-        state, slots = state
-    if state:
-        attributes = instance.__dict__
-        for name, value in state.items():
-            attributes[sys.intern(name) if type(name) is str else name] = value
-    for name, value in (slots or {}).items():
-        setattr(instance, name, value)

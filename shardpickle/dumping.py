@@ -26,6 +26,7 @@ from shardpickle.errors import (
     UnpicklableError,
 )
 from shardpickle.loading import open_shard
+from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.nursery import Comparing
 from shardpickle.pickling import Written
@@ -33,7 +34,6 @@ from shardpickle.progress import Share
 from shardpickle.sealing import Advance
 from shardpickle.split import Part, split
 from shardpickle.storage import LocalStore, Publication
-from shardpickle.trust import Name
 from shardpickle.values import Value
 from shardpickle.workers import Pool
 

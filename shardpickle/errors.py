@@ -130,6 +130,18 @@ class CorruptShardError(CorruptModelError):
     """A shard is damaged, or holds something other than the manifest says."""
 
 
+class UnexpectedModelError(FormatError):
+    """The model is not the one that was demanded with `expect`."""
+
+    def __init__(self, path: str, expected: str, actual: str) -> None:
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"{path} is another model than the expected one: its digest is {actual}, not "
+            f"{expected}. Nothing was loaded."
+        )
+
+
 class MissingShardError(CorruptShardError, FileNotFoundError):
     """The manifest names a shard that is not in the directory."""
 
@@ -154,6 +166,37 @@ class MissingNameError(ShardpickleError, ImportError):
             "Install the packages, in the versions that `python -m shardpickle inspect` prints, "
             "or make the modules importable (what was defined in __main__ has to move into a "
             "module before the dump), then load again."
+        )
+
+
+class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
+    """The model names classes or functions that nobody here has trusted. Nothing was made.
+
+    Attributes
+    ----------
+    names : dict of str to str
+        Each name, and the first part of the model that needs it.
+    """
+
+    def __init__(self, path: str, names: dict[str, str]) -> None:
+        self.names = names
+        lines = "\n".join(f"  {name}, in {part}" for name, part in names.items())
+        count = "1 name" if len(names) == 1 else f"{len(names)} names"
+        super().__init__(
+            f"{path} needs {count} that shardpickle does not vouch for; nothing was loaded:\n"
+            f"{lines}\n"
+            "If you trust these, and so their code, load the model with\n"
+            f"  shardpickle.load({path!r}, trusted={list(names)!r})"
+        )
+
+
+class UnsafeForbiddenError(ShardpickleError, PermissionError):
+    """This environment forbids `trusted` and `unsafe`."""
+
+    def __init__(self, option: str, variable: str) -> None:
+        super().__init__(
+            f"{option} is forbidden here: the environment variable {variable} is set. Load models "
+            "of vetted classes only, or ask whoever set it."
         )
 
 

@@ -63,6 +63,7 @@ class Grower:
     def __init__(self) -> None:
         self._nodes = np.zeros(0, NODE_DTYPE)
         self._values = np.zeros(0)
+        self.odd: list[Any] = []  # trees whose columns do not make sure that they are trees
 
     def grow(self, head: Head) -> tuple[Any, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """A tree, its nodes as bytes, and its values, flat."""

@@ -9,7 +9,6 @@ from typing import Any
 from shardpickle import (
     environment,
     families,
-    migrate,
     mistakes,
     nursery,
     opcodes,
@@ -19,7 +18,6 @@ from shardpickle import (
 from shardpickle.codecs import trees
 from shardpickle.codecs.trees import Tables
 from shardpickle.columns import Nursery
-from shardpickle.construct import Objects
 from shardpickle.contents import Contents
 from shardpickle.errors import (
     CorruptManifestError,
@@ -31,35 +29,14 @@ from shardpickle.errors import (
     NotAModelError,
     RebuildError,
 )
+from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.progress import Share
+from shardpickle.rebuilding import Rebuilder, Skeletons, check_members
 from shardpickle.sealing import Advance
 from shardpickle.shardfile import Index
 from shardpickle.storage import OPENING, LocalStore, ShardReader
-from shardpickle.trust import Name
 from shardpickle.workers import Pool
-
-
-class Skeletons:
-    """The skeletons of a shard, parsed: each once, whatever the number of parts that share it."""
-
-    def __init__(self, held: Contents, texts: dict[bytes, str]) -> None:
-        self._held = held
-        self._texts = texts
-        self._skeletons = held.skeleton_list()
-        self._left = Counter(held.directory[1].tolist())
-        self._parsed: dict[int, Sequence[opcodes.Step]] = {}
-
-    def of_part(self, slot: int) -> Sequence[opcodes.Step]:
-        """The steps of a part's skeleton; kept for as long as another part needs them."""
-        number = int(self._held.directory[1][slot])
-        parsed = self._parsed.get(number)
-        if parsed is None:
-            parsed = self._parsed[number] = opcodes.parse(self._skeletons[number], self._texts)
-        self._left[number] -= 1
-        if self._left[number] <= 0:
-            del self._parsed[number]
-        return parsed
 
 
 class Loader:
@@ -69,12 +46,12 @@ class Loader:
         self,
         store: LocalStore,
         found: Manifest,
-        names: dict[Name, Any],
+        rebuilder: Rebuilder,
         pool: Pool,
         advance: Advance,
     ) -> None:
         self.found = found
-        self.names = names
+        self.rebuilder = rebuilder
         self.objects: list[tuple[Any, ...]] = []
         self.texts: dict[bytes, str] = {}
         self.tables = found.tables
@@ -83,10 +60,9 @@ class Loader:
         self.uses = Counter((part.shard, part.slot) for part in needed)
         self.left = Counter(part.shard for part in needed)
         self.ready: dict[int, tuple[Contents, Skeletons]] = {}
-        self.names_of: dict[Sequence[int], dict[Name, Any]] = {}
         tables = read_tables(store, found, pool)
         order = list(dict.fromkeys(part.shard for part in needed))
-        grower = families.Grower()
+        grower = self.grower = families.Grower()
 
         def read(number: int) -> tuple[int, Contents]:
             entry = found.shards[number]
@@ -107,37 +83,36 @@ class Loader:
                 continue
             while part.shard not in self.ready:
                 shard, held = next(self.shards)
-                self.ready[shard] = held, Skeletons(held, self.texts)
+                nbytes = self.found.shards[shard].nbytes
+                with in_file(self.found.shards[shard].file):
+                    self.ready[shard] = held, Skeletons(held, nbytes, self.texts)
             self.objects.append(self._rebuild(part))
             self.left[part.shard] -= 1
             if not self.left[part.shard]:
                 del self.ready[part.shard]
+        self.rebuilder.check(self.grower.odd, self._file_of)
         return self.objects[-1][0]
+
+    def _file_of(self, part: int) -> str:
+        return self.found.shards[self.found.parts[part].shard].file
 
     def _rebuild(self, part: PartEntry) -> tuple[Any, ...]:
         held, skeletons = self.ready[part.shard]
         file = self.found.shards[part.shard].file
-        names = self.names_of.get(part.names)
-        if names is None:
-            listed = [self.found.names[number] for number in part.names]
-            names = self.names_of[part.names] = {name: self.names[name] for name in listed}
+        number = len(self.objects)
         with in_file(file):
-            parts = Objects(
-                names,
-                self._values(part, held),
-                [self.objects[number][index] for number, index in part.references],
-                migrate.state,
-            )
+            values = self._values(part, held)
+            references = [self.objects[other][index] for other, index in part.references]
             try:
-                members = opcodes.run(skeletons.of_part(part.slot), parts)
+                members = self.rebuilder.members(number, part, skeletons, values, references)
             except RebuildError as error:
                 raise RebuildError(
-                    f"{part.kind} (part {len(self.objects)}, in {file}) refused its state: "
+                    f"{part.kind} (part {number}, in {file}) refused its state: "
                     f"{str(error).rstrip('.')}. "
                     f"The model was dumped under {self._versions()}"
                 ) from error
-            _check_members(members, part)
-        return tuple(members)
+            check_members(members, part)
+        return members
 
     def _versions(self) -> str:
         tops = environment.describe(module for module, _ in self.found.names)
@@ -227,12 +202,15 @@ def open_index(shard: ShardReader, entry: ShardEntry) -> Index:
     return index
 
 
-def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[Name]) -> None:
-    skeletons = Skeletons(held, {})
+def check_skeletons(
+    held: Contents, parts: Sequence[PartEntry], names: Sequence[Name], nbytes: int
+) -> None:
+    """Read every skeleton of a shard of `nbytes`, without making anything of it."""
+    skeletons = Skeletons(held, nbytes, {})
     for part in parts:
         listing = opcodes.Names()
-        members = opcodes.run(skeletons.of_part(part.slot), listing)
-        _check_members(members, part)
+        members = opcodes.run(skeletons.steps(part.slot), listing)
+        check_members(members, part)
         for spec, array in zip(held.specs(part.slot), held.pieces[part.slot], strict=True):
             if spec.kind == "str":
                 spec.finish(array)
@@ -242,11 +220,6 @@ def check_skeletons(held: Contents, parts: Sequence[PartEntry], names: Sequence[
                 raise CorruptShardError(f"a skeleton names {'.'.join(name)}, which is not listed")
         for pid in listing.pids:
             pickling.check_pid(pid, len(held.pieces[part.slot]), len(part.references))
-
-
-def _check_members(members: Any, part: PartEntry) -> None:
-    if type(members) is not tuple or len(members) != part.objects:
-        raise CorruptShardError("a part has another number of objects")
 
 
 @contextmanager

@@ -14,11 +14,16 @@ from typing import Any
 from shardpickle.errors import CorruptManifestError, UnknownFormatError
 
 FORMAT = "shardpickle"
-VERSION = 0
-DRAFT = 2  # of version 0; other drafts are refused
+VERSION = 1
 FULL, INFERENCE = PROFILES = ("full", "inference")
-_MOST_PARTS = 10_000_000
-_MOST_REFERENCES = 10_000_000
+_MOST_PARTS = 1_000_000
+_MOST_REFERENCES = 2_000_000
+_MOST_LETTERS = 1000  # of a name
+_MEMBERS = {
+    *("format", "version", "writer", "profile", "environment", "metadata"),
+    *("names", "parts", "shards", "sha256"),
+}
+_RUN = {"class", "count", "shard", "slot", "objects", "names", "references"}
 _CLOSING = ',\n"sha256": "'
 
 
@@ -98,7 +103,6 @@ def to_bytes(manifest: Manifest) -> bytes:
     values: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "draft": DRAFT,
         "writer": manifest.writer,
         "profile": manifest.profile,
         "environment": manifest.environment,
@@ -137,6 +141,8 @@ def from_bytes(data: bytes) -> Manifest:
             raise ValueError("not a shardpickle manifest")
         _check_version(document)
         _check_digest(data, document)
+        if set(document) != _MEMBERS:
+            raise ValueError("other members than a manifest has")
         found = _manifest(document)
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, UnknownFormatError):
@@ -146,16 +152,15 @@ def from_bytes(data: bytes) -> Manifest:
 
 
 def _check_version(document: dict[str, Any]) -> None:
-    version, draft = document["version"], document.get("draft")
+    version = document["version"]
     if type(version) is not int:
         raise ValueError("the version is no number")
-    if version == VERSION and type(draft) is int and draft == DRAFT:
-        return
-    raise UnknownFormatError(
-        f"manifest.json: this model is in format version {version!r} (draft {draft!r}), written by "
-        f"shardpickle {str(document.get('writer'))[:40]}; this shardpickle reads version {VERSION} "
-        f"(draft {DRAFT}). Install the shardpickle that wrote it, or a newer one."
-    )
+    if version != VERSION:
+        raise UnknownFormatError(
+            f"manifest.json: this model is in format version {version!r:.40}, written by "
+            f"shardpickle {document.get('writer')!a:.40}; this shardpickle reads version "
+            f"{VERSION}. Install the shardpickle that wrote it, or a newer one."
+        )
 
 
 def _check_digest(data: bytes, document: dict[str, Any]) -> None:
@@ -179,7 +184,9 @@ def _no_constants(name: str) -> Any:
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:
-    names = tuple((_text(module), _text(name)) for module, name in document["names"])
+    names = tuple((_name(module), _name(name)) for module, name in document["names"])
+    if len(set(names)) != len(names):
+        raise ValueError("a name stands twice")
     shards = tuple(_shard(*entry) for entry in document["shards"])
     parts: list[PartEntry] = []
     if sum(map(_references, document["parts"])) > _MOST_REFERENCES:
@@ -282,6 +289,8 @@ def _expand(
     names: Sequence[tuple[str, str]],
     shards: Sequence[ShardEntry],
 ) -> None:
+    if set(run) != _RUN:
+        raise ValueError("other members than a run has")
     count, slot, shard = _count(run["count"]), _count(run["slot"]), _count(run["shard"])
     objects = _count(run["objects"])
     used = tuple(_count(number) for number in run["names"])
@@ -315,6 +324,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"not a string: {value!r:.80}")
     return value
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if not text or len(text) > _MOST_LETTERS:
+        raise ValueError("a name that is none")
+    return text
 
 
 def _integer(value: Any) -> int:

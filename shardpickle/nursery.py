@@ -30,8 +30,10 @@ class Growing:
         self._young[part, place] = tree
         return nodes, values
 
-    def done(self, part: int, place: int) -> None:
-        self._held.pieces[part][place] = self._young.pop((part, place))
+    def done(self, part: int, place: int, derived: bool) -> None:
+        tree = self._held.pieces[part][place] = self._young.pop((part, place))
+        if not derived:
+            self._grower.odd.append(tree)
 
 
 class Passing:
@@ -53,7 +55,7 @@ class Passing:
         last: tuple[Array, Array] = here["last"]
         return last
 
-    def done(self, part: int, place: int) -> None:
+    def done(self, part: int, place: int, derived: bool) -> None:
         return None
 
     def last(self) -> tuple[Array, Array]:
@@ -69,6 +71,6 @@ class Comparing(Passing):
         self._written = written
         self.differing: list[str] = []
 
-    def done(self, part: int, place: int) -> None:
+    def done(self, part: int, place: int, derived: bool) -> None:
         if not trees.same(self._written.pieces[part][place], *self.last()):
             self.differing.append(f"tree {part}")

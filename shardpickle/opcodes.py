@@ -81,7 +81,9 @@ def read(data: bytes, construct: Construct, texts: dict[bytes, str] | None = Non
     return run(parse(data, texts), construct)
 
 
-def parse(data: bytes, texts: dict[bytes, str] | None = None) -> "Sequence[Step]":
+def parse(
+    data: bytes, texts: dict[bytes, str] | None = None, most: int | None = None
+) -> "Sequence[Step]":
     """The steps of a skeleton.
 
     Parameters
@@ -91,6 +93,8 @@ def parse(data: bytes, texts: dict[bytes, str] | None = None) -> "Sequence[Step]
     texts : dict, optional
         Strings seen in other skeletons, by their UTF-8 form; equal ones are shared, as they are
         within one pickle.
+    most : int, optional
+        Steps that it may have: an opcode of one byte can make an object of hundreds.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def parse(data: bytes, texts: dict[bytes, str] | None = None) -> "Sequence[Step]
         If the bytes are not a pickle that our writer could have made.
     """
     shared = texts if texts is not None and len(data) <= SHARED_TEXT_BYTES else {}
-    parser = _Parser(data, shared)
+    parser = _Parser(data, shared, len(data) if most is None else most)
     try:
         return parser.parse()
     except _MISTAKES as error:
@@ -277,8 +281,9 @@ _MADE = object()  # stands in the parser's memo for what is not a constant
 class _Parser:
     """From bytes to steps. `run` are the constants on top of the stack that no step has yet."""
 
-    def __init__(self, data: bytes, texts: dict[bytes, str]) -> None:
+    def __init__(self, data: bytes, texts: dict[bytes, str], most: int) -> None:
         self.data = data
+        self.most = most
         self.at = 0
         self.texts = texts
         self.steps: list[Step] = []
@@ -335,6 +340,8 @@ class _Parser:
     def step(self, step: Callable[[_Machine, Any], None], argument: Any = None) -> None:
         self.flush()
         self.steps.append((step, argument, self.at))
+        if len(self.steps) > self.most:
+            raise CorruptShardError("skeleton makes more objects than its shard has bytes for")
 
     def flush(self) -> None:
         if self.run or self.noted:

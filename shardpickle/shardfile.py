@@ -2,7 +2,7 @@
 
 ::
 
-    magic "SHRDPKL0" | frame | frame | … | index (one zstd frame of JSON) | trailer (24 bytes)
+    magic "SHRDPKL1" | frame | frame | … | index (one zstd frame of JSON) | trailer (24 bytes)
 
 Frames lie one behind the other in the order of the columns, so their offsets follow from their
 sizes: they cannot overlap or leave a hole. The trailer ends the file, so a shard can be written
@@ -24,12 +24,14 @@ from shardpickle.codecs.frames import Frame
 from shardpickle.contents import Layout, Sizes
 from shardpickle.errors import CorruptShardError
 
-MAGIC = b"SHRDPKL0"
+MAGIC = b"SHRDPKL1"
 _TRAILER = struct.Struct("<QII8s")  # offset, stored and raw size of the index; magic
 TRAILER_BYTES = _TRAILER.size
 _MOST_RATIO = 1 << 16  # a zstd block of 128 KiB takes at least 4 bytes (RFC 8878, 3.1.1.2)
 _MOST_INDEX_RATIO = 500
 _SMALL_INDEX = 1 << 20
+_FORMS = (frames.PLAIN, frames.SHUFFLED, frames.PALETTE)
+_MEMBERS = {"parts", "skeletons", "dimensions", "layouts", "columns"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def parse_index(data: bytes, nbytes: int, end: int) -> Index:
     """
     raw = frames.decode(Frame(data, nbytes, frames.PLAIN), 1).tobytes()
     try:
-        document = json.loads(raw)
+        document = json.loads(raw, object_pairs_hook=_closed)
         layouts = tuple(_layout(each) for each in document["layouts"])
         sizes = Sizes(
             _count(document["parts"]),
@@ -125,6 +127,13 @@ def parse_index(data: bytes, nbytes: int, end: int) -> Index:
     return Index(sizes, refs)
 
 
+def _closed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if set(document) != _MEMBERS or len(pairs) != len(_MEMBERS):
+        raise ValueError("other members than an index has")
+    return document
+
+
 def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
     at = len(MAGIC)
     known: list[FrameRef] = []
@@ -132,13 +141,13 @@ def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
     for column in columns:
         refs: list[FrameRef] = []
         for entry in column:
-            if isinstance(entry, int):
+            if type(entry) is int:
                 refs.append(known[_count(entry)])
                 continue
             stored, nbytes, form = entry
-            if form not in (frames.PLAIN, frames.SHUFFLED, frames.PALETTE):
+            if type(form) is not int or form not in _FORMS:
                 raise ValueError(f"no form of a frame: {form!r:.80}")
-            ref = FrameRef(at, _count(stored), _count(nbytes), int(form))
+            ref = FrameRef(at, _count(stored), _count(nbytes), form)
             if ref.nbytes > ref.stored * _MOST_RATIO:
                 raise ValueError("a frame declares more than zstd can hold")
             at += ref.stored
@@ -161,9 +170,11 @@ def _layout(entries: Sequence[Any]) -> Layout:
     for codec, kind, dtype, ndim, order, writeable in entries:
         if codec not in columns.CODECS:
             raise CorruptShardError(f"no codec of this version is called {codec!r}")
-        layout.append(
-            values.check(values.Spec(kind, dtype, _count(ndim), order, bool(writeable), codec))
-        )
+        if not all(type(text) is str for text in (kind, dtype, order)):
+            raise ValueError("a spec of other types")
+        if type(writeable) is not bool:
+            raise ValueError("a flag that is none")
+        layout.append(values.check(values.Spec(kind, dtype, _count(ndim), order, writeable, codec)))
     return tuple(layout)
 
 

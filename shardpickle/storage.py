@@ -10,15 +10,18 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from shardpickle.errors import (
     BusyDirectoryError,
+    CorruptManifestError,
     ForeignDirectoryError,
     MissingShardError,
     ModelNotFoundError,
@@ -38,6 +41,7 @@ OPENING = b'{\n"format": "shardpickle",\n'  # how every manifest of ours begins,
 _SHARD_NAME = re.compile(r"[0-9a-f]{64}\.shard")
 _TEMPORARY_NAME = re.compile(r"\.(manifest|shard)-[0-9a-f]{16}\.tmp")
 _CHUNK = 1 << 20
+MOST_MANIFEST = 1 << 28  # bytes
 
 
 @contextmanager
@@ -63,13 +67,25 @@ def _named(path: Path, doing: str) -> Iterator[None]:
         raise kind(error.errno or errno.EIO, reason, str(path)) from error
 
 
+def _opened(path: Path) -> FileIO:
+    """A regular file, or a link to one; a pipe or a device could keep a reader for ever."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    except BaseException:
+        os.close(number)
+        raise
+    return FileIO(number, "rb")
+
+
 class ShardReader:
     """An open shard file; reads at any offset, from any thread."""
 
     def __init__(self, path: Path, file: str) -> None:
         self.path = path
         try:
-            self._stream = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by __exit__
+            self._stream = _opened(path)  # closed by __exit__
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=file) from None
         except OSError as error:
@@ -183,7 +199,15 @@ class LocalStore:
         path = self.path / MANIFEST
         with _named(path, "read the manifest"):
             try:
-                return path.read_bytes()
+                with _opened(path) as stream:
+                    data = bytearray()
+                    while chunk := stream.read(_CHUNK):
+                        data += chunk
+                        if len(data) > MOST_MANIFEST:
+                            raise CorruptManifestError(
+                                "larger than any manifest", file=MANIFEST, actual=len(data)
+                            )
+                    return bytes(data)
             except FileNotFoundError:
                 raise ModelNotFoundError(
                     errno.ENOENT, "no manifest.json here", str(self.path)

@@ -1,38 +1,156 @@
 """From the names that a file lists to what they stand for. Knows no bytes and no paths.
 
-Any importable name resolves, as with pickle: a model is loaded only from somebody who is trusted
-to run code here.
+A name is trusted if it stands in the closed table (`vetted`, and `makers.CONSTRUCTORS`), if an
+installed package vouches for it (entry points of the group ``shardpickle.trusted``), or if the
+caller names it. The file never decides: no module is imported because a file names it.
 """
 
+import functools
 import importlib
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from shardpickle import migrate
-from shardpickle.errors import MissingNameError
+from shardpickle import makers, migrate, vetted
+from shardpickle.errors import MissingNameError, UnsafeForbiddenError
+from shardpickle.makers import Maker, Name
 
-Name = tuple[str, str]
+GROUP = "shardpickle.trusted"
+FORBID = "SHARDPICKLE_FORBID_UNSAFE"
 
 
-def resolve(names: Iterable[Name]) -> dict[Name, Any]:
-    """What each (module, qualified name) stands for.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a name stands for, and what may be made with it (None: it is a value)."""
+
+    target: Any
+    maker: Maker | None
+
+
+class Callers:
+    """The names that a caller of `load` trusts: ``"package.module.Class"``, or the class itself."""
+
+    def __init__(self, trusted: Collection[str | type] = ()) -> None:
+        if isinstance(trusted, (str, type)):
+            raise TypeError(f"trusted is a list of names or classes, not {trusted!r}")
+        self.texts: set[str] = set()
+        self.objects: dict[Name, Any] = {}
+        for each in trusted:
+            if isinstance(each, str):
+                self.texts.add(each)
+            elif isinstance(each, type):
+                self.objects[each.__module__, each.__qualname__] = each
+            else:
+                raise TypeError(f"trusted holds names and classes, not {each!r:.80}")
+
+    def __contains__(self, name: Name) -> bool:
+        return ".".join(name) in self.texts or name in self.objects
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.objects)
+
+
+def shown(name: Name) -> str:
+    """A name for a message: letters that look like others are spelt out."""
+    return text_shown(".".join(name))
+
+
+def text_shown(text: str) -> str:
+    return ascii(text)[1:-1]
+
+
+def check_allowed(callers: Callers, unsafe: bool) -> None:
+    """Raise where this environment forbids `trusted` and `unsafe`."""
+    if (callers or unsafe) and os.environ.get(FORBID, "") not in ("", "0"):
+        option = "unsafe=True" if unsafe else "trusted=…"
+        raise UnsafeForbiddenError(option, FORBID)
+
+
+def verdict(name: Name, callers: Callers | None = None) -> str | None:
+    """Why a name is trusted: ``"vetted"``, ``"vouched"`` or ``"trusted"``; None if it is not.
+
+    Nothing is imported for an answer.
+    """
+    if name in makers.CONSTRUCTORS or name in _classes() or name in _values():
+        return "vetted"
+    if callers is not None and name in callers:
+        return "trusted"
+    return "vouched" if _vouching(name) else None
+
+
+def untrusted(names: Iterable[Name], callers: Callers | None = None) -> list[Name]:
+    """The names that `load` refuses."""
+    return [name for name in names if verdict(name, callers) is None]
+
+
+def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
+    """What trusted names stand for. None of them is `untrusted`.
 
     Raises
     ------
     MissingNameError
         One for all names that are not here.
     """
-    found: dict[Name, Any] = {}
+    found: dict[Name, Known] = {}
     problems: list[tuple[str, str]] = []
-    for module, name in names:
+    for name in names:
         try:
-            found[module, name] = _find(module, name)
+            target = callers.objects[name] if name in callers.objects else _find(*name)
+            found[name] = Known(target, _maker(name, target))
         except Exception as error:  # importing a module runs it, and it may raise anything
-            problems.append((f"{module}.{name}", f"{type(error).__name__}: {error}"))
+            problems.append((".".join(name), f"{type(error).__name__}: {error}"))
     if problems:
         raise MissingNameError(problems)
     return found
+
+
+def resolve_any(names: Iterable[Name]) -> dict[Name, Any]:
+    """What each name stands for, trusted or not, as with pickle."""
+    found: dict[Name, Any] = {}
+    problems: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            found[name] = _find(*name)
+        except Exception as error:  # as above
+            problems.append((".".join(name), f"{type(error).__name__}: {error}"))
+    if problems:
+        raise MissingNameError(problems)
+    return found
+
+
+def _maker(name: Name, target: Any) -> Maker | None:
+    if name in makers.CONSTRUCTORS:
+        return makers.CONSTRUCTORS[name](target)
+    if not isinstance(target, type) or name in _values():
+        return None
+    return makers.plain(target) if name in _classes() else makers.trusted(target)
+
+
+@functools.cache
+def _classes() -> frozenset[Name]:
+    return _pairs(vetted.CLASSES)
+
+
+@functools.cache
+def _values() -> frozenset[Name]:
+    return _pairs(vetted.VALUES)
+
+
+def _pairs(table: Mapping[str, Iterable[str]]) -> frozenset[Name]:
+    return frozenset((module, name) for module, names in table.items() for name in names)
+
+
+@functools.cache
+def _entry_points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
+def _vouching(name: Name) -> EntryPoint | None:
+    """The entry point of an installed package that names this class."""
+    return next((each for each in _entry_points() if (each.module, each.attr) == name), None)
 
 
 def _find(module: str, name: str) -> Any:

@@ -103,7 +103,7 @@ def read_model(path):
     body, _, rest = data.rpartition(b',\n"sha256": "')
     assert rest[:64].decode() == hashlib.sha256(body).hexdigest()
     document = json.loads(data)
-    assert (document["format"], document["version"], document["draft"]) == ("shardpickle", 0, 2)
+    assert (document["format"], document["version"]) == ("shardpickle", 1)
     assert document["profile"] in ("full", "inference")
     shards = [None] * len(document["shards"])
     places = parts_of(document)
@@ -137,7 +137,7 @@ def read_file(path, entry, table):
 
 def read_shard(content, table=None):
     offset, stored, nbytes, magic = struct.unpack("<QII8s", content[-24:])
-    assert content[:8] == magic == b"SHRDPKL0"
+    assert content[:8] == magic == b"SHRDPKL1"
     assert offset + stored + 24 == len(content)
     assert nbytes <= max(1 << 20, 500 * stored)
     text = unpack(content[offset : offset + stored])

@@ -169,7 +169,7 @@ def decode(
     heads: Sequence[Head],
     tables: Tables | None,
     take: Callable[[int], tuple[Array, Array]],
-    done: Callable[[int], None],
+    done: Callable[[int, bool], None],
     each: Each,
 ) -> None:
     """Fill the memory of trees from their columns.
@@ -185,7 +185,7 @@ def decode(
     take : callable
         Gives a tree's memory: its nodes as bytes, its values flat.
     done : callable
-        Is told each tree whose memory is filled.
+        Is told each tree whose memory is filled, and whether its columns could only be a tree's.
     each : callable
         As for `encode`.
 
@@ -214,7 +214,7 @@ def decode(
                 )
             except ValueError as error:
                 raise CorruptShardError(f"tree {number}: {error}") from None
-            done(number)
+            done(number, not rules[number] & Rule.RAW)
 
     each(step, _cut([head.nbytes for head in heads]))
 

@@ -1,0 +1,218 @@
+"""What a skeleton may make by default: what the makers of trusted names allow, and nothing else.
+
+State is given only to instances that this very skeleton has made, and once. What compiled code
+would trust is noted in the ledger, to be checked when the model is whole.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from shardpickle import natives
+from shardpickle.construct import Migrate, guarded, outside, unlisted
+from shardpickle.makers import Maker, Name, refused
+from shardpickle.natives import Check
+from shardpickle.trust import Known
+
+
+class Makers:
+    """What may be made with each trusted thing that stands on the stack, by its identity."""
+
+    def __init__(self, known: Iterable[Known]) -> None:
+        self._known = tuple(known)  # alive, so that identities stay theirs
+        self._of = {id(each.target): each.maker for each in self._known if each.maker}
+
+    def of(self, target: Any) -> Maker | None:
+        return self._of.get(id(target))
+
+
+class Ledger:
+    """What a load has made that has to be checked in the end, and what it may still hash."""
+
+    def __init__(self) -> None:
+        self.checks: list[tuple[int, Any, tuple[Check, ...]]] = []
+        self.part = 0
+        self._keys_left = _MOST_ODD_KEYS
+
+    def made(self, instance: Any) -> None:
+        checks = natives.checks_of(type(instance))
+        if checks:
+            self.checks.append((self.part, instance, checks))
+
+    def check_keys(self, keys: Iterable[Any]) -> None:
+        """Refuse keys that would take for ever to hash or to compare.
+
+        A tuple that holds itself twice, sixty times over, has 2**60 items; and tuples and complex
+        numbers can be made to have equal hashes. Strings cannot, without knowing this process's
+        secret.
+        """
+        for key in keys:
+            kind = type(key)
+            if kind in _PLAIN_KEYS and (kind is not int or -_PRIME < key < _PRIME):
+                continue
+            self._keys_left -= 1 + _weight(key)
+            if self._keys_left < 0:
+                raise refused("too many keys that are no strings or numbers")
+
+
+_PRIME = 2**61 - 1  # sys.hash_info.modulus: larger integers can have equal hashes
+_MOST_ODD_KEYS = 20_000
+_PLAIN_KEYS = frozenset(
+    {str, bytes, int, float, bool, type(None), type(...), np.str_, np.bytes_, np.bool_}
+    | {np.dtype(code).type for code in "bhilqBHILQefd"}
+)
+_VALUE_KEYS = (
+    *(np.generic, np.ufunc, complex, int, date, time, timedelta, Decimal, Fraction, PurePath, UUID),
+    *(type, FunctionType, BuiltinFunctionType),
+)
+
+
+def _weight(key: Any) -> int:
+    """How many objects a key is made of."""
+    count = 0
+    left = [key]
+    while left:
+        each = left.pop()
+        count += 1
+        if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
+            left += each
+        elif type(each) not in _PLAIN_KEYS and not _is_value(each):
+            raise refused(f"a key of type {type(each).__qualname__}")
+        if count > _MOST_ODD_KEYS:
+            raise refused("a key of very many objects")
+    return count
+
+
+def _hash_of(key: Any) -> Any:
+    return type(key).__hash__
+
+
+def _is_value(key: Any) -> bool:
+    if isinstance(key, int):
+        return key.bit_length() <= 1 << 12
+    return isinstance(key, _VALUE_KEYS) or _hash_of(key) is object.__hash__
+
+
+class Vetted:
+    """An `opcodes.Construct` for one part: what trusted names allow, and nothing else.
+
+    Parameters
+    ----------
+    names : mapping
+        What each global that the manifest lists for this part stands for.
+    makers : Makers
+        Of all the model's names: a function can come from another part.
+    values, references, migrate
+        As for `Objects`.
+    ledger : Ledger
+        Notes what has to be checked once the model is whole.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[Name, Any],
+        makers: Makers,
+        values: Sequence[Any],
+        references: Sequence[Any],
+        migrate: Migrate,
+        ledger: Ledger,
+    ) -> None:
+        self.names = names
+        self.makers = makers
+        self.values = values
+        self.references = references
+        self.migrate = migrate
+        self.ledger = ledger
+        self.fresh: dict[int, tuple[Any, Maker]] = {}  # what was made here and has no state yet
+
+    def find(self, module: str, name: str) -> Any:
+        try:
+            return self.names[module, name]
+        except KeyError:
+            raise unlisted(module, name) from None
+
+    def persistent(self, pid: Any) -> Any:
+        found = outside(pid, self.values, self.references)
+        if isinstance(found, np.dtype) and found.hasobject and found.str != "|O":
+            raise refused("a dtype with objects among its fields")
+        return found
+
+    def call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        maker = self.makers.of(function)
+        if maker is None or maker.call is None:
+            raise refused(f"a call of {_shown(function)}")
+        return self._made(guarded(maker.call, *args), maker)
+
+    def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        maker = self.makers.of(cls)
+        if maker is None or maker.new is None:
+            raise refused(f"an instance of {_shown(cls)}")
+        return self._made(guarded(maker.new, args, kwargs), maker)
+
+    def _made(self, instance: Any, maker: Maker) -> Any:
+        if maker.build is not None or isinstance(instance, _CONTAINERS):
+            self.fresh[id(instance)] = instance, maker
+        self.ledger.made(instance)
+        return instance
+
+    def build(self, instance: Any, state: Any) -> None:
+        known, maker = self.fresh.pop(id(instance), (None, None))
+        if maker is None or maker.build is None or known is not instance:
+            raise refused(f"a state for {_shown(instance)}, which was not made here")
+        guarded(_build, maker.build, instance, state, self.migrate)
+
+    def extend(self, target: Any, items: list[Any]) -> None:
+        if type(target) is list:
+            target += items
+        elif id(target) in self.fresh and isinstance(target, (list, deque)):
+            guarded(target.extend, items)
+        else:
+            raise refused(f"items for {_shown(target)}")
+
+    def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
+        if type(target) is not dict and not (id(target) in self.fresh and isinstance(target, dict)):
+            raise refused(f"items for {_shown(target)}")
+        self.ledger.check_keys(key for key, _ in items)
+        if type(target) is dict:
+            guarded(target.update, items)
+            return
+        for key, value in items:
+            guarded(target.__setitem__, key, value)
+
+    def frozen(self, items: list[Any]) -> Any:
+        self.ledger.check_keys(items)
+        return guarded(frozenset, items)
+
+    def add(self, target: Any, items: list[Any]) -> None:
+        if not (type(target) is set or (id(target) in self.fresh and isinstance(target, set))):
+            raise refused(f"items for {_shown(target)}")
+        self.ledger.check_keys(items)
+        for item in items:
+            guarded(target.add, item)
+
+    def finish(self) -> None:
+        """Refuse what compiled code cannot bear: instances that never got their state."""
+        for instance, maker in self.fresh.values():
+            if maker.unfinished:
+                raise refused(f"{_shown(instance)} without a state")
+
+
+def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate: Migrate) -> None:
+    build(instance, migrate(instance, state))
+
+
+_CONTAINERS = (list, dict, set, deque)
+
+
+def _shown(obj: Any) -> str:
+    """A name for a message; never a repr, which is code of the object's."""
+    known = obj if isinstance(obj, type) or callable(obj) else type(obj)
+    return str(getattr(known, "__qualname__", type(obj).__qualname__))[:80]

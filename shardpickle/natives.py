@@ -1,0 +1,593 @@
+"""What compiled code assumes of arrays, checked once a model is assembled. Knows no bytes or paths.
+
+scikit-learn's and SciPy's compiled loops index without bounds, so pieces that are each sound can
+crash the process when they are put together wrongly. Each row of `CHECKS` is for one class and all
+that inherit from it, by its name: no library is imported here for the sake of a check. The rows,
+and the classes that need none, are listed in docs/trust.md. An attribute that is missing is an
+unfitted model's; the libraries' own checks meet it.
+
+Sources: the ``.pyx`` files of the modules named beside each row.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from sklearn.tree._tree import NODE_DTYPE, Tree
+
+from shardpickle.codecs.trees import preorder
+
+Check = Callable[[Any], None]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class BrokenError(Exception):
+    """What compiled code would trust does not hold; says what."""
+
+
+def checks_of(cls: type) -> tuple[Check, ...]:
+    """The checks for instances of a class: those of its own row and of each class it inherits."""
+    return _checks_of(cls)
+
+
+@functools.cache
+def _checks_of(cls: type) -> tuple[Check, ...]:
+    rows = ((base.__module__, base.__qualname__) for base in cls.__mro__)
+    return tuple(CHECKS[row] for row in rows if row in CHECKS)
+
+
+def _need(condition: Any, reason: str) -> None:
+    if not condition:
+        raise BrokenError(reason)
+
+
+def _whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, (int, np.integer)) and low <= int(value) < high
+
+
+def _array(value: Any, ndim: int, name: str, kinds: str = "f") -> Array:
+    _need(
+        isinstance(value, np.ndarray) and value.ndim == ndim and value.dtype.kind in kinds,
+        f"{name} is no array of {ndim} dimensions of its kind",
+    )
+    found: Array = value
+    return found
+
+
+def _inside(value: Array, low: int, high: int, name: str) -> None:
+    _need(
+        value.size == 0 or (int(value.min()) >= low and int(value.max()) < high),
+        f"{name} is out of range",
+    )
+
+
+def _features(model: Any) -> int:
+    """`n_features_in_`; where it is missing, scikit-learn would not check X at all."""
+    count = model.__dict__.get("n_features_in_")
+    _need(_whole(count, 1, 1 << 62), "n_features_in_ is not a number of features")
+    return int(count or 0)
+
+
+# Trees: tree/_tree.pyx (apply, predict and decision_path index without bounds) ------------------
+
+
+def tree_nodes(nodes: Array, features: int) -> None:
+    """One binary tree whose splits look at features that there are."""
+    inner = nodes["left_child"] != -1
+    left, right = nodes["left_child"][inner], nodes["right_child"][inner]
+    own = np.flatnonzero(inner)
+    n = len(nodes)
+    if len(own):
+        _need(min(left.min(), right.min()) >= 0, "a node's child is out of range")
+        _need(max(left.max(), right.max()) < n, "a node's child is out of range")
+        _inside(nodes["feature"][inner], 0, features, "a node's feature")
+        downwards = (left > own).all() and (right > own).all()
+        _need(downwards or preorder(nodes) is not None, "nodes that are not one tree")
+
+
+def tree_state(tree: Any, state: Any) -> None:
+    """What `Tree.__setstate__` may be given."""
+    _need(
+        type(state) is dict and set(state) == {"max_depth", "node_count", "nodes", "values"},
+        "a tree's state has other members",
+    )
+    nodes, values = state["nodes"], state["values"]
+    count = state["node_count"]
+    _need(type(count) is int and _whole(state["max_depth"], 0, 1 << 31), "a tree's sizes")
+    _need(isinstance(nodes, np.ndarray) and nodes.dtype == NODE_DTYPE, "a tree's nodes")
+    _need(nodes.shape == (count,) and count > 0, "a tree's nodes are of another number")
+    shape = (count, int(tree.n_outputs), int(tree.max_n_classes))
+    _need(isinstance(values, np.ndarray) and values.dtype == np.float64, "a tree's values")
+    _need(values.shape == shape, "a tree's values are of another shape")
+    tree_nodes(nodes, int(tree.n_features))
+
+
+def tree(tree: Any) -> None:
+    """A tree whose columns were stored as they are."""
+    tree_nodes(tree.__getstate__()["nodes"], int(tree.n_features))
+
+
+def _decision_tree(model: Any) -> None:
+    tree = model.__dict__.get("tree_")
+    if isinstance(tree, Tree):
+        _need(tree.n_features == _features(model), "tree_ splits another number of features")
+
+
+def _of_trees(model: Any) -> Iterable[Any]:
+    found = model.__dict__.get("estimators_", ())
+    _need(isinstance(found, (list, tuple, np.ndarray)), "estimators_ is no list")
+    return list(found.flat) if isinstance(found, np.ndarray) else found
+
+
+def _tree_of(estimator: Any) -> Any:
+    tree = getattr(estimator, "__dict__", {}).get("tree_")
+    return tree if isinstance(tree, Tree) else None
+
+
+def _forest(model: Any) -> None:
+    for estimator in _of_trees(model):
+        tree = _tree_of(estimator)
+        if tree is not None:
+            same = tree.n_features == _features(model)
+            _need(same, "a tree splits another number of features than its forest")
+
+
+# ensemble/_gradient_boosting.pyx: predict_stages
+
+
+def _gradient_boosting(model: Any) -> None:
+    estimators = model.__dict__.get("estimators_")
+    if estimators is None:
+        return
+    outputs = model.__dict__.get("n_trees_per_iteration_")
+    _need(
+        isinstance(estimators, np.ndarray) and estimators.ndim == 2 and len(estimators),
+        "estimators_ is no array of two dimensions",
+    )
+    _need(_whole(outputs, 1, 1 << 31), "n_trees_per_iteration_")
+    _need(estimators.shape[1] == outputs, "estimators_ has another number of columns")
+    init = model.__dict__.get("init_")
+    loss = getattr(model.__dict__.get("_loss"), "n_classes", None)
+    if not isinstance(init, str) and outputs != 1:  # what init_ predicts has this many columns
+        _need(loss == outputs, "_loss is of another number of classes")
+    features = _features(model)
+    for estimator in estimators.flat:
+        tree = _tree_of(estimator)
+        _need(tree is not None, "estimators_ holds something other than fitted trees")
+        _need(
+            tree.n_features == features and estimator.__dict__.get("n_features_in_") == features,
+            "a tree splits another number of features than its ensemble",
+        )
+        _need(tree.n_outputs == 1 and tree.max_n_classes == 1, "a tree with several outputs")
+
+
+def _isolation_forest(model: Any) -> None:
+    if "estimators_" not in model.__dict__:
+        return
+    most = model.__dict__.get("_max_features")
+    features = _features(model)
+    subsets = model.__dict__.get("estimators_features_", ())
+    estimators = list(_of_trees(model))
+    _need(len(list(subsets)) == len(estimators), "estimators_features_ of another number")
+    _need(_whole(most, 1, features + 1), "_max_features is out of range")
+    for estimator, subset in zip(estimators, subsets, strict=True):
+        tree = _tree_of(estimator)
+        _need(
+            tree is not None and tree.n_features == most == len(subset),
+            "a tree splits another number of features than its subset",
+        )
+
+
+# ensemble/_hist_gradient_boosting/_predictor.pyx
+
+
+def _predictor(model: Any) -> None:
+    nodes = model.__dict__.get("nodes")
+    needed = {"left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx"}
+    _need(
+        isinstance(nodes, np.ndarray)
+        and nodes.ndim == 1
+        and nodes.dtype.names is not None
+        and needed <= set(nodes.dtype.names)
+        and 0 < len(nodes) < 1 << 31,
+        "nodes of a predictor",
+    )
+    inner = nodes["is_leaf"] == 0
+    own = np.flatnonzero(inner)
+    for side in ("left", "right"):
+        child = nodes[side][inner]
+        _need(not len(child) or int(child.max()) < len(nodes), "a node's child is out of range")
+        _need((child.astype(np.int64) > own).all(), "a node's child stands before it")
+    categorical = nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)]
+    for name in ("raw_left_cat_bitsets", "binned_left_cat_bitsets"):
+        sets = _array(model.__dict__.get(name), 2, name, "u")
+        _need(sets.shape[1] == 8, f"{name} is of another width")
+        _inside(categorical, 0, len(sets), "bitset_idx")
+
+
+def _bin_mapper(model: Any) -> None:
+    categorical = model.__dict__.get("is_categorical_")
+    if categorical is None:
+        return
+    thresholds = model.__dict__.get("bin_thresholds_")
+    flags = _array(categorical, 1, "is_categorical_", "bu")
+    many = isinstance(thresholds, (list, tuple)) and len(thresholds) == len(flags)
+    _need(many, "bin_thresholds_ of another number")
+    for place in np.flatnonzero(flags):
+        values = np.asarray(thresholds[place])
+        _need(values.dtype.kind in "fiu" and values.ndim == 1, "bin_thresholds_")
+        _need(((values >= 0) & (values < 256)).all(), "a category is out of range")
+
+
+def _hist_boosting(model: Any) -> None:
+    predictors = model.__dict__.get("_predictors")
+    if predictors is None:
+        return
+    features = _features(model)
+    # Whole, so that a preprocessor that puts categories first has all of them.
+    mapper = getattr(model.__dict__.get("_bin_mapper"), "__dict__", {})
+    flags = _array(mapper.get("is_categorical_"), 1, "is_categorical_", "bu")
+    _need(len(flags) == features, "_bin_mapper is of another number of features")
+    known = int(np.count_nonzero(flags))
+    _need(isinstance(predictors, list), "_predictors is no list")
+    for iteration in predictors:
+        _need(isinstance(iteration, list), "_predictors is no list of lists")
+        for predictor in iteration:
+            nodes = predictor.__dict__["nodes"]
+            inner = nodes["is_leaf"] == 0
+            _inside(nodes["feature_idx"][inner], 0, features, "feature_idx")
+            _need(
+                known or not nodes["is_categorical"][inner].any(),
+                "a split by categories of which there are none",
+            )
+
+
+# neighbors/_binary_tree.pxi.tp: nodes are an implicit binary tree
+
+
+def metric_state(metric: Any, state: Any) -> None:
+    """What `DistanceMetric.__setstate__` may be given."""
+    name = type(metric).__name__
+    _need(type(state) is tuple and len(state) == 3, "a distance metric's state")
+    power, vector, matrix = state
+    _need(isinstance(power, float), "a distance metric's power")
+    _need(vector.dtype == np.float64 and matrix.dtype == np.float64, "a distance metric's weights")
+    _array(vector, 1, "a distance metric's weights")
+    _array(matrix, 2, "a distance metric's weights")
+    if name.startswith("Mahalanobis"):
+        _need(matrix.shape[0] == matrix.shape[1], "a distance metric's matrix is not square")
+
+
+def neighbor_tree_state(tree: Any, state: Any) -> None:
+    """What ``__setstate__`` of a k-d or ball tree may be given."""
+    _need(type(state) is tuple and len(state) == 13, "a k-d or ball tree's state")
+    data, index, nodes, bounds, leaf_size, levels, count = state[:7]
+    metric, weights = state[11], state[12]
+    data = _array(data, 2, "a tree's data")
+    samples, features = data.shape
+    index = _array(index, 1, "idx_array", "iu")
+    _need(len(index) == samples and samples > 0, "idx_array is of another length")
+    _inside(index, 0, samples, "idx_array")
+    _need(all(type(each) is int and abs(each) < 1 << 62 for each in state[4:11]), "sizes")
+    _need(leaf_size >= 1 and 1 <= levels < 60 and count == 2**levels - 1, "n_nodes")
+    _need(isinstance(nodes, np.ndarray) and nodes.ndim == 1 and len(nodes) == count, "node_data")
+    _need(nodes.dtype.names == ("idx_start", "idx_end", "is_leaf", "radius"), "node_data")
+    start, end, leaf = nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"]
+    _inside(start, 0, samples + 1, "idx_start")
+    _inside(end, 0, samples + 1, "idx_end")
+    _need((start <= end).all(), "a node ends before it starts")
+    _need((leaf[count // 2 :] != 0).all(), "a node without children is no leaf")
+    bounds = _array(bounds, 3, "node_bounds")
+    _need(bounds.shape[0] >= 1 and bounds.shape[1:] == (count, features), "node_bounds")
+    if "KDTree" in type(tree).__name__:
+        _need(len(bounds) == 2, "node_bounds")
+    if weights is not None:
+        _need(len(_array(weights, 1, "sample_weight")) == samples, "sample_weight")
+    names = [base.__name__ for base in type(metric).__mro__]
+    _need(any(name.startswith("DistanceMetric") for name in names), "dist_metric is no metric")
+    vector, matrix = metric.__getstate__()[1:3]
+    kind = type(metric).__name__
+    if kind.startswith("SEuclidean"):
+        _need(len(vector) == features, "dist_metric is of another number of features")
+    if kind.startswith("Minkowski"):
+        _need(len(vector) in (0, 1, features), "dist_metric is of another number of features")
+        _need(features == 1 or len(vector) != 1 or not vector[0], "dist_metric")
+    if kind.startswith("Mahalanobis"):
+        _need(len(matrix) == features, "dist_metric is of another number of features")
+
+
+def _neighbor_tree(tree: Any) -> None:
+    neighbor_tree_state(tree, tree.__getstate__())
+
+
+# metrics/_pairwise_distances_reduction: features of the fitted X are read by those of X
+
+
+def _rows(value: Any) -> tuple[int, int]:
+    shape = getattr(value, "shape", None)
+    _need(isinstance(shape, tuple) and len(shape) == 2, "the fitted X is no table")
+    rows, columns = shape or (0, 0)
+    return rows, columns
+
+
+def _neighbors(model: Any) -> None:
+    fitted = model.__dict__.get("_fit_X")
+    if fitted is None:
+        return
+    rows, columns = _rows(fitted)
+    _need(columns == _features(model), "_fit_X is of another number of features")
+    tree = model.__dict__.get("_tree")
+    if tree is not None:
+        data = tree.__getstate__()[0]
+        _need(data.shape == (rows, columns), "_tree holds another number of samples or features")
+    many = model.__dict__.get("n_samples_fit_")
+    _need(many == rows, "n_samples_fit_")
+
+
+def _neighbors_classifier(model: Any) -> None:
+    labels, classes = model.__dict__.get("_y"), model.__dict__.get("classes_")
+    if labels is None or model.__dict__.get("_fit_X") is None:
+        return
+    _need(isinstance(labels, np.ndarray) and labels.dtype.kind in "iu", "_y")
+    _need(len(labels) == _rows(model.__dict__["_fit_X"])[0], "_y is of another length")
+    of_each = classes if isinstance(classes, list) else [classes]
+    columns = labels.reshape(len(labels), -1)
+    _need(len(of_each) == columns.shape[1], "classes_")
+    for column, known in zip(columns.T, of_each, strict=True):
+        _inside(column, 0, len(known), "a label of _y")
+
+
+def _birch(model: Any) -> None:
+    norms = model.__dict__.get("_subcluster_norms")
+    if norms is not None:
+        rows, columns = _rows(model.__dict__.get("subcluster_centers_"))
+        _need(columns == _features(model), "subcluster_centers_")
+        _need(len(_array(norms, 1, "_subcluster_norms")) == rows, "_subcluster_norms")
+
+
+# cluster/_k_means_lloyd.pyx, _k_means_common.pyx
+
+
+def _k_means(model: Any) -> None:
+    centers = model.__dict__.get("cluster_centers_")
+    if centers is None:
+        return
+    _need(_array(centers, 2, "cluster_centers_").shape[1] == _features(model), "cluster_centers_")
+    _need(len(centers) > 0, "cluster_centers_")
+    _need(_whole(model.__dict__.get("_n_threads"), 1, 1 << 13), "_n_threads")
+
+
+def _bisecting_k_means(model: Any) -> None:
+    if "cluster_centers_" not in model.__dict__:
+        return
+    _k_means(model)
+    features = _features(model)
+    left, count = [model.__dict__.get("_bisecting_tree")], 0
+    while left:
+        node = getattr(left.pop(), "__dict__", {})
+        count += 1
+        _need(count <= 2 * len(model.cluster_centers_), "_bisecting_tree")
+        center = node.get("center")
+        if center is not None:
+            _need(_array(center, 1, "center").shape == (features,), "a center")
+        left += [node[side] for side in ("left", "right") if node.get(side) is not None]
+
+
+# svm/_libsvm.pyx, src/libsvm/libsvm_helper.c: lengths are taken from one array for all
+
+
+def _libsvm(model: Any) -> None:
+    state = model.__dict__
+    if "support_vectors_" not in state:
+        return
+    vectors, support, counts = (
+        state.get(name) for name in ("support_vectors_", "support_", "_n_support")
+    )
+    rows, columns = _rows(vectors)
+    kernel = state.get("kernel")
+    sparse = state.get("_sparse")
+    own = not callable(kernel) and kernel != "precomputed"
+    _need(_array(support, 1, "support_", "i").shape == (rows,), "support_")
+    counts = _array(counts, 1, "_n_support", "i")
+    classifier = state.get("_impl", type(model)._impl) in ("c_svc", "nu_svc")
+    classes = len(counts) if classifier else 2
+    _need(len(counts) >= 1 and classes >= 2, "_n_support")
+    _inside(counts, 0, rows + 1, "_n_support")
+    if classifier:
+        _need(int(counts.sum()) == rows, "_n_support")
+        _need(len(state.get("classes_", ())) == classes, "classes_")
+    if own:
+        _need(columns == _features(model), "support_vectors_ are of other features")
+    else:
+        fitted = state.get("shape_fit_")
+        _need(isinstance(fitted, tuple) and _whole(fitted[0], 1, 1 << 62), "shape_fit_")
+        _inside(support, 0, fitted[0], "support_")
+    pairs = classes * (classes - 1) // 2 if classifier else 1
+    for name in ("dual_coef_", "_dual_coef_"):
+        _need(_rows(state.get(name)) == (classes - 1, rows), name)
+    if sparse:
+        for name in ("support_vectors_", "_dual_coef_"):
+            _need(getattr(state[name], "format", None) == "csr", name)
+        _need(len(state["_dual_coef_"].data) == (classes - 1) * rows, "_dual_coef_")
+    for name in ("intercept_", "_intercept_"):
+        _need(_array(state.get(name), 1, name).shape == (pairs,), name)
+    for name in ("_probA", "_probB"):
+        _need(len(_array(state.get(name), 1, name)) in (0, pairs), name)
+    if "class_weight_" in state:
+        weights = _array(state["class_weight_"], 1, "class_weight_")
+        _need(len(weights) in (0, classes), "class_weight_")
+
+
+# SciPy: sparse matrices (sparse/sparsetools), splines (interpolate/_bspl.pyx)
+
+
+def _sparse(matrix: Any) -> None:
+    shape = matrix.__dict__.get("_shape")
+    _need(
+        isinstance(shape, tuple) and all(_whole(size, 0, 1 << 62) for size in shape),
+        "a sparse matrix without a shape",
+    )
+    _need(len(shape or ()) in (1, 2), "a sparse matrix of other dimensions")
+    form = matrix.format
+    data = matrix.__dict__.get("data")
+    if form in ("csr", "csc", "bsr"):
+        for name in ("indices", "indptr"):
+            _array(matrix.__dict__.get(name), 1, name, "i")
+        _need(isinstance(data, np.ndarray) and data.dtype.kind in "biufc", "data")
+        _need(matrix.indices.dtype == matrix.indptr.dtype, "indices of another type than indptr")
+        matrix.check_format(full_check=True)
+        _need(matrix.indices.size <= len(data), "data")
+        if form != "bsr":
+            _need(len(data) >= matrix.indptr[-1] <= len(matrix.indices), "indptr")
+        for flag in ("has_canonical_format", "has_sorted_indices"):  # SciPy believes its own notes
+            noted = matrix.__dict__.pop(f"_{flag}", None)
+            if noted is not None:
+                _need(not noted or getattr(matrix, flag), flag)
+                matrix.__dict__[f"_{flag}"] = noted
+    elif form == "coo":
+        coords = matrix.__dict__.get("coords")
+        if coords is None:  # before SciPy 1.13
+            coords = matrix.__dict__.get("row"), matrix.__dict__.get("col")
+        _need(isinstance(coords, tuple) and len(coords) == len(shape), "coords")
+        data = _array(data, 1, "data", "biufc")
+        for index, size in zip(coords, shape, strict=True):
+            _need(len(_array(index, 1, "coords", "i")) == len(data), "coords")
+            _inside(index, 0, size, "coords")
+    elif form == "dia":
+        data = _array(data, 2, "data", "biufc")
+        offsets = _array(matrix.__dict__.get("offsets"), 1, "offsets", "i")
+        _need(len(offsets) == len(data), "offsets")
+        _need(len(np.unique(offsets)) == len(offsets), "offsets")
+    elif form == "lil":
+        rows = matrix.__dict__.get("rows")
+        for cells in (rows, data):
+            _need(isinstance(cells, np.ndarray) and cells.shape == shape[:1], "rows")
+            _need(cells.dtype == object and all(type(row) is list for row in cells), "rows")
+        for row, values in zip(rows, data, strict=True):
+            _need(len(row) == len(values), "rows")
+            whole = all(_whole(column, 0, shape[1]) for column in row)
+            _need(whole and all(a < b for a, b in pairwise(row)), "rows")
+            _need(all(isinstance(each, (int, float, complex, np.number)) for each in values), "")
+    else:
+        _need(form == "dok", f"a sparse matrix of format {form!s:.20}")
+        cells = matrix.__dict__.get("_dict", {})
+        _need(type(cells) is dict, "cells")
+        for place, value in cells.items():
+            _need(isinstance(place, tuple) and len(place) == len(shape), "a cell")
+            _need(all(_whole(i, 0, size) for i, size in zip(place, shape, strict=True)), "a cell")
+            _need(isinstance(value, (int, float, complex, np.number)), "a cell")
+
+
+def _spline(spline: Any) -> None:
+    state = spline.__dict__
+    knots, order = state.get("t", state.get("_t")), state.get("k")
+    coefficients = state.get("c", state.get("_c"))
+    _need(_whole(order, 0, 1 << 10), "a spline's degree")
+    knots = _array(knots, 1, "a spline's knots")
+    _need(isinstance(coefficients, np.ndarray) and coefficients.dtype.kind in "fc", "a spline")
+    _need(len(knots) >= 2 * order + 2, "a spline with too few knots")
+    axis = state.get("axis", 0)
+    _need(axis == 0 and coefficients.ndim >= 1, "a spline's axis")
+    _need(len(coefficients) >= len(knots) - order - 1, "a spline with too few coefficients")
+    _need((np.diff(knots) >= 0).all(), "a spline's knots are not in order")
+
+
+# Column numbers that become indices of sparse matrices, which SciPy does not check
+
+
+def _vocabulary(model: Any) -> None:
+    words = model.__dict__.get("vocabulary_")
+    if words is None:
+        return
+    _need(isinstance(words, Mapping), "vocabulary_ is no dict")
+    _need(
+        all(isinstance(each, (int, np.integer)) for each in words.values()),
+        "vocabulary_ gives something other than numbers",
+    )
+    _inside(np.fromiter(words.values(), np.int64, len(words)), 0, len(words), "vocabulary_")
+
+
+def _feature_hasher(model: Any) -> None:
+    many = model.__dict__.get("n_features")
+    _need(_whole(many, 1, 1 << 31), "n_features is out of range")
+
+
+def _one_hot(model: Any) -> None:
+    state = model.__dict__
+    if "_n_features_outs" not in state:
+        return
+    found = model._compute_n_features_outs()
+    _need(list(state["_n_features_outs"]) == list(found), "_n_features_outs")
+    for mapping, many in zip(state.get("_default_to_infrequent_mappings", ()), found, strict=False):
+        if mapping is not None:
+            dropped = state.get("_drop_idx_after_grouping") is not None
+            _inside(_array(mapping, 1, "a mapping", "iu"), 0, many + dropped, "a mapping")
+
+
+def _multi_label(model: Any) -> None:
+    places = model.__dict__.get("_cached_dict")
+    if places is not None:
+        _need(type(places) is dict, "_cached_dict")
+        many = len(model.__dict__.get("classes_", ()))
+        _need(all(_whole(place, 0, many) for place in places.values()), "_cached_dict")
+
+
+def _linkage(model: Any) -> None:
+    linked = model.__dict__.get("_single_linkage_tree_")
+    if linked is None:
+        return
+    _need(isinstance(linked, np.ndarray) and linked.ndim == 1, "_single_linkage_tree_")
+    for name in ("left_node", "right_node"):
+        _need(name in (linked.dtype.names or ()), "_single_linkage_tree_")
+        own = np.arange(len(linked)) + len(linked) + 1
+        _need(((linked[name] >= 0) & (linked[name] < own)).all(), "_single_linkage_tree_")
+
+
+_ENSEMBLE, _BOOSTING = "sklearn.ensemble", "sklearn.ensemble._hist_gradient_boosting"
+
+CHECKS: dict[tuple[str, str], Check] = {
+    ("sklearn.tree._classes", "BaseDecisionTree"): _decision_tree,
+    (f"{_ENSEMBLE}._forest", "BaseForest"): _forest,
+    (f"{_ENSEMBLE}._gb", "BaseGradientBoosting"): _gradient_boosting,
+    (f"{_ENSEMBLE}._iforest", "IsolationForest"): _isolation_forest,
+    (f"{_BOOSTING}.predictor", "TreePredictor"): _predictor,
+    (f"{_BOOSTING}.binning", "_BinMapper"): _bin_mapper,
+    (f"{_BOOSTING}.gradient_boosting", "BaseHistGradientBoosting"): _hist_boosting,
+    **{
+        (f"sklearn.neighbors.{module}", f"{name}{bits}"): _neighbor_tree
+        for module, name in (("_kd_tree", "KDTree"), ("_ball_tree", "BallTree"))
+        for bits in ("", "32")
+    },
+    ("sklearn.neighbors._base", "NeighborsBase"): _neighbors,
+    ("sklearn.neighbors._classification", "KNeighborsClassifier"): _neighbors_classifier,
+    ("sklearn.neighbors._classification", "RadiusNeighborsClassifier"): _neighbors_classifier,
+    ("sklearn.cluster._birch", "Birch"): _birch,
+    ("sklearn.cluster._kmeans", "KMeans"): _k_means,
+    ("sklearn.cluster._kmeans", "MiniBatchKMeans"): _k_means,
+    ("sklearn.cluster._bisect_k_means", "BisectingKMeans"): _bisecting_k_means,
+    ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): _linkage,
+    ("sklearn.svm._base", "BaseLibSVM"): _libsvm,
+    ("scipy.sparse._base", "_spbase"): _sparse,
+    ("scipy.interpolate._bsplines", "BSpline"): _spline,
+    ("sklearn.feature_extraction.text", "CountVectorizer"): _vocabulary,
+    ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer"): _vocabulary,
+    ("sklearn.feature_extraction._hash", "FeatureHasher"): _feature_hasher,
+    ("sklearn.feature_extraction.text", "HashingVectorizer"): _feature_hasher,
+    ("sklearn.preprocessing._encoders", "OneHotEncoder"): _one_hot,
+    ("sklearn.preprocessing._label", "MultiLabelBinarizer"): _multi_label,
+}
+
+
+def problem(instance: Any, checks: Iterable[Check]) -> str | None:
+    """Why an instance must not be handed out; None if nothing speaks against it."""
+    for check in checks:
+        try:
+            check(instance)
+        except BrokenError as error:
+            return str(error)
+        except Exception as error:  # what a file says can make any check stumble
+            return f"{inspect.unwrap(check).__name__}: {type(error).__name__}: {error}"
+    return None

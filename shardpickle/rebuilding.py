@@ -1,0 +1,173 @@
+"""From a part's skeleton, values and references to its objects: hardened, or as pickle would.
+
+Knows no file and no column; is given all that left the skeleton.
+"""
+
+import io
+import pickle
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from shardpickle import migrate, natives, opcodes
+from shardpickle.construct import Objects, guarded, outside
+from shardpickle.contents import Contents
+from shardpickle.errors import CorruptModelError, CorruptShardError
+from shardpickle.hardened import Ledger, Makers, Vetted
+from shardpickle.makers import Name
+from shardpickle.manifest import PartEntry
+from shardpickle.trust import Known
+
+FileOf = Callable[[int], str]
+
+# Of a shard's skeletons, for each byte of the shard and besides: zstd can hold 65,536 bytes in one.
+_MOST_RATIO, _MOST_BYTES = 200, 1 << 24
+_MOST_STEPS_RATIO, _MOST_STEPS = 2, 1 << 20
+
+
+class Skeletons:
+    """The skeletons of a shard, parsed: each once, whatever the number of parts that share it."""
+
+    def __init__(self, held: Contents, nbytes: int, texts: dict[bytes, str]) -> None:
+        if held.skeletons.nbytes > nbytes * _MOST_RATIO + _MOST_BYTES:
+            raise CorruptShardError("its skeletons are larger than any model's")
+        self._numbers: list[int] = held.directory[1].tolist()
+        self._skeletons = held.skeleton_list()
+        self._texts = texts
+        self._left = Counter(self._numbers)
+        self._parsed: dict[int, Sequence[opcodes.Step]] = {}
+        self._most = nbytes * _MOST_STEPS_RATIO + _MOST_STEPS
+
+    def raw(self, slot: int) -> bytes:
+        """The skeleton of a part, a pickle."""
+        return self._skeletons[self._numbers[slot]]
+
+    def steps(self, slot: int) -> Sequence[opcodes.Step]:
+        """The steps of a part's skeleton; kept for as long as another part needs them."""
+        number = self._numbers[slot]
+        parsed = self._parsed.get(number)
+        if parsed is None:
+            parsed = opcodes.parse(self._skeletons[number], self._texts, self._most)
+            self._parsed[number] = parsed
+        self._left[number] -= 1
+        if self._left[number] <= 0:
+            del self._parsed[number]
+        return parsed
+
+
+def check_members(members: Any, part: PartEntry) -> None:
+    if type(members) is not tuple or len(members) != part.objects:
+        raise CorruptShardError("a part has another number of objects")
+
+
+class Rebuilder(Protocol):
+    """Makes the objects of one part after the other, children before parents."""
+
+    def members(
+        self,
+        number: int,
+        part: PartEntry,
+        skeletons: Skeletons,
+        values: Sequence[Any],
+        references: Sequence[Any],
+    ) -> tuple[Any, ...]:
+        """The objects of a part."""
+
+    def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
+        """Refuse a whole model that compiled code could not bear; `odd` trees are any columns'."""
+
+
+class Hardened:
+    """What trusted names allow, checked again when the model is whole."""
+
+    def __init__(self, listed: Sequence[Name], known: Mapping[Name, Known]) -> None:
+        self._listed = listed
+        self._known = known
+        self._makers = Makers(known.values())
+        self._names: dict[Sequence[int], dict[Name, Any]] = {}
+        self._ledger = Ledger()
+
+    def members(
+        self,
+        number: int,
+        part: PartEntry,
+        skeletons: Skeletons,
+        values: Sequence[Any],
+        references: Sequence[Any],
+    ) -> tuple[Any, ...]:
+        names = self._names.get(part.names)
+        if names is None:
+            listed = [self._listed[name] for name in part.names]
+            names = {name: self._known[name].target for name in listed}
+            self._names[part.names] = names
+        self._ledger.part = number
+        made = Vetted(names, self._makers, values, references, migrate.state, self._ledger)
+        members: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)
+        made.finish()
+        return members
+
+    def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
+        for tree in odd:
+            problem = natives.problem(tree, [natives.tree])
+            if problem:
+                raise CorruptModelError(f"a tree that would crash: {problem}")
+        for part, instance, checks in self._ledger.checks:
+            problem = natives.problem(instance, checks)
+            if problem:
+                what = type(instance).__qualname__
+                raise CorruptShardError(
+                    f"a {what} that compiled code would crash on (part {part}): {problem}",
+                    file=file_of(part),
+                )
+
+
+class Anything:
+    """Whatever the file says, as pickle does; `unsafe=True`.
+
+    CPython's unpickler serves where nothing has to be translated between releases.
+    """
+
+    def __init__(
+        self, listed: Sequence[Name], names: Mapping[Name, Any], *, same_releases: bool
+    ) -> None:
+        self._listed = listed
+        self._names = names
+        self._same_releases = same_releases
+
+    def members(
+        self,
+        number: int,
+        part: PartEntry,
+        skeletons: Skeletons,
+        values: Sequence[Any],
+        references: Sequence[Any],
+    ) -> tuple[Any, ...]:
+        if self._same_releases:
+            reader = _Unpickler(skeletons.raw(part.slot), self._names, values, references)
+            members: tuple[Any, ...] = guarded(reader.load)
+            return members
+        made = Objects(self._names, values, references, migrate.state)
+        found: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)
+        return found
+
+    def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self,
+        skeleton: bytes,
+        names: Mapping[Name, Any],
+        values: Sequence[Any],
+        references: Sequence[Any],
+    ) -> None:
+        super().__init__(io.BytesIO(skeleton))
+        self._names = names
+        self._outside = values, references
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._names[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        return outside(pid, *self._outside)

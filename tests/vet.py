@@ -1,0 +1,311 @@
+"""The names that models of scikit-learn need, found by looking and by fitting.
+
+    python tests/vet.py collect names.json         # under each supported release
+    python tests/vet.py write names.json ...       # shardpickle/vetted.py, for a person to read
+
+A class is listed if its instances are attributes and nothing else: its code has no ``__reduce__``
+and no ``__new__`` of its own, and a ``__setstate__`` only if it stands in `REVIEWED`. Functions are
+listed one by one, by what they are for; none reads a file, imports or evaluates.
+"""
+
+import collections
+import importlib
+import inspect
+import json
+import pickle
+import pickletools
+import pkgutil
+import sys
+import warnings
+from pathlib import Path
+
+import estimators
+import numpy as np
+import scipy.sparse
+import scipy.special
+import sklearn
+from sklearn import metrics
+
+from shardpickle import makers, opcodes
+from shardpickle.dumping import split_model
+
+TARGET = Path(__file__).parent.parent / "shardpickle" / "vetted.py"
+
+# Classes with a `__setstate__` of their own that was read: it sets attributes and calls no value.
+REVIEWED = {
+    ("sklearn.base", "BaseEstimator"),  # looks at a version, warns
+    ("sklearn.isotonic", "IsotonicRegression"),  # makes its interpolation again
+    ("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor"),  # casts its nodes
+    ("sklearn.utils._bunch", "Bunch"),  # does nothing
+}
+NOT_FOR_MODELS = (
+    *("tests", "externals", "experimental", "conftest", "datasets", "inspection", "callback"),
+    *("_build_utils", "_testing", "_mocking", "estimator_checks", "_test_common", "__check_build"),
+)
+FAMILIES = {
+    ("sklearn.base", "BaseEstimator"),
+    ("sklearn.gaussian_process.kernels", "Kernel"),
+    ("sklearn.gaussian_process.kernels", "Hyperparameter"),
+    ("sklearn.model_selection._split", "BaseCrossValidator"),
+    ("sklearn.model_selection._split", "_BaseKFold"),
+    ("sklearn.model_selection._split", "BaseShuffleSplit"),
+    ("sklearn.model_selection._split", "_RepeatedSplits"),
+    ("sklearn.model_selection._split", "_UnsupportedGroupCVMixin"),
+    ("sklearn.metrics._scorer", "_BaseScorer"),
+    ("sklearn._loss.loss", "BaseLoss"),
+    ("sklearn._loss.link", "BaseLink"),
+}
+METRICS = {
+    *metrics.__all__,
+    *(f"pairwise.{name}" for name in vars(metrics.pairwise) if not name.startswith("_")),
+} - {
+    *("make_scorer", "get_scorer", "get_scorer_names", "check_scoring"),
+    *("pairwise_distances_chunked", "pairwise.pairwise_distances_chunked"),
+}
+FUNCTIONS = {
+    "sklearn.metrics": METRICS,
+    "sklearn.feature_selection": {
+        *("chi2", "f_classif", "f_oneway", "f_regression", "r_regression"),
+        *("mutual_info_classif", "mutual_info_regression"),
+    },
+    "sklearn.preprocessing": {
+        *("add_dummy_feature", "binarize", "maxabs_scale", "minmax_scale", "normalize"),
+        *("power_transform", "quantile_transform", "robust_scale", "scale"),
+    },
+    "sklearn.utils.validation": {"check_array"},
+    "sklearn.cluster._kmeans": {"_kmeans_single_elkan", "_kmeans_single_lloyd"},
+    "scipy._lib.array_api_compat.numpy._aliases": {"asarray"},
+    "sklearn.externals.array_api_compat.numpy._aliases": {"asarray"},
+    "numpy": {
+        *(name for name, each in vars(np).items() if isinstance(each, np.ufunc)),
+        *("all", "amax", "amin", "any", "argmax", "argmin", "argsort", "around", "array"),
+        *("asarray", "average", "clip", "column_stack", "concatenate", "count_nonzero"),
+        *("cumprod", "cumsum", "diff", "dot", "full_like", "hstack", "linspace", "max", "mean"),
+        *("median", "min", "nan_to_num", "nanmax", "nanmean", "nanmedian", "nanmin", "nanstd"),
+        *("nansum", "nanvar", "ones_like", "percentile", "prod", "quantile", "ravel", "repeat"),
+        *("reshape", "round", "sort", "squeeze", "stack", "std", "sum", "transpose", "unique"),
+        *("var", "vstack", "where", "zeros_like"),
+    },
+    "scipy.special": {
+        *("boxcox", "boxcox1p", "cbrt", "erf", "erfc", "exp2", "expit", "expm1", "gamma"),
+        *("gammaln", "inv_boxcox", "inv_boxcox1p", "log1p", "log_expit", "logit", "ndtr"),
+        *("ndtri", "psi", "xlog1py", "xlogy"),
+    },
+    "builtins": {
+        *("Ellipsis", "NotImplemented", "abs", "bool", "bytes", "complex", "dict", "float"),
+        *("frozenset", "int", "len", "list", "max", "min", "round", "set", "sorted", "str"),
+        *("sum", "tuple"),
+    },
+}
+CLASSES_AS_VALUES = {
+    "numpy": {
+        *("ndarray", "matrix"),
+        *(each.__name__ for each in np.sctypeDict.values() if each is not np.object_),
+        "object_",
+    },
+    "numpy.random._mt19937": {"MT19937"},
+    "numpy.random._pcg64": {"PCG64", "PCG64DXSM"},
+    "numpy.random._philox": {"Philox"},
+    "numpy.random._sfc64": {"SFC64"},
+    "numpy.random.bit_generator": {"SeedSequence"},
+    "sklearn.neighbors._kd_tree": {"KDTree", "KDTree32", "KDTree64"},
+    "sklearn.neighbors._ball_tree": {"BallTree", "BallTree32", "BallTree64"},
+    "sklearn.metrics._dist_metrics": {
+        f"{name}Distance{bits}" for name in makers.METRICS for bits in ("", "32", "64")
+    },
+}
+OTHERS = {  # of other libraries, whose instances are attributes
+    *(
+        (each.__module__, each.__name__)
+        for each in vars(scipy.sparse).values()
+        if isinstance(each, type) and issubclass(each, scipy.sparse.spmatrix | scipy.sparse.sparray)
+    ),
+    ("scipy.interpolate._bsplines", "BSpline"),
+    ("uuid", "UUID"),
+}
+
+
+class Noted:
+    """A `Construct` that notes how every name is used."""
+
+    def __init__(self):
+        self.classes = set()
+        self.values = set()
+        self.called = set()
+
+    def find(self, module, name):
+        return Thing((module, name))
+
+    def persistent(self, pid):
+        return Thing(None)
+
+    def call(self, function, args):
+        self.called.add(function.name)
+        self.value(args)
+        return Thing(None)
+
+    def new(self, cls, args, kwargs):
+        self.classes.add(cls.name)
+        self.value(args)
+        return Thing(None)
+
+    def build(self, instance, state):
+        self.value(state)
+
+    def frozen(self, items):
+        self.value(items)
+        return Thing(None)
+
+    def extend(self, target, items):
+        self.value(items)
+
+    def update(self, target, items):
+        self.value(
+            [*dict(items).values()] if not items else [each for pair in items for each in pair]
+        )
+        if type(target) is dict:
+            target.update({id(key): value for key, value in items})
+
+    def add(self, target, items):
+        self.value(items)
+
+    def value(self, found):
+        left = [found]
+        while left:
+            each = left.pop()
+            if isinstance(each, Thing):
+                if each.name:
+                    self.values.add(each.name)
+            elif isinstance(each, dict):
+                left += each.values()
+            elif isinstance(each, (tuple, list)):
+                left += each
+
+
+class Thing:
+    def __init__(self, name):
+        self.name = name
+
+
+def used():
+    """How every estimator of this release uses names once it is fitted."""
+    noted = Noted()
+    for name, cls in estimators.everything():
+        try:
+            model, _ = estimators.fitted(name, cls)
+        except Exception as error:
+            print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
+            continue
+        for part in split_model(model):
+            opcodes.read(part.content().skeleton, noted)
+    return noted
+
+
+def global_of(obj):
+    """The name under which pickle knows an object, or None."""
+    try:
+        operations = list(pickletools.genops(pickle.dumps(obj, 5)))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    names = [arg for opcode, arg, _ in operations if "UNICODE" in opcode.name]
+    whole = [opcode.name for opcode, _, _ in operations if opcode.name not in ("FRAME", "MEMOIZE")]
+    if len(names) == 2 and whole[-2:] == ["STACK_GLOBAL", "STOP"] and "." not in names[1]:
+        return tuple(names)
+    return None
+
+
+def is_plain(cls):
+    """Whether instances are attributes and nothing else."""
+    for base in cls.__mro__:
+        own = vars(base)
+        if base in (object, tuple, dict):
+            continue
+        if "__setstate__" in own and (base.__module__, base.__name__) not in REVIEWED:
+            return False
+        if "__reduce__" in own or "__reduce_ex__" in own:
+            return False
+        deprecated = getattr(own.get("__new__"), "__module__", "") == "sklearn.utils.deprecation"
+        if "__new__" in own and base.__module__ not in ("typing", "abc") and not deprecated:
+            return issubclass(cls, tuple)
+    compiled = not (getattr(sys.modules[cls.__module__], "__file__", None) or "").endswith(".py")
+    return not compiled and not inspect.isabstract(cls)
+
+
+def walk():
+    for found in pkgutil.walk_packages(sklearn.__path__, "sklearn."):
+        if not set(found.name.split(".")) & set(NOT_FOR_MODELS):
+            try:
+                yield importlib.import_module(found.name)
+            except ImportError as error:
+                print(f"cannot be imported: {found.name}: {error}", file=sys.stderr)
+
+
+def collect(file):
+    warnings.simplefilter("ignore")
+    noted = used()
+    classes, values, left_out = set(), set(), set()
+    for module in walk():
+        for cls in vars(module).values():
+            if not isinstance(cls, type) or cls.__module__ != module.__name__:
+                continue
+            family = any((base.__module__, base.__name__) in FAMILIES for base in cls.__mro__)
+            if family or (cls.__module__, cls.__qualname__) in noted.classes:
+                name = (cls.__module__, cls.__qualname__)
+                (classes if is_plain(cls) else left_out).add(name)
+    for module, name in OTHERS:
+        if is_plain(getattr(importlib.import_module(module), name)):
+            classes.add((module, name))
+    for table in (FUNCTIONS, CLASSES_AS_VALUES):
+        for module, names in table.items():
+            try:
+                place = importlib.import_module(module)
+            except ImportError:
+                continue  # of another release
+            for name in names:
+                obj = place
+                for step in name.split("."):
+                    obj = getattr(obj, step, None)
+                if obj is None or (
+                    isinstance(obj, type) and "metrics" in module and "_dist" not in module
+                ):
+                    continue
+                known = (module, name) if obj in (..., NotImplemented) else global_of(obj)
+                top = module if module.startswith("sklearn.metrics") else module.split(".")[0]
+                if known and f"{known[0]}.".startswith(f"{top}."):
+                    values.add(known)
+    missing = (noted.classes | noted.values) - classes - values - set(makers.CONSTRUCTORS)
+    print(f"left out: {sorted(left_out)}", file=sys.stderr)
+    print(f"needed, but not listed: {sorted(missing)}", file=sys.stderr)
+    print(f"called: {sorted(noted.called - set(makers.CONSTRUCTORS))}", file=sys.stderr)
+    Path(file).write_text(json.dumps({"classes": sorted(classes), "values": sorted(values)}))
+
+
+def write(files):
+    found = [json.loads(Path(file).read_text()) for file in files]
+    tables = {
+        kind: sorted({tuple(name) for each in found for name in each[kind]})
+        for kind in ("classes", "values")
+    }
+    lines = [
+        '"""Names that a model may use without being asked about. Written by tests/vet.py.',
+        "",
+        "Of every supported release of scikit-learn. `CLASSES` are made empty and given",
+        "attributes; `VALUES` are never called while a model is loaded. docs/trust.md says how",
+        "they were chosen.",
+        '"""',
+    ]
+    for kind, names in tables.items():
+        by_module = collections.defaultdict(list)
+        for module, name in names:
+            by_module[module].append(name)
+        lines += ["", f"{kind.upper()} = {{"]
+        for module, each in by_module.items():
+            lines += [f'    "{module}": (', *(f'        "{name}",' for name in each), "    ),"]
+        lines.append("}")
+    TARGET.write_text("\n".join(lines) + "\n")
+    print({kind: len(names) for kind, names in tables.items()})
+
+
+if __name__ == "__main__":
+    command, *arguments = sys.argv[1:]
+    {"collect": lambda: collect(arguments[0]), "write": lambda: write(arguments)}[command]()

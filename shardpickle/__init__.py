@@ -28,8 +28,11 @@ from shardpickle.errors import (
     ShardpickleError,
     StorageError,
     StoragePermissionError,
+    UnexpectedModelError,
     UnknownFormatError,
     UnpicklableError,
+    UnsafeForbiddenError,
+    UntrustedTypeError,
     VersionWarning,
 )
 from shardpickle.progress import Progress
@@ -59,8 +62,11 @@ __all__ = [
     "ShardpickleError",
     "StorageError",
     "StoragePermissionError",
+    "UnexpectedModelError",
     "UnknownFormatError",
     "UnpicklableError",
+    "UnsafeForbiddenError",
+    "UntrustedTypeError",
     "VerifyReport",
     "VersionWarning",
     "__version__",

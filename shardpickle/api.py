@@ -61,6 +61,7 @@ def dump(
     shard_size: int | str = "32MB",
     profile: str = "full",
     metadata: dict[str, Any] | None = None,
+    require_safe: bool = False,
     progress: bool | None = None,
     on_progress: Listener | None = None,
 ) -> DumpReport:
@@ -92,6 +93,8 @@ def dump(
     metadata : dict, optional
         Kept in the manifest: whatever JSON can hold, such as the training data's version or the
         score (``float(score)``). That of the model that is replaced goes with it.
+    require_safe : bool, default False
+        Raise if `load` would refuse the model without `trusted`. Nothing is published then.
     progress : bool, optional
         Whether to draw a bar on stderr. Default: on a terminal and in a notebook.
     on_progress : callable, optional
@@ -108,6 +111,8 @@ def dump(
         If parts of the model cannot be pickled; lists where they stand. Nothing was written.
     StorageError
         If the directory cannot be written, holds something else, or is being written to.
+    UntrustedTypeError
+        With `require_safe`, if the model needs names that nobody vouches for.
     ReadBackError
         If what was encoded did not decode to the same bytes. Nothing was published.
 
@@ -140,6 +145,9 @@ def dump(
         sealed = list(dumper.seal_all(publication, pool, meter.advance))
         found = dumper.manifest(sealed, notes)
         _warn_of_main(found)
+        unknown = trust.untrusted(found.names)
+        if unknown and require_safe:
+            raise UntrustedTypeError(str(store.path), _first_uses(found, unknown))
         data = manifest.to_bytes(found)
         old = previous(store)
         changed = old is None or old[0] != data
@@ -162,6 +170,7 @@ def dump(
         shards_reused=len(sealed) - len(written),
         written_bytes=sum(entry.nbytes for entry in written) + changed * len(data),
         digest=manifest.digest(data),
+        needs_trust=tuple(".".join(name) for name in unknown),
     )
 
 
@@ -313,6 +322,7 @@ def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
         usages,
         slots,
         loops(),
+        {name: trust.verdict(name) or "untrusted" for name in found.names},
     )
 
 

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="what a model directory holds; unpickles nothing")
     inspect.add_argument("model_dir")
     inspect.add_argument("--json", action="store_true", help="for machines")
+    inspect.add_argument("--trust", action="store_true", help="each name and why it is trusted")
     inspect.set_defaults(run=_inspect)
 
     verify = commands.add_parser(
@@ -63,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _inspect(chosen: argparse.Namespace) -> int:
     info = api.inspect(chosen.model_dir)
-    print(json.dumps(info.to_dict(), indent=2) if chosen.json else info)
+    if chosen.json:
+        print(json.dumps(info.to_dict(), indent=2))
+    else:
+        print(info.trust() if chosen.trust else info)
     return SOUND
 
 

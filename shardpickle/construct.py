@@ -5,6 +5,7 @@ unpickler cannot serve. `hardened` makes only what trusted names allow.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from shardpickle import dtypes
@@ -51,13 +52,13 @@ class Objects:
         return outside(pid, self.values, self.references)
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
-        return guarded(function, *args)
+        return guarded(function, function, *args)
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return guarded(cls.__new__, cls, *args, **kwargs)
+        return guarded(cls, cls.__new__, cls, *args, **kwargs)
 
     def build(self, instance: Any, state: Any) -> None:
-        guarded(_set_state, instance, state, self.migrate)
+        guarded(instance, _set_state, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
         # `extend` where there is one, as CPython's `do_append`.
@@ -66,24 +67,24 @@ class Objects:
             return
         extend = getattr(target, "extend", None)
         if extend is not None:
-            guarded(extend, items)
+            guarded(target, extend, items)
         else:
             for item in items:
-                guarded(target.append, item)
+                guarded(target, target.append, item)
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         if type(target) is dict:
-            guarded(target.update, items)
+            guarded(target, target.update, items)
             return
         for key, value in items:
-            guarded(target.__setitem__, key, value)
+            guarded(target, target.__setitem__, key, value)
 
     def frozen(self, items: list[Any]) -> Any:
         return frozenset(items)
 
     def add(self, target: Any, items: list[Any]) -> None:
         for item in items:
-            guarded(target.add, item)
+            guarded(target, target.add, item)
 
 
 def outside(pid: Any, values: Sequence[Any], references: Sequence[Any]) -> Any:
@@ -108,21 +109,21 @@ def unlisted(module: str, name: str) -> CorruptShardError:
     )
 
 
-def guarded(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call what may be anybody's code; whatever it raises becomes one error."""
+def guarded(owner: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call what may be anybody's code; whatever it raises is one error that names the owner."""
     try:
         return function(*args, **kwargs)
     except (MemoryError, RecursionError, CorruptShardError):
         raise
     except Exception as error:
-        instance = next((each for each in args if hasattr(type(each), "__dict__")), function)
-        what = type(instance).__qualname__ if instance is not function else _name(function)
-        raise RebuildError(f"{what}: {type(error).__name__}: {error}") from error
+        raise RebuildError(f"{shown(owner)}: {type(error).__name__}: {error}") from error
+
+
+def shown(obj: Any) -> str:
+    """A name for a message; never a repr, which is code of the object's."""
+    named = obj if isinstance(obj, (type, FunctionType, BuiltinFunctionType)) else type(obj)
+    return str(named.__qualname__)[:80]
 
 
 def _set_state(instance: Any, state: Any, migrate: Migrate) -> None:
     set_state(instance, migrate(instance, state))
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__qualname__", None) or type(function).__qualname__)

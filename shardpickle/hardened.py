@@ -17,7 +17,7 @@ from uuid import UUID
 import numpy as np
 
 from shardpickle import natives
-from shardpickle.construct import Migrate, guarded, outside, unlisted
+from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
 from shardpickle.makers import Maker, Name, refused
 from shardpickle.natives import Check
 from shardpickle.trust import Known
@@ -148,14 +148,14 @@ class Vetted:
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         maker = self.makers.of(function)
         if maker is None or maker.call is None:
-            raise refused(f"a call of {_shown(function)}")
-        return self._made(guarded(maker.call, *args), maker)
+            raise refused(f"a call of {shown(function)}")
+        return self._made(guarded(function, maker.call, *args), maker)
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         maker = self.makers.of(cls)
         if maker is None or maker.new is None:
-            raise refused(f"an instance of {_shown(cls)}")
-        return self._made(guarded(maker.new, args, kwargs), maker)
+            raise refused(f"an instance of {shown(cls)}")
+        return self._made(guarded(cls, maker.new, args, kwargs), maker)
 
     def _made(self, instance: Any, maker: Maker) -> Any:
         if maker.build is not None or isinstance(instance, _CONTAINERS):
@@ -166,43 +166,43 @@ class Vetted:
     def build(self, instance: Any, state: Any) -> None:
         known, maker = self.fresh.pop(id(instance), (None, None))
         if maker is None or maker.build is None or known is not instance:
-            raise refused(f"a state for {_shown(instance)}, which was not made here")
-        guarded(_build, maker.build, instance, state, self.migrate)
+            raise refused(f"a state for {shown(instance)}, which was not made here")
+        guarded(instance, _build, maker.build, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
         if type(target) is list:
             target += items
         elif id(target) in self.fresh and isinstance(target, (list, deque)):
-            guarded(target.extend, items)
+            guarded(target, target.extend, items)
         else:
-            raise refused(f"items for {_shown(target)}")
+            raise refused(f"items for {shown(target)}")
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         if type(target) is not dict and not (id(target) in self.fresh and isinstance(target, dict)):
-            raise refused(f"items for {_shown(target)}")
+            raise refused(f"items for {shown(target)}")
         self.ledger.check_keys(key for key, _ in items)
         if type(target) is dict:
-            guarded(target.update, items)
+            guarded(target, target.update, items)
             return
         for key, value in items:
-            guarded(target.__setitem__, key, value)
+            guarded(target, target.__setitem__, key, value)
 
     def frozen(self, items: list[Any]) -> Any:
         self.ledger.check_keys(items)
-        return guarded(frozenset, items)
+        return guarded(frozenset, frozenset, items)
 
     def add(self, target: Any, items: list[Any]) -> None:
         if not (type(target) is set or (id(target) in self.fresh and isinstance(target, set))):
-            raise refused(f"items for {_shown(target)}")
+            raise refused(f"items for {shown(target)}")
         self.ledger.check_keys(items)
         for item in items:
-            guarded(target.add, item)
+            guarded(target, target.add, item)
 
     def finish(self) -> None:
         """Refuse what compiled code cannot bear: instances that never got their state."""
         for instance, maker in self.fresh.values():
             if maker.unfinished:
-                raise refused(f"{_shown(instance)} without a state")
+                raise refused(f"{shown(instance)} without a state")
 
 
 def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate: Migrate) -> None:
@@ -210,9 +210,3 @@ def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate
 
 
 _CONTAINERS = (list, dict, set, deque)
-
-
-def _shown(obj: Any) -> str:
-    """A name for a message; never a repr, which is code of the object's."""
-    known = obj if isinstance(obj, type) or callable(obj) else type(obj)
-    return str(getattr(known, "__qualname__", type(obj).__qualname__))[:80]

@@ -144,7 +144,7 @@ class Anything:
     ) -> tuple[Any, ...]:
         if self._same_releases:
             reader = _Unpickler(skeletons.raw(part.slot), self._names, values, references)
-            members: tuple[Any, ...] = guarded(reader.load)
+            members: tuple[Any, ...] = guarded(reader, reader.load)
             return members
         made = Objects(self._names, values, references, migrate.state)
         found: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)

@@ -14,7 +14,6 @@ _BAR = 24
 _MOST_LINES = 20
 _DEEPEST = 40
 _MOST_NODES = 2000
-_USUAL = ("sklearn.", "numpy.", "scipy.", "pandas.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,9 @@ class DumpReport:
     written_bytes : int
         Bytes of the new files.
     digest : str
-        ``"sha256:…"`` of the manifest, which names exactly this model.
+        ``"sha256:…"`` of the manifest, which names exactly this model: `load(…, expect=digest)`.
+    needs_trust : tuple of str
+        Names that `load` refuses unless they are given to it: ``load(path, trusted=…)``.
     """
 
     path: str
@@ -48,6 +49,7 @@ class DumpReport:
     shards_reused: int
     written_bytes: int
     digest: str
+    needs_trust: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -66,7 +68,14 @@ class DumpReport:
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
             f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; "
             f"{_count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
+            + self._trust()
         )
+
+    def _trust(self) -> str:
+        if not self.needs_trust:
+            return ""
+        line = f"shardpickle.load({self.path!r}, trusted={list(self.needs_trust)!r})"
+        return f"\nnot vouched for by shardpickle; load it with {line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +177,9 @@ class ModelInfo:
         Raw and stored bytes of each kind of column, largest first.
     largest : tuple of (str, int)
         The largest parts and their raw bytes.
-    names : tuple of str
-        Every global that the pickles name.
+    names : dict of str to str
+        Every global that the pickles name, and why `load` trusts it: ``"vetted"`` by shardpickle,
+        ``"vouched"`` for by an installed package, or ``"untrusted"``: it has to be given to `load`.
     """
 
     path: str
@@ -189,7 +199,7 @@ class ModelInfo:
     folded: int
     columns: tuple[Usage, ...]
     largest: tuple[tuple[str, int], ...]
-    names: tuple[str, ...]
+    names: dict[str, str]
 
     @classmethod
     def of(
@@ -201,10 +211,12 @@ class ModelInfo:
         usages: Sequence[Usage],
         slots: Mapping[tuple[int, int], tuple[int, int]],
         loops: str,
+        verdicts: Mapping[tuple[str, str], str],
     ) -> "ModelInfo":
         """Put together from a manifest and what its shards say of themselves.
 
-        `slots` gives, for each shard and slot, the raw bytes and the number of values.
+        `slots` gives, for each shard and slot, the raw bytes and the number of values; `verdicts`
+        whether each name is trusted.
         """
         sized = [
             0 if number in found.tables else slots[part.shard, part.slot][0]
@@ -232,7 +244,7 @@ class ModelInfo:
             folded=sum(part.objects > 1 for part in found.parts) - len(found.tables),
             columns=_merged(usages),
             largest=_largest(found.parts, sized),
-            names=tuple(sorted(".".join(name) for name in found.names)),
+            names={".".join(name): verdicts[name] for name in sorted(found.names)},
         )
 
     @property
@@ -248,7 +260,12 @@ class ModelInfo:
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join(_page(self))
+        return "\n".join(map(_printable, _page(self)))
+
+    def trust(self) -> str:
+        """Each name with its verdict, untrusted ones first."""
+        order = sorted(self.names.items(), key=lambda item: (item[1] != "untrusted", item[0]))
+        return "\n".join(_printable(f"{verdict:<10}{name}") for name, verdict in order)
 
 
 def _page(info: ModelInfo) -> Iterator[str]:
@@ -288,10 +305,21 @@ def _page(info: ModelInfo) -> Iterator[str]:
     for name, raw in info.largest:
         yield f"  {text(raw):>9}  {_cut(name, 68)}"
     yield ""
-    yield f"names in the pickles ({len(info.names)})"
-    # All of them, the unusual ones first: whoever loads the model calls these.
-    for name in sorted(info.names, key=lambda name: (name.startswith(_USUAL), name)):
+    untrusted = [name for name, verdict in info.names.items() if verdict == "untrusted"]
+    yield f"names in the pickles: {len(info.names)}, of which not trusted: {len(untrusted)}"
+    for name in untrusted:
         yield f"  {name}"
+    if untrusted:
+        yield f"load it with trusted={untrusted!r} if you trust their code"
+
+
+def _printable(line: str) -> str:
+    """Without what would move a terminal's cursor."""
+    return (
+        line
+        if line.isprintable()
+        else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    )
 
 
 def _wrapped(label: str, content: str) -> Iterator[str]:

@@ -9,6 +9,8 @@ import types
 
 import numpy as np
 
+import shardpickle
+
 # Changed by the library itself, whoever loads: CountVectorizer keeps the id() of its stop words.
 VOLATILE = frozenset({"_stop_words_id"})
 
@@ -149,3 +151,18 @@ def bits(array):
     if array.dtype.names is None:
         return [array.tobytes()]
     return [data for field in array.dtype.names for data in bits(array[field])]
+
+
+def loaded_as_pickle(path, **options):
+    """The model, whatever it names; and where the default load gives one, the same."""
+    found = shardpickle.load(path, unsafe=True, **options)
+    try:
+        vetted = shardpickle.load(path, **options)
+    except shardpickle.UntrustedTypeError:
+        return found
+    except shardpickle.CorruptShardError as error:
+        if "no model needs" in str(error):
+            return found
+        raise
+    assert_same(vetted, found)
+    return found

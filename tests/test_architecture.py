@@ -60,9 +60,9 @@ def test_arrows_point_one_way():
 
 # Who may know what (docs/architecture.md says why).
 ONLY = {
-    "pickle": {"pickling", "unpicklable", "errors", "demo"},
+    "pickle": {"pickling", "unpicklable", "errors", "demo", "rebuilding"},
     "zstandard": {"codecs.frames"},
-    "sklearn": {"families", "migrate", "demo"},
+    "sklearn": {"families", "migrate", "demo", "natives"},
     "concurrent": {"workers"},
     "argparse": {"cli"},
     "tqdm": {"progress"},

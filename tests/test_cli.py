@@ -38,7 +38,9 @@ def test_inspect(stored, capsys):
     assert "  StandardScaler" in lines
     assert "  RandomForestClassifier › 100 × DecisionTreeClassifier" in lines
     assert "metadata commit: abc123" in lines
-    assert "  sklearn.pipeline.Pipeline" in lines
+    assert next(line for line in lines if line.startswith("names in")).endswith("not trusted: 0")
+    assert cli.main(["inspect", str(stored), "--trust"]) == 0
+    assert "vetted    sklearn.pipeline.Pipeline" in capsys.readouterr().out.splitlines()
     for word in ("threshold", "feature", "skeletons", "largest parts", "sha256:", "numpy"):
         assert word in page
 

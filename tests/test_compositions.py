@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 import xgboost
 from estimators import LABELS, TARGET, TWO_TARGETS, X, predictions
-from graphs import assert_same
+from graphs import assert_same, loaded_as_pickle
 from imblearn.ensemble import BalancedRandomForestClassifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -123,7 +123,7 @@ def test_round_trip(case, tmp_path):
     predictions(model, X)
     reference = pickle.loads(pickle.dumps(model, protocol=5))
     first = shardpickle.dump(model, tmp_path / "model", workers=2, shard_size="30kB")
-    loaded = shardpickle.load(tmp_path / "model", workers=2)
+    loaded = loaded_as_pickle(tmp_path / "model", workers=2)
     assert_same(loaded, reference)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -154,7 +154,7 @@ def test_equal_estimators_are_stored_once(tmp_path):
     once = shardpickle.inspect(tmp_path / "once")
     assert twice.raw_bytes > 1.9 * once.raw_bytes
     assert twice.stored_bytes < 1.2 * once.stored_bytes
-    loaded = shardpickle.load(tmp_path / "twice")
+    loaded = loaded_as_pickle(tmp_path / "twice")
     tree, copy = loaded.estimators_[0].tree_, loaded.pipelines_[0][-1].tree_
     assert tree is not copy
     assert not np.shares_memory(tree.value, copy.value)
@@ -165,7 +165,7 @@ def test_one_generator_shared_by_all_trees_is_one_again(tmp_path):
     generators = {id(tree.random_state) for tree in model.estimators_.ravel()}
     assert len(generators) == 1
     shardpickle.dump(model, tmp_path / "model", shard_size="4kB")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert len({id(tree.random_state) for tree in loaded.estimators_.ravel()}) == 1
 
 

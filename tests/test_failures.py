@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import api, dumping, memory, sealing, storage
+from shardpickle import api, dumping, memory, sealing, storage, trust
 
 OLD = {"old": np.arange(100.0), "list": [1, 2]}
 
@@ -259,7 +259,9 @@ def test_a_reader_of_the_previous_generation_goes_on(tmp_path):
     manifest = storage.LocalStore(target).read_manifest()
     shardpickle.dump({"new": 1}, target)
     found = api.manifest.from_bytes(manifest)
-    assert_same(api._load(storage.LocalStore(target), found, 1, True, False, None), OLD)
+    store = storage.LocalStore(target)
+    rebuilder = api._rebuilder(store, found, trust.Callers(), unsafe=False)
+    assert_same(api._load(store, found, rebuilder, 1, True, False, None), OLD)
 
 
 def test_a_reader_that_was_overtaken_twice_gets_the_newest_model(tmp_path, monkeypatch):
@@ -547,7 +549,7 @@ def test_a_newer_format(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
     manifest = target / "manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b'"version": 0', b'"version": 7'))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"version": 1', b'"version": 7'))
     with pytest.raises(shardpickle.UnknownFormatError, match=r"version 7.*newer"):
         shardpickle.load(target)
 
@@ -599,15 +601,17 @@ def test_classes_that_are_missing_are_named_at_once(tmp_path):
         shardpickle.dump(model, tmp_path / "model")
         del elsewhere.Two
         elsewhere.Three = None
+        names = ["elsewhere.One", "elsewhere.Two", "elsewhere.Three"]
         with pytest.raises(shardpickle.MissingNameError) as caught:
-            shardpickle.load(tmp_path / "model")
+            shardpickle.load(tmp_path / "model", trusted=names)
         assert caught.value.names == ["elsewhere.Two"]
         del sys.modules["elsewhere"]
         sys.path.remove(str(tmp_path))
-        with pytest.raises(ImportError) as caught:
-            shardpickle.load(tmp_path / "model")
-        assert caught.value.names == ["elsewhere.One", "elsewhere.Two", "elsewhere.Three"]
-        assert shardpickle.inspect(tmp_path / "model").names[0] == "elsewhere.One"
+        for options in ({"trusted": names}, {"unsafe": True}):
+            with pytest.raises(ImportError) as caught:
+                shardpickle.load(tmp_path / "model", **options)
+            assert caught.value.names == names
+        assert "elsewhere.One" in shardpickle.inspect(tmp_path / "model").names
         assert shardpickle.verify(tmp_path / "model", deep=True).ok
     finally:
         sys.modules.pop("elsewhere", None)
@@ -631,7 +635,7 @@ def test_a_class_that_refuses_its_state(tmp_path, monkeypatch):
     with pytest.raises(
         shardpickle.RebuildError, match=r"Callback.*Picky: TypeError: an older state"
     ):
-        shardpickle.load(tmp_path / "model")
+        shardpickle.load(tmp_path / "model", trusted=[Callback, Picky])
 
 
 # --- Versions and memory ---
@@ -737,7 +741,7 @@ def test_classes_of_main_are_warned_of(tmp_path):
     )
     assert "Mine stand in __main__" in done.stderr
     with pytest.raises(shardpickle.MissingNameError, match="move into a module"):
-        shardpickle.load(tmp_path / "model")
+        shardpickle.load(tmp_path / "model", trusted=["__main__.Mine"])
 
 
 def test_codes_of_the_extension_registry_are_refused_clearly(tmp_path):

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from graphs import assert_same
+from graphs import assert_same, loaded_as_pickle
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -126,7 +126,7 @@ def test_fitted_trees(name, tmp_path):
     for follows in ("count", "bitset", "threshold"):
         assert not found[follows].any(), follows
     shardpickle.dump(model, tmp_path / "model")
-    assert_same(shardpickle.load(tmp_path / "model"), model)
+    assert_same(loaded_as_pickle(tmp_path / "model"), model)
 
 
 @pytest.mark.parametrize("name", ["regression", "learning rate", "learning rate of 1", "few bins"])
@@ -292,7 +292,7 @@ def test_other_dtypes_are_not_taken_for_nodes(tmp_path):
         "square": nodes[:4].reshape(2, 2),
     }
     shardpickle.dump(model, tmp_path / "model")
-    assert_same(shardpickle.load(tmp_path / "model"), model)
+    assert_same(loaded_as_pickle(tmp_path / "model"), model)
 
 
 # --- Columns that are no tree's ---

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from graphs import assert_same
+from graphs import assert_same, loaded_as_pickle
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
@@ -125,7 +125,7 @@ def test_random_graphs(graph, tmp_path):
     model = build(*graph)
     reference = pickle.loads(pickle.dumps(model, protocol=5))
     report = shardpickle.dump(model, tmp_path / "model", workers=1, shard_size=200)
-    loaded = shardpickle.load(tmp_path / "model", workers=1)
+    loaded = loaded_as_pickle(tmp_path / "model", workers=1)
     assert_same(loaded, reference)
     assert_same(loaded, model)
     again = shardpickle.dump(loaded, tmp_path / "model", workers=1, shard_size=200)
@@ -173,7 +173,7 @@ def test_an_estimator_that_points_back_at_its_ensemble_is_folded(tmp_path):
     parts = parts_of(root)
     assert [len(part.members) for part in parts] == [1, 1, 2]
     shardpickle.dump(root, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert loaded.parts[1].parent is loaded
     info = shardpickle.inspect(tmp_path / "model")
     assert info.folded == 1
@@ -201,7 +201,7 @@ def test_large_temporaries_are_not_kept(tmp_path):
     parts = parts_of(root)
     assert [part.kept for part in parts] == [False] * 6 + [True]
     shardpickle.dump(root, tmp_path / "model", workers=2, shard_size="4MB")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert [part.booster.number for part in loaded.parts] == list(range(6))
 
 
@@ -218,7 +218,7 @@ def test_a_deep_chain_of_parts(tmp_path):
         last.next = Estimator()
         last = last.next
     shardpickle.dump(root, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     depth = 0
     while hasattr(loaded, "next"):
         loaded, depth = loaded.next, depth + 1
@@ -232,7 +232,7 @@ def test_containers_with_state_of_their_own(kind, tmp_path):
     model = holder([(1, 2), (3, 4)])
     model.extra = [1]
     shardpickle.dump(model, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert type(loaded) is holder
     assert loaded == model
     assert loaded.extra == [1]
@@ -251,7 +251,7 @@ def test_an_estimator_made_by_pickling_that_refers_back(tmp_path):
     model = [Made(), Estimator()]
     model[1].held = model[0]
     shardpickle.dump(model, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert loaded[0].other.maker is loaded[0] is loaded[1].held
 
 
@@ -277,13 +277,13 @@ def test_classes_of_a_metaclass_that_pickles_them_are_shared(tmp_path):
     for each in model:
         each.held = cls
     shardpickle.dump(model, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert loaded[0].held is loaded[1].held
 
 
 def test_a_list_that_refuses_append(tmp_path):
     shardpickle.dump(Appending([1, 2]), tmp_path / "model")
-    assert shardpickle.load(tmp_path / "model") == [1, 2]
+    assert loaded_as_pickle(tmp_path / "model") == [1, 2]
 
 
 class Versioned(BaseEstimator):
@@ -294,4 +294,4 @@ def test_versions_of_other_libraries_are_theirs(tmp_path):
     model = Versioned()
     model._sklearn_version = "mine"
     shardpickle.dump(model, tmp_path / "model")
-    assert shardpickle.load(tmp_path / "model")._sklearn_version == "mine"
+    assert loaded_as_pickle(tmp_path / "model")._sklearn_version == "mine"

@@ -80,7 +80,9 @@ def decoded(columns, heads, tables=None, loops=_kernel):
     told = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "loops", loops)
-        trees.decode(columns, heads, tables, taken.__getitem__, told.append, each)
+        trees.decode(
+            columns, heads, tables, taken.__getitem__, lambda number, _: told.append(number), each
+        )
     assert told == list(range(len(heads)))
     return [(nodes.tobytes(), values.tobytes()) for nodes, values in taken]
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse
-from graphs import assert_same
+from graphs import assert_same, loaded_as_pickle
 from numpy.lib.recfunctions import repack_fields
 
 import shardpickle
@@ -104,7 +104,7 @@ def test_round_trip(case, frame_bytes, tmp_path, monkeypatch):
     model = {"first": CASES[case], "again": CASES[case]}
     reference = pickle.loads(pickle.dumps(model, protocol=5))
     shardpickle.dump(model, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert_same(loaded, reference)
     assert shardpickle.verify(tmp_path / "model", deep=True)
 
@@ -123,7 +123,7 @@ def test_memory_map(tmp_path):
     model = {"X": mapped, "part": mapped[::2]}
     reference = pickle.loads(pickle.dumps(model, protocol=5))
     shardpickle.dump(model, tmp_path / "model")
-    assert_same(shardpickle.load(tmp_path / "model"), reference)
+    assert_same(loaded_as_pickle(tmp_path / "model"), reference)
 
 
 def test_padding_is_not_data(tmp_path):
@@ -133,27 +133,27 @@ def test_padding_is_not_data(tmp_path):
     first = shardpickle.dump(clean, tmp_path / "clean")
     second = shardpickle.dump(dirty, tmp_path / "dirty")
     assert first.digest == second.digest
-    assert not shardpickle.load(tmp_path / "dirty").view(np.uint8).any()
+    assert not loaded_as_pickle(tmp_path / "dirty").view(np.uint8).any()
 
 
 def test_one_large_array_is_cut_into_frames(tmp_path):
     large = RNG.random(2_000_000)  # 16 MB: four frames of one part, which no shard size cuts
     shardpickle.dump(large, tmp_path / "model", workers=2, shard_size="1MB")
     assert shardpickle.inspect(tmp_path / "model").shards == 1
-    assert_same(shardpickle.load(tmp_path / "model", workers=2), large)
+    assert_same(loaded_as_pickle(tmp_path / "model", workers=2), large)
 
 
 def test_a_long_skeleton_stays_as_it_was_pickled(tmp_path):
     vocabulary = {f"word{number}": number for number in range(120_000)}
     shardpickle.dump(vocabulary, tmp_path / "model")
-    assert shardpickle.load(tmp_path / "model") == vocabulary
+    assert loaded_as_pickle(tmp_path / "model") == vocabulary
 
 
 @pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="numpy 1.26 has no StringDType")
 def test_unknown_arrays_stay_in_band(tmp_path):
     texts = np.array(["a", "longer than before"], np.dtypes.StringDType())
     shardpickle.dump(texts, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     assert loaded.dtype == texts.dtype
     assert loaded.tolist() == texts.tolist()
 
@@ -161,10 +161,10 @@ def test_unknown_arrays_stay_in_band(tmp_path):
 def test_renaming_the_fields_of_a_loaded_array_changes_nothing_else(tmp_path):
     model = [np.zeros(2, [("a", "i4"), ("b", "i4")]), np.ones(2, [("a", "i4"), ("b", "i4")])]
     shardpickle.dump(model, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     loaded[0].dtype.names = ("p", "q")
     assert loaded[1].dtype.names == ("a", "b")
-    assert_same(shardpickle.load(tmp_path / "model"), pickle.loads(pickle.dumps(model, protocol=5)))
+    assert_same(loaded_as_pickle(tmp_path / "model"), pickle.loads(pickle.dumps(model, protocol=5)))
     shardpickle.dump(model, tmp_path / "again")
 
 
@@ -177,7 +177,7 @@ def test_dtypes_that_compare_equal_are_not_taken_for_each_other(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's, on pickling metadata
         shardpickle.dump([aligned, noted, np.rec.array(np.zeros(3, plain))], tmp_path / "second")
-        loaded = shardpickle.load(tmp_path / "second")
+        loaded = loaded_as_pickle(tmp_path / "second")
     assert loaded[0].isalignedstruct
     assert loaded[1].metadata == {"a": 1}
     assert loaded[2].dtype.type is np.record
@@ -197,7 +197,7 @@ def test_a_buffer_that_stands_twice_is_one(tmp_path):
     model = Held()
     model.buffer = pickle.PickleBuffer(bytearray(b"ab" * 50_000))
     shardpickle.dump(model, tmp_path / "model")
-    first, second = shardpickle.load(tmp_path / "model")
+    first, second = loaded_as_pickle(tmp_path / "model")
     assert first is second
     assert type(first) is bytearray
 
@@ -206,6 +206,6 @@ def test_masked_arrays_with_one_mask_have_masks_of_their_own(tmp_path):
     mask = np.array([False, False])
     model = [np.ma.masked_array([1, 2], mask, shrink=False) for _ in range(2)]
     shardpickle.dump(model, tmp_path / "model")
-    loaded = shardpickle.load(tmp_path / "model")
+    loaded = loaded_as_pickle(tmp_path / "model")
     loaded[0][0] = np.ma.masked
     assert loaded[1].mask.tolist() == [False, False]

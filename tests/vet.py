@@ -29,7 +29,9 @@ from sklearn import metrics
 from shardpickle import makers, opcodes
 from shardpickle.dumping import split_model
 
-TARGET = Path(__file__).parent.parent / "shardpickle" / "vetted.py"
+TOP = Path(__file__).parent.parent
+TARGET = TOP / "shardpickle" / "vetted.py"
+PAGE = TOP / "docs" / "trust.md"
 
 # Classes with a `__setstate__` of their own that was read: it sets attributes and calls no value.
 REVIEWED = {
@@ -280,6 +282,25 @@ def collect(file):
     Path(file).write_text(json.dumps({"classes": sorted(classes), "values": sorted(values)}))
 
 
+HEADING = "<!-- written by tests/vet.py -->\n"
+
+
+def page(classes, values):
+    """The tables of docs/trust.md."""
+    lines = []
+    for title, names in (
+        ("Classes: empty instances that are given attributes", classes),
+        ("Values: never called by a load", values),
+        ("Constructors with checked arguments (`shardpickle/makers.py`)", makers.CONSTRUCTORS),
+    ):
+        by_module = collections.defaultdict(list)
+        for module, name in sorted(names):
+            by_module[module].append(f"`{name}`")
+        lines += [f"\n{title}:\n", "| module | names |", "|---|---|"]
+        lines += [f"| `{module}` | {' '.join(each)} |" for module, each in by_module.items()]
+    return "\n".join(lines) + "\n"
+
+
 def write(files):
     found = [json.loads(Path(file).read_text()) for file in files]
     tables = {
@@ -303,6 +324,8 @@ def write(files):
             lines += [f'    "{module}": (', *(f'        "{name}",' for name in each), "    ),"]
         lines.append("}")
     TARGET.write_text("\n".join(lines) + "\n")
+    head = PAGE.read_text().partition(HEADING)[0]
+    PAGE.write_text(head + HEADING + page(tables["classes"], tables["values"]))
     print({kind: len(names) for kind, names in tables.items()})
 
 

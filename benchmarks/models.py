@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from forests import FORESTS
+from sklearn.datasets import make_friedman1
+from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.feature_extraction.text import CountVectorizer
 
 
@@ -20,7 +22,13 @@ def vocabulary():
     return vectorizer
 
 
-MODELS = {**FORESTS, "array": array, "vocabulary": vocabulary}
+def boosting():
+    """10,000 small trees."""
+    features, target = make_friedman1(1000, noise=1.0, random_state=0)
+    return GradientBoostingRegressor(n_estimators=10_000, random_state=0).fit(features, target)
+
+
+MODELS = {**FORESTS, "array": array, "vocabulary": vocabulary, "gbr-10000": boosting}
 
 
 def pickled(name, folder):

@@ -3,6 +3,7 @@
 What is expected is always the arrays that went in, or what scikit-learn grew.
 """
 
+import json
 import os
 import struct
 import subprocess
@@ -41,6 +42,7 @@ from sklearn.tree import (
 from sklearn.tree._tree import NODE_DTYPE
 
 import shardpickle
+from shardpickle import loading, manifest, storage, workers
 from shardpickle.codecs import _kernel, _reference, backend, trees
 from shardpickle.codecs.streams import COUNT, NODE, STREAMS, Rule
 from shardpickle.codecs.trees import NO_TABLES, Head, Tables, Tree
@@ -1203,3 +1205,26 @@ def test_a_grown_forest_keeps_its_full_shards_and_its_table(tmp_path):
     assert second.shards_written <= 4
     assert shard_of_the_table(before) == shard_of_the_table(after)
     assert_same(shardpickle.load(path), forest)
+
+
+def test_a_table_of_thresholds_serves_several_shards(tmp_path):
+    # Whole numbers as features: thresholds repeat, so that they become a table of their own.
+    rng = np.random.default_rng(0)
+    X, target = rng.integers(0, 20, (400, 4)), rng.normal(size=400)
+    model = RandomForestRegressor(30, random_state=0).fit(X, target)
+    shardpickle.dump(model, tmp_path / "model", shard_size=200_000)
+    document = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    users = [shard for shard in document["shards"] if shard[4] is not None]
+    assert len(users) > 3
+    store = storage.LocalStore(tmp_path / "model")
+    found = manifest.from_bytes(store.read_manifest())
+    with workers.Pool(1) as pool:
+        (tables,) = loading.read_tables(store, found, pool).values()
+    distinct = {
+        threshold
+        for tree in model.estimators_
+        for threshold in tree.tree_.threshold[tree.tree_.feature >= 0]
+    }
+    assert set(tables.thresholds.view(np.float64)) <= distinct
+    assert len(tables.thresholds) > len(distinct) // 2
+    assert_same(shardpickle.load(tmp_path / "model"), model)

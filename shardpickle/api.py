@@ -443,7 +443,7 @@ def _rebuilder(
     unknown = trust.untrusted(found.names, callers)
     if unknown:
         raise UntrustedTypeError(str(store.path), _first_uses(found, unknown))
-    return Hardened(found.names, trust.resolve(found.names, callers))
+    return Hardened(found.names, trust.resolve(found.names, callers), found.stored)
 
 
 def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from shardpickle.errors import CorruptShardError
 
 _KINDS = frozenset("biufcmMSUVO")
 _MAX_DEPTH = 16
+_MOST_LETTERS, _MOST_PLAIN = 1 << 20, 64
 
 
 def to_text(dtype: np.dtype[Any]) -> str | None:
@@ -44,7 +45,10 @@ def from_text(text: str) -> np.dtype[Any]:
     (2, 3)
     """
     try:
-        return _from_spec(json.loads(text), 0) if text[:1] in ("{", "[") else _plain(text)
+        structured = text[:1] in ("{", "[")
+        if len(text) > (_MOST_LETTERS if structured else _MOST_PLAIN):
+            raise ValueError("too long")
+        return _from_spec(json.loads(text), 0) if structured else _plain(text)
     except (KeyError, TypeError, ValueError, RecursionError, OverflowError, SyntaxError) as error:
         raise CorruptShardError(f"not a dtype: {text[:80]!r} ({error})") from None
 
@@ -63,13 +67,16 @@ def scalar(text: str, content: bytes) -> Any:
     fits = dtype.names is None and dtype.subdtype is None and dtype.kind not in "OV"
     if not fits or dtype.itemsize != len(content):
         raise CorruptShardError(f"not a scalar of dtype {text[:80]}")
-    return np.frombuffer(content, dtype)[0] if content else np.zeros((), dtype)[()]
+    try:
+        return np.frombuffer(content, dtype)[0] if content else np.zeros((), dtype)[()]
+    except (ValueError, OverflowError, SystemError) as error:  # letters that there are not
+        raise CorruptShardError(f"not a scalar of dtype {text[:80]}: {error}") from None
 
 
 @functools.lru_cache(maxsize=256)
 def _plain(text: str) -> np.dtype[Any]:
     dtype = np.dtype(text)
-    if dtype.str != text or dtype.kind not in _KINDS:
+    if dtype.str != text or dtype.kind not in _KINDS or "[0" in text:  # a unit of 0 seconds
         raise ValueError("not the plain form of a dtype")
     return dtype
 
@@ -104,6 +111,8 @@ def _from_spec(spec: Any, depth: int) -> np.dtype[Any]:
         return np.dtype((_from_spec(base, depth + 1), tuple(map(_size, shape))))
     formats = [_from_spec(item, depth + 1) for item in spec["formats"]]
     offsets = [_size(offset) for offset in spec["offsets"]]
+    if len(spec["names"]) != len(formats):
+        raise ValueError("fields of another number")
     itemsize = _size(spec["itemsize"])
     if any(at + part.itemsize > itemsize for at, part in zip(offsets, formats, strict=True)):
         raise ValueError("a field reaches past the end")

@@ -37,10 +37,17 @@ class Makers:
 class Ledger:
     """What a load has made that has to be checked in the end, and what it may still hash."""
 
-    def __init__(self) -> None:
+    def __init__(self, stored: int) -> None:
         self.checks: list[tuple[int, Any, tuple[Check, ...]]] = []
         self.part = 0
         self._keys_left = _MOST_ODD_KEYS
+        self._copies_left = _MOST_COPIES + 2 * stored
+
+    def spend(self, count: int) -> None:
+        """Refuse to copy one thing of a file, or to look at it, far more often than it is long."""
+        self._copies_left -= count
+        if self._copies_left < 0:
+            raise refused("the same things copied very many times")
 
     def made(self, instance: Any) -> None:
         checks = natives.checks_of(type(instance))
@@ -65,6 +72,7 @@ class Ledger:
 
 _PRIME = 2**61 - 1  # sys.hash_info.modulus: larger integers can have equal hashes
 _MOST_ODD_KEYS = 20_000
+_MOST_COPIES = 1 << 21  # attributes, items and numbers that calls copy, beside two a stored byte
 _PLAIN_KEYS = frozenset(
     {str, bytes, int, float, bool, type(None), type(...), np.str_, np.bytes_, np.bool_}
     | {np.dtype(code).type for code in "bhilqBHILQefd"}
@@ -84,11 +92,16 @@ def _weight(key: Any) -> int:
         count += 1
         if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
             left += each
-        elif type(each) not in _PLAIN_KEYS and not _is_value(each):
-            raise refused(f"a key of type {type(each).__qualname__}")
+        elif type(each) not in _PLAIN_KEYS:
+            if not _is_value(each):
+                raise refused(f"a key of type {type(each).__qualname__}")
+            count += 1 if isinstance(each, np.generic) else _SLOW_KEY
         if count > _MOST_ODD_KEYS:
             raise refused("a key of very many objects")
     return count
+
+
+_SLOW_KEY = 40  # compared by Python code
 
 
 def _hash_of(key: Any) -> Any:
@@ -140,6 +153,8 @@ class Vetted:
             raise unlisted(module, name) from None
 
     def persistent(self, pid: Any) -> Any:
+        if type(pid) in (str, tuple):
+            self.ledger.spend(len(str(pid[0])) if type(pid) is tuple and pid else len(pid))
         found = outside(pid, self.values, self.references)
         if isinstance(found, np.dtype) and found.hasobject and found.str != "|O":
             raise refused("a dtype with objects among its fields")
@@ -149,6 +164,7 @@ class Vetted:
         maker = self.makers.of(function)
         if maker is None or maker.call is None:
             raise refused(f"a call of {shown(function)}")
+        self.ledger.spend(sum(map(_length, args)))
         return self._made(guarded(function, maker.call, *args), maker)
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -167,6 +183,9 @@ class Vetted:
         known, maker = self.fresh.pop(id(instance), (None, None))
         if maker is None or maker.build is None or known is not instance:
             raise refused(f"a state for {shown(instance)}, which was not made here")
+        self.ledger.spend(_length(state))
+        if type(state) is dict:
+            check_attributes(instance, state)
         guarded(instance, _build, maker.build, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
@@ -184,6 +203,7 @@ class Vetted:
         if type(target) is dict:
             guarded(target, target.update, items)
             return
+        check_names(key for key, _ in items)
         for key, value in items:
             guarded(target, target.__setitem__, key, value)
 
@@ -203,6 +223,31 @@ class Vetted:
         for instance, maker in self.fresh.values():
             if maker.unfinished:
                 raise refused(f"{shown(instance)} without a state")
+
+
+def check_names(names: Iterable[Any]) -> None:
+    """Refuse attributes that Python and NumPy ask for by themselves (``__array_interface__``)."""
+    for name in names:
+        if isinstance(name, str) and name.startswith("__"):
+            raise refused(f"an attribute {name[:40]}")
+
+
+def check_attributes(instance: Any, state: dict[Any, Any]) -> None:
+    """Refuse attributes in place of a class's own: its methods, and what tells its kind."""
+    check_names(state)
+    if any(type(name) is not str for name in state):
+        raise refused("an attribute whose name is no string")
+    version = state.get("_sklearn_version")
+    if version is not None and (type(version) is not str or len(version) > 40):
+        raise refused("a version that is none")
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.size
+    if type(value) in (tuple, list):
+        return len(value) + sum(len(each) for each in value if type(each) in (dict, list, tuple))
+    return len(value) if isinstance(value, (dict, str, bytes)) else 1
 
 
 def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate: Migrate) -> None:

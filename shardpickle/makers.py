@@ -58,7 +58,32 @@ def plain(cls: type) -> Maker:
     """Empty instances that are given attributes: scikit-learn's own classes, mostly."""
     if issubclass(cls, tuple):
         return Maker(new=lambda args, kwargs: _named_tuple(cls, args, kwargs))
-    return Maker(new=lambda args, kwargs: _empty(cls, args, kwargs), build=set_state)
+    return Maker(new=lambda args, kwargs: _empty(cls, args, kwargs), build=_plain_state)
+
+
+_REPLACED = frozenset({"positive"})  # a parameter that is a default of its class (LassoLars)
+
+
+def _plain_state(instance: Any, state: Any) -> None:
+    """Attributes, none of which takes the place of a method or of what a class says of itself."""
+    _need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
+    cls = type(instance)
+    for name in state or ():
+        _need(not hasattr(cls, name) or name in _REPLACED, f"an attribute {name[:40]} of its class")
+    before = _BEFORE.get((cls.__module__, cls.__qualname__))
+    if before is not None and state:
+        before(state)
+    set_state(instance, state)
+
+
+def _isotonic(state: dict[str, Any]) -> None:
+    for name in ("X_thresholds_", "y_thresholds_"):  # `__setstate__` interpolates between them
+        value = state.get(name)
+        plain_array = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
+        _need(value is None or plain_array, name)
+
+
+_BEFORE = {("sklearn.isotonic", "IsotonicRegression"): _isotonic}
 
 
 def _empty(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
@@ -77,8 +102,15 @@ def trusted(cls: type) -> Maker:
     return Maker(
         call=cls if own else None,
         new=lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
-        build=set_state,
+        build=_trusted_state,
     )
+
+
+def _trusted_state(instance: Any, state: Any) -> None:
+    if getattr(instance, "__setstate__", None) is None:
+        pair = state if type(state) is tuple and len(state) == 2 else (state, None)
+        _need(all(each is None or type(each) is dict for each in pair), "a state that is no dict")
+    set_state(instance, state)
 
 
 def set_state(instance: Any, state: Any) -> None:
@@ -158,7 +190,11 @@ def _counter(args: Args) -> bool:
 
 
 def _path(args: Args) -> bool:
-    return len(args) < 1000 and all(type(each) is str for each in args)
+    return len(args) < 100 and all(type(each) is str and len(each) < 4096 for each in args)
+
+
+def _fraction(args: Args) -> bool:
+    return _of(int, int)(args) and all(each.bit_length() <= 1 << 12 for each in args)
 
 
 def _ordered_dict(target: Any) -> Maker:
@@ -177,11 +213,12 @@ def _partial(target: Any) -> Maker:
     """Of a function that is a value by itself; it is not called."""
 
     def check(args: Args) -> bool:
-        return len(args) == 1 and isinstance(args[0], _FUNCTIONS)
+        return len(args) == 1 and _is_harmless(args[0])
 
     def build(instance: Any, state: Any) -> None:
-        fits = type(state) is tuple and len(state) == 4 and isinstance(state[0], _FUNCTIONS)
+        fits = type(state) is tuple and len(state) == 4 and _is_harmless(state[0])
         _need(fits and type(state[1]) is tuple and type(state[2]) is dict, "a partial's state")
+        _need(all(type(key) is str for key in state[2]), "keywords of a partial")
         _need(state[3] in (None, {}), "a partial with attributes")
         instance.__setstate__(state)
 
@@ -189,6 +226,16 @@ def _partial(target: Any) -> Maker:
 
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, np.ufunc)
+
+
+def _is_harmless(function: Any) -> bool:
+    """Whether any arguments will do: not with scikit-learn's functions that reach compiled code."""
+    module = str(getattr(function, "__module__", ""))
+    return isinstance(function, _FUNCTIONS) and not module.startswith(
+        ("sklearn.cluster", "sklearn.metrics", "sklearn.feature_selection")
+    )
+
+
 _METHODS = frozenset(
     {"casefold", "capitalize", "lower", "split", "splitlines", "strip", "title", "upper"}
 )
@@ -221,7 +268,9 @@ def _array_state(array: Any, state: Any) -> None:
     _need(sizes and len(shape) <= 32, "an array's shape")
     count = 1
     for size in shape:
+        _need(size < 1 << 40, "an array's shape")
         count *= size
+        _need(count < 1 << 40, "an array's shape")
     if dtype.hasobject:
         _need(dtype.str == "|O" and type(content) is list, "an array of objects among other fields")
         _need(len(content) == count, "an array of another number of objects")
@@ -237,16 +286,16 @@ def _array_state(array: Any, state: Any) -> None:
 def _depth(array: Any) -> int:
     """How deep arrays of objects lie in each other: freeing them recurses."""
     depth = 0
-    layer = [array]
+    layer = {id(array): array}
     while layer and depth <= _MOST_ARRAYS_IN_ARRAYS:
         depth += 1
-        layer = [
-            each
-            for one in layer
-            if one.dtype == object
+        layer = {
+            id(each): each
+            for one in layer.values()
+            if one.dtype.hasobject
             for each in one.flat
             if isinstance(each, np.ndarray)
-        ][:100_000]
+        }
     return depth
 
 
@@ -286,7 +335,9 @@ def _generator(target: Any) -> Maker:
 def _generator_state(instance: Any, state: Any) -> None:
     seed = state[1] if type(state) is tuple and len(state) == 2 else None
     _need(seed is None or type(seed) is np.random.SeedSequence, "a generator's seed")
-    found = state[0] if type(state) is tuple and state else state
+    if type(state) is tuple:
+        _need(len(state) == 2, "a generator's state")
+    found = state[0] if type(state) is tuple else state
     _need(type(found) is dict and not _generator_problem(found), "a generator's state")
     instance.__setstate__(state)
 
@@ -378,7 +429,7 @@ def _unpickled(name: str) -> Callable[[Any], Maker]:
 
 def _tree(target: Any) -> Maker:
     def check(args: Args) -> bool:
-        if len(args) != 3 or not _whole(args[0], 0, 1 << 31) or not _whole(args[2], 1, 1 << 20):
+        if len(args) != 3 or not _whole(args[0], 0, 1 << 31) or not _whole(args[2], 1, 1 << 16):
             return False
         counts = args[1]
         return (
@@ -462,7 +513,7 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
     ("decimal", "Decimal"): _calls(
         lambda args: _of(str)(args) and all(len(a) < 4096 for a in args)
     ),
-    ("fractions", "Fraction"): _calls(_of(int, int)),
+    ("fractions", "Fraction"): _calls(_fraction),
     ("pathlib", "PosixPath"): _calls(_path),
     ("pathlib", "PurePosixPath"): _calls(_path),
     ("pathlib", "PureWindowsPath"): _calls(_path),

@@ -131,8 +131,15 @@ def _nothing(state: State) -> None:
     """No change."""
 
 
+def _array(value: Any) -> NDArray[Any]:
+    if not isinstance(value, np.ndarray):  # what else has these methods may be anybody's
+        raise ValueError("statistics that are no array")
+    return value
+
+
 def _empty_features(state: State) -> NDArray[np.bool_]:
-    empty: NDArray[np.bool_] = np.isnan(state["initial_imputer_"].statistics_.astype(np.float64))
+    statistics = _array(state["initial_imputer_"].statistics_)
+    empty: NDArray[np.bool_] = np.isnan(statistics.astype(np.float64))
     return empty
 
 
@@ -173,7 +180,7 @@ def _plain_columns(state: State) -> None:
 def _constant_statistics(state: State) -> None:
     if state.get("strategy") != "constant" or "statistics_" not in state:
         return
-    statistics = state["statistics_"]
+    statistics = _array(state["statistics_"])
     if not state["keep_empty_features"] and any(each != each for each in statistics):
         raise ValueError(
             "it drops columns that were empty at the fit, which strategy='constant' does since "
@@ -183,7 +190,7 @@ def _constant_statistics(state: State) -> None:
 
 
 _NO_WEIGHTS = _gained("_sample_weight", _nothing, fitted="estimators_")
-_FILL_DTYPE = _gained("_fill_dtype", lambda state: state["statistics_"].dtype, fitted="statistics_")
+_FILL_DTYPE = _gained("_fill_dtype", lambda state: _array(state["statistics_"]).dtype, fitted="statistics_")
 _EMPTY = _gained("_is_empty_feature", _empty_features, fitted="initial_imputer_")
 _SQUARED = _value("criterion", "friedman_mse", "squared_error")  # always the same, says 1.9
 _TO_ESTIMATOR = _renamed("base_estimator", "estimator")
@@ -257,8 +264,8 @@ def state(instance: Any, state: Any) -> Any:
     """
     if isinstance(instance, BitGenerator) and isinstance(state, tuple) and _NUMPY < (2, 0):
         return state[0]  # and not the seed sequence, which NumPy 2 adds for `spawn`
-    if isinstance(instance, functools.partial) and isinstance(state, tuple) and len(state) == 4:
-        return _renamed_keywords(*state)
+    if isinstance(instance, functools.partial) and type(state) is tuple and len(state) == 4:
+        return _renamed_keywords(*state) if type(state[2]) is dict else state
     stamped = isinstance(state, dict) and "_sklearn_version" in state
     theirs = type(instance).__module__.startswith("sklearn.")
     if stamped and theirs and isinstance(instance, BaseEstimator):

@@ -11,7 +11,9 @@ Sources: the ``.pyx`` files of the modules named beside each row.
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -58,10 +60,33 @@ def _array(value: Any, ndim: int, name: str, kinds: str = "f") -> Array:
 
 
 def _inside(value: Array, low: int, high: int, name: str) -> None:
-    _need(
-        value.size == 0 or (int(value.min()) >= low and int(value.max()) < high),
-        f"{name} is out of range",
-    )
+    """All numbers of an array are in a range; read once, however many objects hold it."""
+    if value.size:
+        key = id(value)
+        if key not in _bounds.known:
+            _bounds.known[key] = value, int(value.min()), int(value.max())
+        _, least, most = _bounds.known[key]
+        _need(least >= low and most < high, f"{name} is out of range")
+
+
+class _Bounds(threading.local):
+    """Least and greatest numbers of arrays that were seen in this run of checks."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Any, int, int]] = {}
+
+
+_bounds = _Bounds()
+
+
+@contextmanager
+def one_run() -> Iterator[None]:
+    """Checks in here share what they know of arrays; nothing changes them meanwhile."""
+    _bounds.known = {}
+    try:
+        yield
+    finally:
+        _bounds.known = {}
 
 
 def _features(model: Any) -> int:
@@ -78,14 +103,21 @@ def tree_nodes(nodes: Array, features: int) -> None:
     """One binary tree whose splits look at features that there are."""
     inner = nodes["left_child"] != -1
     left, right = nodes["left_child"][inner], nodes["right_child"][inner]
-    own = np.flatnonzero(inner)
     n = len(nodes)
-    if len(own):
+    if len(left):
         _need(min(left.min(), right.min()) >= 0, "a node's child is out of range")
         _need(max(left.max(), right.max()) < n, "a node's child is out of range")
         _inside(nodes["feature"][inner], 0, features, "a node's feature")
-        downwards = (left > own).all() and (right > own).all()
-        _need(downwards or preorder(nodes) is not None, "nodes that are not one tree")
+        _need(preorder(nodes) is not None, "nodes that are not one tree")
+
+
+def _depth(nodes: Array) -> int:
+    level, found = np.zeros(1, np.int64), -1
+    while len(level):  # one tree: every level is new
+        found += 1
+        level = level[nodes["left_child"][level] != -1]
+        level = np.concatenate([nodes["left_child"][level], nodes["right_child"][level]])
+    return found
 
 
 def tree_state(tree: Any, state: Any) -> None:
@@ -102,12 +134,16 @@ def tree_state(tree: Any, state: Any) -> None:
     shape = (count, int(tree.n_outputs), int(tree.max_n_classes))
     _need(isinstance(values, np.ndarray) and values.dtype == np.float64, "a tree's values")
     _need(values.shape == shape, "a tree's values are of another shape")
+    _need(nodes.flags.c_contiguous and values.flags.c_contiguous, "a tree's arrays have gaps")
     tree_nodes(nodes, int(tree.n_features))
+    _need(_depth(nodes) <= state["max_depth"], "a tree is deeper than it says")
 
 
 def tree(tree: Any) -> None:
     """A tree whose columns were stored as they are."""
-    tree_nodes(tree.__getstate__()["nodes"], int(tree.n_features))
+    nodes = tree.__getstate__()["nodes"]
+    tree_nodes(nodes, int(tree.n_features))
+    _need(_depth(nodes) <= tree.max_depth, "a tree is deeper than it says")
 
 
 def _decision_tree(model: Any) -> None:
@@ -149,10 +185,7 @@ def _gradient_boosting(model: Any) -> None:
     )
     _need(_whole(outputs, 1, 1 << 31), "n_trees_per_iteration_")
     _need(estimators.shape[1] == outputs, "estimators_ has another number of columns")
-    init = model.__dict__.get("init_")
-    loss = getattr(model.__dict__.get("_loss"), "n_classes", None)
-    if not isinstance(init, str) and outputs != 1:  # what init_ predicts has this many columns
-        _need(loss == outputs, "_loss is of another number of classes")
+    _first_guess(model, int(outputs or 0))
     features = _features(model)
     for estimator in estimators.flat:
         tree = _tree_of(estimator)
@@ -162,6 +195,39 @@ def _gradient_boosting(model: Any) -> None:
             "a tree splits another number of features than its ensemble",
         )
         _need(tree.n_outputs == 1 and tree.max_n_classes == 1, "a tree with several outputs")
+
+
+def _first_guess(model: Any, outputs: int) -> None:
+    """What `init_` predicts becomes the memory that compiled code adds to: a row for each of X's.
+
+    So it has to be an estimator of which that is known. Another one (the `init` parameter takes
+    any) is refused: `unsafe=True` loads it.
+    """
+    init, loss = model.__dict__.get("init_"), model.__dict__.get("_loss")
+    regression = type(model).__name__.endswith("Regressor")
+    _need(not regression or outputs == 1, "several trees in an iteration of a regressor")
+    if outputs != 1:
+        _need(type(loss).__name__ == "HalfMultinomialLoss", "_loss has no classes")
+        _need(getattr(loss, "n_classes", None) == outputs, "_loss is of another number of classes")
+    if init == "zero" and isinstance(init, str):
+        return
+    state = getattr(init, "__dict__", {})
+    kind = type(init).__module__, type(init).__qualname__
+    known = kind[0] in ("sklearn.dummy", "sklearn.tree._classes", "sklearn.ensemble._forest")
+    _need(known, f"init_ is a {kind[1]}, of which shardpickle does not know what it predicts")
+    _need(state.get("n_outputs_") == 1, "init_ has several outputs")
+    if kind[1] == "DummyRegressor":
+        constant = _array(state.get("constant_"), 2, "constant_", "fiu")
+        _need(constant.shape == (1, 1), "constant_ of init_")
+    elif not regression:
+        _need(state.get("n_classes_") == max(outputs, 2), "init_ is of another number of classes")
+        _need(len(state.get("classes_", ())) == max(outputs, 2), "classes_ of init_")
+    if kind[1] == "DummyClassifier":
+        _need(
+            state.get("_strategy") in ("prior", "most_frequent", "stratified", "uniform"), "init_"
+        )
+        prior = _array(state.get("class_prior_"), 1, "class_prior_")
+        _need(len(prior) == max(outputs, 2), "class_prior_ of init_")
 
 
 def _isolation_forest(model: Any) -> None:
@@ -217,8 +283,7 @@ def _bin_mapper(model: Any) -> None:
     many = isinstance(thresholds, (list, tuple)) and len(thresholds) == len(flags)
     _need(many, "bin_thresholds_ of another number")
     for place in np.flatnonzero(flags):
-        values = np.asarray(thresholds[place])
-        _need(values.dtype.kind in "fiu" and values.ndim == 1, "bin_thresholds_")
+        values = _array(thresholds[place], 1, "bin_thresholds_", "fiu")
         _need(((values >= 0) & (values < 256)).all(), "a category is out of range")
 
 
@@ -227,15 +292,18 @@ def _hist_boosting(model: Any) -> None:
     if predictors is None:
         return
     features = _features(model)
-    # Whole, so that a preprocessor that puts categories first has all of them.
-    mapper = getattr(model.__dict__.get("_bin_mapper"), "__dict__", {})
-    flags = _array(mapper.get("is_categorical_"), 1, "is_categorical_", "bu")
+    _need(not model.__dict__.get("_in_fit", False), "_in_fit: X would not be checked")
+    _categories_first(model.__dict__.get("_preprocessor"), features)
+    mapper = model.__dict__.get("_bin_mapper")
+    _need(type(mapper).__name__ == "_BinMapper", "_bin_mapper")
+    flags = _array(mapper.__dict__.get("is_categorical_"), 1, "is_categorical_", "bu")
     _need(len(flags) == features, "_bin_mapper is of another number of features")
     known = int(np.count_nonzero(flags))
     _need(isinstance(predictors, list), "_predictors is no list")
     for iteration in predictors:
         _need(isinstance(iteration, list), "_predictors is no list of lists")
         for predictor in iteration:
+            _need(type(predictor).__name__ == "TreePredictor", "_predictors holds something else")
             nodes = predictor.__dict__["nodes"]
             inner = nodes["is_leaf"] == 0
             _inside(nodes["feature_idx"][inner], 0, features, "feature_idx")
@@ -243,6 +311,31 @@ def _hist_boosting(model: Any) -> None:
                 known or not nodes["is_categorical"][inner].any(),
                 "a split by categories of which there are none",
             )
+
+
+def _categories_first(preprocessor: Any, features: int) -> None:
+    """The preprocessor gives as many columns as it takes: categories as numbers, then the rest."""
+    if preprocessor is None:
+        return
+    steps = preprocessor.__dict__.get("transformers_")
+    _need(type(preprocessor).__name__ == "ColumnTransformer", "_preprocessor")
+    _need(isinstance(steps, list) and len(steps) in (2, 3), "_preprocessor")
+    _need(all(step[:2] == ("remainder", "drop") for step in steps[2:]), "_preprocessor")
+    steps = steps[:2]
+    names = [(name, type(step).__name__) for name, step, _ in steps]
+    _need(names == [("encoder", "OrdinalEncoder"), ("numerical", "FunctionTransformer")], "steps")
+    masks = [_array(mask, 1, "a mask of _preprocessor", "b") for _, _, mask in steps]
+    _need(all(mask.shape == (features,) for mask in masks), "a mask of _preprocessor")
+    _need((masks[0] ^ masks[1]).all(), "_preprocessor leaves columns out")
+    function = steps[1][1].__dict__.get("func")
+    of = getattr(function, "func", None)
+    _need(getattr(of, "__qualname__", "") == "check_array", "_preprocessor")
+    _need(getattr(of, "__module__", "") == "sklearn.utils.validation", "_preprocessor")
+    _need(not function.args and set(function.keywords) <= _OF_NUMBERS, "_preprocessor")
+
+
+_OF_NUMBERS = {"dtype", "ensure_all_finite", "force_all_finite", "estimator", "ensure_min_features"}
+_OF_NUMBERS |= {"ensure_min_samples", "accept_sparse"}
 
 
 # neighbors/_binary_tree.pxi.tp: nodes are an implicit binary tree
@@ -293,8 +386,9 @@ def neighbor_tree_state(tree: Any, state: Any) -> None:
     if kind.startswith("SEuclidean"):
         _need(len(vector) == features, "dist_metric is of another number of features")
     if kind.startswith("Minkowski"):
-        _need(len(vector) in (0, 1, features), "dist_metric is of another number of features")
-        _need(features == 1 or len(vector) != 1 or not vector[0], "dist_metric")
+        _need(len(vector) in (0, features), "dist_metric is of another number of features")
+    if kind.startswith("Haversine"):
+        _need(features == 2, "dist_metric is of two features")
     if kind.startswith("Mahalanobis"):
         _need(len(matrix) == features, "dist_metric is of another number of features")
 
@@ -314,17 +408,24 @@ def _rows(value: Any) -> tuple[int, int]:
 
 
 def _neighbors(model: Any) -> None:
-    fitted = model.__dict__.get("_fit_X")
-    if fitted is None:
+    fitted, tree = model.__dict__.get("_fit_X"), model.__dict__.get("_tree")
+    for name in ("metric_params", "effective_metric_params_"):
+        options = model.__dict__.get(name)
+        _need(options is None or type(options) is dict, name)
+        _need(not _NORMS & set(options or ()), f"{name} holds norms of other rows")
+    if "n_samples_fit_" not in model.__dict__ and tree is None and fitted is None:
         return
     rows, columns = _rows(fitted)
     _need(columns == _features(model), "_fit_X is of another number of features")
-    tree = model.__dict__.get("_tree")
     if tree is not None:
+        _need(type(tree).__name__[:6] in ("KDTree", "BallTr"), "_tree is no tree")
         data = tree.__getstate__()[0]
         _need(data.shape == (rows, columns), "_tree holds another number of samples or features")
     many = model.__dict__.get("n_samples_fit_")
     _need(many == rows, "n_samples_fit_")
+
+
+_NORMS = {"X_norm_squared", "Y_norm_squared"}
 
 
 def _neighbors_classifier(model: Any) -> None:
@@ -383,6 +484,8 @@ def _libsvm(model: Any) -> None:
     state = model.__dict__
     if "support_vectors_" not in state:
         return
+    _need(isinstance(state.get("_sparse"), (bool, np.bool_)), "_sparse")
+    _need(bool(state["_sparse"]) == hasattr(state["support_vectors_"], "indptr"), "_sparse")
     vectors, support, counts = (
         state.get(name) for name in ("support_vectors_", "support_", "_n_support")
     )
@@ -392,7 +495,7 @@ def _libsvm(model: Any) -> None:
     own = not callable(kernel) and kernel != "precomputed"
     _need(_array(support, 1, "support_", "i").shape == (rows,), "support_")
     counts = _array(counts, 1, "_n_support", "i")
-    classifier = state.get("_impl", type(model)._impl) in ("c_svc", "nu_svc")
+    classifier = type(model)._impl in ("c_svc", "nu_svc")
     classes = len(counts) if classifier else 2
     _need(len(counts) >= 1 and classes >= 2, "_n_support")
     _inside(counts, 0, rows + 1, "_n_support")
@@ -404,6 +507,8 @@ def _libsvm(model: Any) -> None:
     else:
         fitted = state.get("shape_fit_")
         _need(isinstance(fitted, tuple) and _whole(fitted[0], 1, 1 << 62), "shape_fit_")
+        _need(not sparse, "a precomputed kernel of sparse support vectors")
+        _need(callable(kernel) or fitted[0] == _features(model), "shape_fit_")
         _inside(support, 0, fitted[0], "support_")
     pairs = classes * (classes - 1) // 2 if classifier else 1
     for name in ("dual_coef_", "_dual_coef_"):
@@ -431,6 +536,7 @@ def _sparse(matrix: Any) -> None:
         "a sparse matrix without a shape",
     )
     _need(len(shape or ()) in (1, 2), "a sparse matrix of other dimensions")
+    _need(not {"_format", "format"} & set(matrix.__dict__), "a sparse matrix of another format")
     form = matrix.format
     data = matrix.__dict__.get("data")
     if form in ("csr", "csc", "bsr"):
@@ -483,6 +589,7 @@ def _sparse(matrix: Any) -> None:
 
 def _spline(spline: Any) -> None:
     state = spline.__dict__
+    _need(not ({"t", "_t"} <= set(state) or {"c", "_c"} <= set(state)), "a spline of two kinds")
     knots, order = state.get("t", state.get("_t")), state.get("k")
     coefficients = state.get("c", state.get("_c"))
     _need(_whole(order, 0, 1 << 10), "a spline's degree")
@@ -502,12 +609,15 @@ def _vocabulary(model: Any) -> None:
     words = model.__dict__.get("vocabulary_")
     if words is None:
         return
-    _need(isinstance(words, Mapping), "vocabulary_ is no dict")
+    _need(isinstance(words, dict), "vocabulary_ is no dict")
+    if id(words) in _bounds.known:
+        return
     _need(
         all(isinstance(each, (int, np.integer)) for each in words.values()),
         "vocabulary_ gives something other than numbers",
     )
     _inside(np.fromiter(words.values(), np.int64, len(words)), 0, len(words), "vocabulary_")
+    _bounds.known[id(words)] = words, 0, len(words)
 
 
 def _feature_hasher(model: Any) -> None:
@@ -517,21 +627,49 @@ def _feature_hasher(model: Any) -> None:
 
 def _one_hot(model: Any) -> None:
     state = model.__dict__
-    if "_n_features_outs" not in state:
+    categories = state.get("categories_")
+    if categories is None:
         return
+    _need(isinstance(categories, (list, tuple)), "categories_")
+    sizes = [len(_array(each, 1, "categories_", "biufOSU")) for each in categories]
+    for each in categories:
+        if each.dtype.kind != "O" and len(each) > 1:
+            known = each[~np.isnan(each)] if each.dtype.kind == "f" else each
+            _need((known[1:] > known[:-1]).all(), "categories_ are not in order")
     found = model._compute_n_features_outs()
-    _need(list(state["_n_features_outs"]) == list(found), "_n_features_outs")
-    for mapping, many in zip(state.get("_default_to_infrequent_mappings", ()), found, strict=False):
+    _need(list(state.get("_n_features_outs", found)) == list(found), "_n_features_outs")
+    enabled = state.get("_infrequent_enabled", False)
+    rare = state.get("_infrequent_indices", [None] * len(sizes)) if enabled else [None] * len(sizes)
+    mappings = state.get("_default_to_infrequent_mappings", [None] * len(sizes))
+    _need(len(rare) == len(mappings) == len(sizes), "_infrequent_indices")
+    for size, indices, mapping in zip(sizes, rare, mappings, strict=True):
+        _need((indices is None) == (mapping is None), "_default_to_infrequent_mappings")
         if mapping is not None:
-            dropped = state.get("_drop_idx_after_grouping") is not None
-            _inside(_array(mapping, 1, "a mapping", "iu"), 0, many + dropped, "a mapping")
+            _inside(_array(indices, 1, "_infrequent_indices", "iu"), 0, size, "an infrequent index")
+            _need(len(_array(mapping, 1, "a mapping", "iu")) == size, "a mapping")
+            _inside(mapping, 0, size - len(indices) + 1, "a mapping")
+    for name in ("_drop_idx_after_grouping", "drop_idx_"):
+        dropped = state.get(name)
+        if dropped is not None:
+            _need(isinstance(dropped, np.ndarray) and dropped.shape == (len(sizes),), name)
+            for size, index in zip(sizes, dropped, strict=True):
+                _need(index is None or _whole(index, 0, size), name)
+
+
+def _function_transformer(model: Any) -> None:
+    """Functions that take rows for granted stand where their own estimators put them, not here."""
+    for name in ("func", "inverse_func"):
+        function = model.__dict__.get(name)
+        module = str(getattr(getattr(function, "func", function), "__module__", ""))
+        _need(not module.startswith(("sklearn.cluster", "sklearn.metrics")), f"{name} of {module}")
 
 
 def _multi_label(model: Any) -> None:
     places = model.__dict__.get("_cached_dict")
     if places is not None:
         _need(type(places) is dict, "_cached_dict")
-        many = len(model.__dict__.get("classes_", ()))
+        many = len(places)
+        _need(many == len(model.__dict__.get("classes_", ())), "_cached_dict")
         _need(all(_whole(place, 0, many) for place in places.values()), "_cached_dict")
 
 
@@ -578,6 +716,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("sklearn.feature_extraction.text", "HashingVectorizer"): _feature_hasher,
     ("sklearn.preprocessing._encoders", "OneHotEncoder"): _one_hot,
     ("sklearn.preprocessing._label", "MultiLabelBinarizer"): _multi_label,
+    ("sklearn.preprocessing._function_transformer", "FunctionTransformer"): _function_transformer,
 }
 
 

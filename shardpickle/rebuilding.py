@@ -21,7 +21,7 @@ from shardpickle.trust import Known
 FileOf = Callable[[int], str]
 
 # Of a shard's skeletons, for each byte of the shard and besides: zstd can hold 65,536 bytes in one.
-_MOST_RATIO, _MOST_BYTES = 200, 1 << 24
+_MOST_RATIO, _MOST_BYTES = 64, 1 << 24
 _MOST_STEPS_RATIO, _MOST_STEPS = 2, 1 << 20
 
 
@@ -80,12 +80,12 @@ class Rebuilder(Protocol):
 class Hardened:
     """What trusted names allow, checked again when the model is whole."""
 
-    def __init__(self, listed: Sequence[Name], known: Mapping[Name, Known]) -> None:
+    def __init__(self, listed: Sequence[Name], known: Mapping[Name, Known], stored: int) -> None:
         self._listed = listed
         self._known = known
         self._makers = Makers(known.values())
         self._names: dict[Sequence[int], dict[Name, Any]] = {}
-        self._ledger = Ledger()
+        self._ledger = Ledger(stored)
 
     def members(
         self,
@@ -111,14 +111,15 @@ class Hardened:
             problem = natives.problem(tree, [natives.tree])
             if problem:
                 raise CorruptModelError(f"a tree that would crash: {problem}")
-        for part, instance, checks in self._ledger.checks:
-            problem = natives.problem(instance, checks)
-            if problem:
-                what = type(instance).__qualname__
-                raise CorruptShardError(
-                    f"a {what} that compiled code would crash on (part {part}): {problem}",
-                    file=file_of(part),
-                )
+        with natives.one_run():
+            for part, instance, checks in self._ledger.checks:
+                problem = natives.problem(instance, checks)
+                if problem:
+                    what = type(instance).__qualname__
+                    raise CorruptShardError(
+                        f"a {what} that compiled code would crash on (part {part}): {problem}",
+                        file=file_of(part),
+                    )
 
 
 class Anything:

@@ -101,7 +101,7 @@ class Inputs:
 
     def skeleton(self, chance, here):
         raw, names, makers, values, references = chance.choice(self.parts)
-        ledger = Ledger()
+        ledger = Ledger(10_000)
         made = Vetted(names, makers, values, references, migrate.state, ledger)
         steps = opcodes.parse(damaged(raw, chance), {}, 100_000)
         opcodes.run(steps, made)

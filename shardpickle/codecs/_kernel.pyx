@@ -1382,6 +1382,24 @@ def decode(list columns, const int64_t[::1] begin, const int64_t[::1] end, int r
         raise ValueError("the streams of a tree do not describe one")
 
 
+def depth(const uint8_t[::1] nodes, int64_t[::1] work):
+    """The depth of a tree whose children stand behind their parents."""
+    cdef int64_t n = nodes.shape[0] // sizeof(Node), p, deepest = 0
+    cdef const Node* a
+    if n < 1 or work.shape[0] < n:
+        raise ValueError("no nodes, or too little memory to work in")
+    a = <const Node*>&nodes[0]
+    with nogil:
+        work[0] = 0
+        for p in range(n):
+            if a[p].left != -1:
+                work[a[p].left] = work[p] + 1
+                work[a[p].right] = work[p] + 1
+            elif work[p] > deepest:
+                deepest = work[p]
+    return deepest
+
+
 def equal(const uint8_t[::1] a, const uint8_t[::1] b):
     """Whether two trees' nodes are the same, padding aside."""
     cdef int64_t i, n = a.shape[0] // 64

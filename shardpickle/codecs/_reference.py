@@ -979,6 +979,18 @@ class Forest:
         return (count[self.left] > count[self.right]).astype(np.uint8)
 
 
+def depth(nodes: Array, work: Array) -> int:
+    """The depth of a tree whose children stand behind their parents."""
+    a = nodes.view(NODE)
+    left, right = a["left_child"], a["right_child"]
+    level, found = np.zeros(1, np.int64), -1
+    while len(level):
+        found += 1
+        level = level[left[level] != -1]
+        level = np.concatenate([left[level], right[level]])
+    return found
+
+
 @_quietly
 def fill_predictors(
     sizes: Array,

@@ -185,7 +185,8 @@ def decode(
     take : callable
         Gives a tree's memory: its nodes as bytes, its values flat.
     done : callable
-        Is told each tree whose memory is filled, and whether its columns could only be a tree's.
+        Is told each tree whose memory is filled, and whether it is sound: any other
+        (one that was stored as it is, or numbered freely) has to be checked by the caller.
     each : callable
         As for `encode`.
 
@@ -214,9 +215,17 @@ def decode(
                 )
             except ValueError as error:
                 raise CorruptShardError(f"tree {number}: {error}") from None
-            done(number, not rules[number] & Rule.RAW)
+            done(number, _is_sound(int(rules[number]), heads[number], nodes))
 
     each(step, _cut([head.nbytes for head in heads]))
+
+
+def _is_sound(rules: int, head: Head, nodes: Array) -> bool:
+    """Whether these columns could only be one tree's, and it is no deeper than its head says."""
+    if rules & (Rule.RAW | Rule.PERMUTED):
+        return False
+    work = _scratch("work", max(1, head.nodes), np.int64)
+    return bool(backend.loops.depth(nodes, work) <= head.depth)
 
 
 def _ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> Array:

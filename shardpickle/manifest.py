@@ -16,8 +16,9 @@ from shardpickle.errors import CorruptManifestError, UnknownFormatError
 FORMAT = "shardpickle"
 VERSION = 1
 FULL, INFERENCE = PROFILES = ("full", "inference")
-_MOST_PARTS = 1_000_000
+_MOST_PARTS = 1 << 17  # and one more for every 8 bytes of the shards
 _MOST_REFERENCES = 2_000_000
+_MOST_VALUES = 4_000_000
 _MOST_LETTERS = 1000  # of a name
 _MEMBERS = {
     *("format", "version", "writer", "profile", "environment", "metadata"),
@@ -136,6 +137,8 @@ def from_bytes(data: bytes) -> Manifest:
         If it is damaged or contradicts itself.
     """
     try:
+        if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+            raise ValueError("more values than a manifest has")
         document = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
         if document["format"] != FORMAT:
             raise ValueError("not a shardpickle manifest")
@@ -191,6 +194,9 @@ def _manifest(document: dict[str, Any]) -> Manifest:
     parts: list[PartEntry] = []
     if sum(map(_references, document["parts"])) > _MOST_REFERENCES:
         raise ValueError("too many references")
+    most = _MOST_PARTS + sum(shard.nbytes for shard in shards) // 8
+    if sum(_count(run["count"]) for run in document["parts"]) > most:
+        raise ValueError("more parts than the shards can hold")
     for run in document["parts"]:
         _expand(run, parts, names, shards)
     if not parts:
@@ -295,7 +301,7 @@ def _expand(
     objects = _count(run["objects"])
     used = tuple(_count(number) for number in run["names"])
     ranges = [(_count(a), _count(b), _integer(c), _count(d)) for a, b, c, d in run["references"]]
-    if slot + count > shards[shard].parts or len(parts) + count > _MOST_PARTS:
+    if slot + count > shards[shard].parts:
         raise ValueError("more parts than the shard holds")
     if objects < 1 or any(number >= len(names) for number in used):
         raise ValueError("a part without objects, or a name that is not listed")

@@ -190,7 +190,9 @@ def _constant_statistics(state: State) -> None:
 
 
 _NO_WEIGHTS = _gained("_sample_weight", _nothing, fitted="estimators_")
-_FILL_DTYPE = _gained("_fill_dtype", lambda state: _array(state["statistics_"]).dtype, fitted="statistics_")
+_FILL_DTYPE = _gained(
+    "_fill_dtype", lambda state: _array(state["statistics_"]).dtype, fitted="statistics_"
+)
 _EMPTY = _gained("_is_empty_feature", _empty_features, fitted="initial_imputer_")
 _SQUARED = _value("criterion", "friedman_mse", "squared_error")  # always the same, says 1.9
 _TO_ESTIMATOR = _renamed("base_estimator", "estimator")

@@ -480,6 +480,31 @@ def _bisecting_k_means(model: Any) -> None:
 # svm/_libsvm.pyx, src/libsvm/libsvm_helper.c: lengths are taken from one array for all
 
 
+_KERNELS = (
+    *("linear", "poly", "polynomial", "rbf", "sigmoid", "laplacian", "cosine", "chi2"),
+    "additive_chi2",
+)
+
+
+def _kernel(model: Any, support: Array) -> None:
+    """Support vectors are rows of a kernel matrix, which is asked for with as many columns."""
+    kernel, fitted = model.__dict__.get("kernel"), model.__dict__.get("shape_fit_")
+    _need(not model.__dict__["_sparse"], "a precomputed kernel of sparse support vectors")
+    _need(isinstance(fitted, tuple) and _whole(fitted[0], 1, 1 << 62), "shape_fit_")
+    rows = int(fitted[0])
+    _inside(support, 0, rows, "support_")
+    if not callable(kernel):
+        _need(rows == _features(model), "shape_fit_")
+        return
+    own = getattr(kernel, "__module__", "") != "sklearn.metrics.pairwise"
+    known = {f"{name}_kernel" for name in _KERNELS} | {"cosine_similarity"}
+    # A function that the caller trusts is the caller's; a vetted one has to give a whole matrix.
+    vetted = str(getattr(kernel, "__module__", "")).split(".")[0] in ("sklearn", "numpy", "scipy")
+    _need(not (own and vetted), "a kernel that is none")
+    _need(own or getattr(kernel, "__name__", "") in known, "a kernel that is none")
+    _need(_rows(model.__dict__.get("_BaseLibSVM__Xfit"))[0] == rows, "the fitted X")
+
+
 def _libsvm(model: Any) -> None:
     state = model.__dict__
     if "support_vectors_" not in state:
@@ -493,7 +518,14 @@ def _libsvm(model: Any) -> None:
     kernel = state.get("kernel")
     sparse = state.get("_sparse")
     own = not callable(kernel) and kernel != "precomputed"
-    _need(_array(support, 1, "support_", "i").shape == (rows,), "support_")
+    support = _array(support, 1, "support_", "i")
+    if own:
+        _need(columns == _features(model), "support_vectors_ are of other features")
+        _need(len(support) == rows, "support_")
+    else:
+        _need((rows, columns) == (0, 0) or len(support) == rows, "support_")
+        rows = len(support)
+        _kernel(model, support)
     counts = _array(counts, 1, "_n_support", "i")
     classifier = type(model)._impl in ("c_svc", "nu_svc")
     classes = len(counts) if classifier else 2
@@ -502,14 +534,6 @@ def _libsvm(model: Any) -> None:
     if classifier:
         _need(int(counts.sum()) == rows, "_n_support")
         _need(len(state.get("classes_", ())) == classes, "classes_")
-    if own:
-        _need(columns == _features(model), "support_vectors_ are of other features")
-    else:
-        fitted = state.get("shape_fit_")
-        _need(isinstance(fitted, tuple) and _whole(fitted[0], 1, 1 << 62), "shape_fit_")
-        _need(not sparse, "a precomputed kernel of sparse support vectors")
-        _need(callable(kernel) or fitted[0] == _features(model), "shape_fit_")
-        _inside(support, 0, fitted[0], "support_")
     pairs = classes * (classes - 1) // 2 if classifier else 1
     for name in ("dual_coef_", "_dual_coef_"):
         _need(_rows(state.get(name)) == (classes - 1, rows), name)
@@ -567,6 +591,7 @@ def _sparse(matrix: Any) -> None:
         offsets = _array(matrix.__dict__.get("offsets"), 1, "offsets", "i")
         _need(len(offsets) == len(data), "offsets")
         _need(len(np.unique(offsets)) == len(offsets), "offsets")
+        _inside(offsets, -shape[0], shape[1] + data.shape[1] + 1, "offsets")
     elif form == "lil":
         rows = matrix.__dict__.get("rows")
         for cells in (rows, data):

@@ -29,6 +29,7 @@ _TRAILER = struct.Struct("<QII8s")  # offset, stored and raw size of the index; 
 TRAILER_BYTES = _TRAILER.size
 _MOST_RATIO = 1 << 16  # a zstd block of 128 KiB takes at least 4 bytes (RFC 8878, 3.1.1.2)
 _MOST_INDEX_RATIO = 500
+_MOST_INDEX = 1 << 25
 _SMALL_INDEX = 1 << 20
 _FORMS = (frames.PLAIN, frames.SHUFFLED, frames.PALETTE)
 _MEMBERS = {"parts", "skeletons", "dimensions", "layouts", "columns"}
@@ -94,7 +95,7 @@ def index_range(head: bytes, trailer: bytes, size: int) -> tuple[int, int, int]:
     if head != MAGIC or len(trailer) != TRAILER_BYTES:
         raise CorruptShardError("not a shard of this format")
     offset, stored, nbytes, magic = _TRAILER.unpack(trailer)
-    if nbytes > max(_SMALL_INDEX, stored * _MOST_INDEX_RATIO):
+    if nbytes > min(max(_SMALL_INDEX, stored * _MOST_INDEX_RATIO), _MOST_INDEX):
         raise CorruptShardError("its index declares too large a size", actual=nbytes)
     if magic != MAGIC or offset + stored + TRAILER_BYTES != size or offset < len(MAGIC):
         raise CorruptShardError("the end of the file is not a shard's")

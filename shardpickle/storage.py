@@ -41,7 +41,7 @@ OPENING = b'{\n"format": "shardpickle",\n'  # how every manifest of ours begins,
 _SHARD_NAME = re.compile(r"[0-9a-f]{64}\.shard")
 _TEMPORARY_NAME = re.compile(r"\.(manifest|shard)-[0-9a-f]{16}\.tmp")
 _CHUNK = 1 << 20
-MOST_MANIFEST = 1 << 28  # bytes
+MOST_MANIFEST = 1 << 25  # bytes
 
 
 @contextmanager

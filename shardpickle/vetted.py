@@ -12,7 +12,10 @@ CLASSES = {
         "bsr_array",
         "bsr_matrix",
     ),
-    "scipy.sparse._coo": ("coo_array",),
+    "scipy.sparse._coo": (
+        "coo_array",
+        "coo_matrix",
+    ),
     "scipy.sparse._csc": (
         "csc_array",
         "csc_matrix",

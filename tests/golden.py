@@ -1,6 +1,6 @@
 """Directories that earlier releases wrote, kept for ever: what is in format 1 stays readable.
 
-    python tests/golden.py write       # once for a release, into tests/golden/; refuses to overwrite
+    python tests/golden.py write       # once for a release, into tests/golden/; never overwrites
 
 Each folder is named by its writer. Beside every model stand the rows it was asked about and what
 it answered; `digests.json` pins the files. `test_golden.py` fails if one is missing or changed.

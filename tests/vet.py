@@ -39,6 +39,8 @@ REVIEWED = {
     ("sklearn.isotonic", "IsotonicRegression"),  # makes its interpolation again
     ("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor"),  # casts its nodes
     ("sklearn.utils._bunch", "Bunch"),  # does nothing
+    ("scipy.sparse._coo", "_coo_base"),  # renames row and col, sets attributes
+    ("scipy.sparse._coo", "coo_matrix"),
 }
 NOT_FOR_MODELS = (
     *("tests", "externals", "experimental", "conftest", "datasets", "inspection", "callback"),

@@ -237,7 +237,8 @@ def _isolation_forest(model: Any) -> None:
     features = _features(model)
     subsets = model.__dict__.get("estimators_features_", ())
     estimators = list(_of_trees(model))
-    _need(len(list(subsets)) == len(estimators), "estimators_features_ of another number")
+    _need(isinstance(subsets, (list, tuple, np.ndarray)), "estimators_features_ is no list")
+    _need(len(subsets) == len(estimators), "estimators_features_ of another number")
     _need(_whole(most, 1, features + 1), "_max_features is out of range")
     for estimator, subset in zip(estimators, subsets, strict=True):
         tree = _tree_of(estimator)
@@ -458,7 +459,7 @@ def _k_means(model: Any) -> None:
         return
     _need(_array(centers, 2, "cluster_centers_").shape[1] == _features(model), "cluster_centers_")
     _need(len(centers) > 0, "cluster_centers_")
-    _need(_whole(model.__dict__.get("_n_threads"), 1, 1 << 13), "_n_threads")
+    _need(_whole(model.__dict__.get("_n_threads"), 1, 1025), "_n_threads")
 
 
 def _bisecting_k_means(model: Any) -> None:

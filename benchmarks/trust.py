@@ -1,6 +1,6 @@
 """What the default load costs beside `unsafe=True`, which is CPython's unpickler and no check.
 
-    python benchmarks/trust.py [FOLDER]
+    python benchmarks/trust.py [FOLDER [NAME ...]]
 
 Each figure is a fresh process that has loaded a small model both ways before; the two ways take
 turns. Median (minimum) of seven.
@@ -31,10 +31,10 @@ def one(stored, way):
     print(json.dumps(figures))
 
 
-def main(folder):
+def main(folder, names):
     print(environment())
     print(f"{'model':<16}{'default s':>18}{'unsafe s':>18}{'ratio':>8}")
-    for name in NAMES:
+    for name in names:
         stored = folder / f"{name}.shardpickle"
         shardpickle.dump(loaded(pickled(name, folder)), stored)
         seconds = {way: [] for way in WAYS}
@@ -50,4 +50,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         one(*sys.argv[2:])
     else:
-        main(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))
+        chosen = sys.argv[1:] or [tempfile.mkdtemp()]
+        main(Path(chosen[0]), chosen[1:] or NAMES)

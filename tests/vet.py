@@ -58,6 +58,7 @@ FAMILIES = {
     ("sklearn.metrics._scorer", "_BaseScorer"),
     ("sklearn._loss.loss", "BaseLoss"),
     ("sklearn._loss.link", "BaseLink"),
+    ("sklearn.compose._column_transformer", "_RemainderColsList"),
 }
 METRICS = {
     *metrics.__all__,

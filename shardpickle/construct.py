@@ -115,7 +115,7 @@ def guarded(owner: Any, function: Callable[..., Any], /, *args: Any, **kwargs: A
         return function(*args, **kwargs)
     except (MemoryError, RecursionError, CorruptShardError):
         raise
-    except Exception as error:
+    except Exception as error:  # a class of the file's may raise anything
         raise RebuildError(f"{shown(owner)}: {type(error).__name__}: {error}") from error
 
 

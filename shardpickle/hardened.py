@@ -50,7 +50,7 @@ class Ledger:
             raise refused("the same things copied very many times")
 
     def made(self, instance: Any) -> None:
-        checks = natives.checks_of(type(instance))
+        checks = natives.checks_of(type(instance))  # type: ignore[arg-type]  # mypy: type[Any]
         if checks:
             self.checks.append((self.part, instance, checks))
 
@@ -185,7 +185,7 @@ class Vetted:
             raise refused(f"a state for {shown(instance)}, which was not made here")
         self.ledger.spend(_length(state))
         if type(state) is dict:
-            check_attributes(instance, state)
+            check_attributes(state)
         guarded(instance, _build, maker.build, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
@@ -232,8 +232,8 @@ def check_names(names: Iterable[Any]) -> None:
             raise refused(f"an attribute {name[:40]}")
 
 
-def check_attributes(instance: Any, state: dict[Any, Any]) -> None:
-    """Refuse attributes in place of a class's own: its methods, and what tells its kind."""
+def check_attributes(state: dict[Any, Any]) -> None:
+    """Refuse names that no class gives its attributes, and a release that none is called."""
     check_names(state)
     if any(type(name) is not str for name in state):
         raise refused("an attribute whose name is no string")

@@ -20,7 +20,7 @@ from numpy.random import BitGenerator
 
 from shardpickle import natives
 from shardpickle.errors import CorruptShardError
-from shardpickle.natives import BrokenError
+from shardpickle.natives import BrokenError, is_whole
 
 Name = tuple[str, str]
 Args = tuple[Any, ...]
@@ -197,10 +197,6 @@ def _fraction(args: Args) -> bool:
     return _of(int, int)(args) and all(each.bit_length() <= 1 << 12 for each in args)
 
 
-def _ordered_dict(target: Any) -> Maker:
-    return Maker(call=_calls(lambda args: not args)(target).call)
-
-
 def _namespace(target: Any) -> Maker:
     def build(instance: Any, state: Any) -> None:
         _need(type(state) is dict and all(type(key) is str for key in state), "a namespace")
@@ -359,9 +355,9 @@ def _generator_problem(state: dict[str, Any]) -> bool:
             if value.dtype.kind != "u":
                 return True
         elif key == "pos":
-            if not _whole(value, 0, _MOST_POSITIONS + 1):
+            if not is_whole(value, 0, _MOST_POSITIONS + 1):
                 return True
-        elif not _whole(value, 0, 1 << 128):
+        elif not is_whole(value, 0, 1 << 128):
             return True
     needed = {"MT19937": {"key", "pos"}, "Philox": {"key", "counter"}, "SFC64": {"state"}}
     if set(inner) != needed.get(name, {"state", "inc"}):
@@ -370,15 +366,11 @@ def _generator_problem(state: dict[str, Any]) -> bool:
     if name == "Philox":
         if not isinstance(buffer, np.ndarray) or buffer.shape != (4,) or buffer.dtype.kind != "u":
             return True
-        if not _whole(position, 0, 5):
+        if not is_whole(position, 0, 5):
             return True
     return not all(
-        _whole(state.get(key, 0), 0, 1 << 32) for key in ("has_uint32", "uinteger", "has_gauss")
+        is_whole(state.get(key, 0), 0, 1 << 32) for key in ("has_uint32", "uinteger", "has_gauss")
     ) or not isinstance(state.get("gauss", 0.0), (int, float))
-
-
-def _whole(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, (int, np.integer)) and low <= int(value) < high
 
 
 def _seed(target: Any) -> Maker:
@@ -392,10 +384,13 @@ def _seed(target: Any) -> Maker:
         numbers = entropy if type(entropy) in (list, tuple) else (entropy,)
         fits = isinstance(pool, np.ndarray) and pool.dtype == np.uint32 and pool.shape == (size,)
         _need(fits and type(size) is int and size >= 4, "a seed's pool")
-        _need(_whole(spawned, 0, 1 << 62), "a seed's children")
-        _need(type(key) is tuple and all(_whole(each, 0, 1 << 62) for each in key), "a seed's key")
+        _need(is_whole(spawned, 0, 1 << 62), "a seed's children")
         _need(
-            all(each is None or _whole(each, 0, 1 << 4096) for each in numbers), "a seed's entropy"
+            type(key) is tuple and all(is_whole(each, 0, 1 << 62) for each in key), "a seed's key"
+        )
+        _need(
+            all(each is None or is_whole(each, 0, 1 << 4096) for each in numbers),
+            "a seed's entropy",
         )
         instance.__setstate__(state)
 
@@ -429,7 +424,7 @@ def _unpickled(name: str) -> Callable[[Any], Maker]:
 
 def _tree(target: Any) -> Maker:
     def check(args: Args) -> bool:
-        if len(args) != 3 or not _whole(args[0], 0, 1 << 31) or not _whole(args[2], 1, 1 << 16):
+        if len(args) != 3 or not is_whole(args[0], 0, 1 << 31) or not is_whole(args[2], 1, 1 << 16):
             return False
         counts = args[1]
         return (
@@ -502,7 +497,7 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
     ("builtins", "type"): _calls(_type_of),
     ("builtins", "set"): _calls(lambda args: not args),
     ("collections", "Counter"): _calls(_counter),
-    ("collections", "OrderedDict"): _ordered_dict,
+    ("collections", "OrderedDict"): _calls(lambda args: not args),
     ("collections", "defaultdict"): _calls(_default_dict),
     ("collections", "deque"): _calls(_deque),
     ("datetime", "date"): _calls(_of(bytes)),

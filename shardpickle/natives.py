@@ -30,13 +30,9 @@ class BrokenError(Exception):
     """What compiled code would trust does not hold; says what."""
 
 
+@functools.cache
 def checks_of(cls: type) -> tuple[Check, ...]:
     """The checks for instances of a class: those of its own row and of each class it inherits."""
-    return _checks_of(cls)
-
-
-@functools.cache
-def _checks_of(cls: type) -> tuple[Check, ...]:
     rows = ((base.__module__, base.__qualname__) for base in cls.__mro__)
     return tuple(CHECKS[row] for row in rows if row in CHECKS)
 
@@ -46,7 +42,7 @@ def _need(condition: Any, reason: str) -> None:
         raise BrokenError(reason)
 
 
-def _whole(value: Any, low: int, high: int) -> bool:
+def is_whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, (int, np.integer)) and low <= int(value) < high
 
 
@@ -60,39 +56,50 @@ def _array(value: Any, ndim: int, name: str, kinds: str = "f") -> Array:
 
 
 def _inside(value: Array, low: int, high: int, name: str) -> None:
-    """All numbers of an array are in a range; read once, however many objects hold it."""
+    """All numbers of an array are in a range; read once in a run, however many objects hold it."""
     if value.size:
-        key = id(value)
-        if key not in _bounds.known:
-            _bounds.known[key] = value, int(value.min()), int(value.max())
-        _, least, most = _bounds.known[key]
+        least, most = _run.once(value, lambda: (int(value.min()), int(value.max())))
         _need(least >= low and most < high, f"{name} is out of range")
 
 
-class _Bounds(threading.local):
-    """Least and greatest numbers of arrays that were seen in this run of checks."""
+class _Run(threading.local):
+    """Least and greatest numbers of what was seen in this run of checks; outside one, nothing."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[Any, int, int]] = {}
+        self.known: dict[int, tuple[Any, tuple[int, int]]] | None = None
+
+    def once(self, seen: Any, bounds: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        if self.known is None:
+            return bounds()
+        if id(seen) not in self.known:
+            self.known[id(seen)] = seen, bounds()  # alive, so that the identity stays its own
+        return self.known[id(seen)][1]
 
 
-_bounds = _Bounds()
+_run = _Run()
 
 
 @contextmanager
 def one_run() -> Iterator[None]:
     """Checks in here share what they know of arrays; nothing changes them meanwhile."""
-    _bounds.known = {}
+    _run.known = {}
     try:
         yield
     finally:
-        _bounds.known = {}
+        _run.known = None
+
+
+def is_a(instance: Any, module: str, name: str) -> bool:
+    """Whether an instance is of a class, which may not be imported, or of one that inherits it."""
+    return any(
+        (base.__module__, base.__qualname__) == (module, name) for base in type(instance).__mro__
+    )
 
 
 def _features(model: Any) -> int:
     """`n_features_in_`; where it is missing, scikit-learn would not check X at all."""
     count = model.__dict__.get("n_features_in_")
-    _need(_whole(count, 1, 1 << 62), "n_features_in_ is not a number of features")
+    _need(is_whole(count, 1, 1 << 62), "n_features_in_ is not a number of features")
     return int(count or 0)
 
 
@@ -128,7 +135,7 @@ def tree_state(tree: Any, state: Any) -> None:
     )
     nodes, values = state["nodes"], state["values"]
     count = state["node_count"]
-    _need(type(count) is int and _whole(state["max_depth"], 0, 1 << 31), "a tree's sizes")
+    _need(type(count) is int and is_whole(state["max_depth"], 0, 1 << 31), "a tree's sizes")
     _need(isinstance(nodes, np.ndarray) and nodes.dtype == NODE_DTYPE, "a tree's nodes")
     _need(nodes.shape == (count,) and count > 0, "a tree's nodes are of another number")
     shape = (count, int(tree.n_outputs), int(tree.max_n_classes))
@@ -183,7 +190,7 @@ def _gradient_boosting(model: Any) -> None:
         isinstance(estimators, np.ndarray) and estimators.ndim == 2 and len(estimators),
         "estimators_ is no array of two dimensions",
     )
-    _need(_whole(outputs, 1, 1 << 31), "n_trees_per_iteration_")
+    _need(is_whole(outputs, 1, 1 << 31), "n_trees_per_iteration_")
     _need(estimators.shape[1] == outputs, "estimators_ has another number of columns")
     _first_guess(model, int(outputs or 0))
     features = _features(model)
@@ -204,7 +211,7 @@ def _first_guess(model: Any, outputs: int) -> None:
     any) is refused: `unsafe=True` loads it.
     """
     init, loss = model.__dict__.get("init_"), model.__dict__.get("_loss")
-    regression = type(model).__name__.endswith("Regressor")
+    regression = is_a(model, "sklearn.base", "RegressorMixin")
     _need(not regression or outputs == 1, "several trees in an iteration of a regressor")
     if outputs != 1:
         _need(type(loss).__name__ == "HalfMultinomialLoss", "_loss has no classes")
@@ -239,7 +246,7 @@ def _isolation_forest(model: Any) -> None:
     estimators = list(_of_trees(model))
     _need(isinstance(subsets, (list, tuple, np.ndarray)), "estimators_features_ is no list")
     _need(len(subsets) == len(estimators), "estimators_features_ of another number")
-    _need(_whole(most, 1, features + 1), "_max_features is out of range")
+    _need(is_whole(most, 1, features + 1), "_max_features is out of range")
     for estimator, subset in zip(estimators, subsets, strict=True):
         tree = _tree_of(estimator)
         _need(
@@ -459,7 +466,7 @@ def _k_means(model: Any) -> None:
         return
     _need(_array(centers, 2, "cluster_centers_").shape[1] == _features(model), "cluster_centers_")
     _need(len(centers) > 0, "cluster_centers_")
-    _need(_whole(model.__dict__.get("_n_threads"), 1, 1025), "_n_threads")
+    _need(is_whole(model.__dict__.get("_n_threads"), 1, 1025), "_n_threads")
 
 
 def _bisecting_k_means(model: Any) -> None:
@@ -491,7 +498,7 @@ def _kernel(model: Any, support: Array) -> None:
     """Support vectors are rows of a kernel matrix, which is asked for with as many columns."""
     kernel, fitted = model.__dict__.get("kernel"), model.__dict__.get("shape_fit_")
     _need(not model.__dict__["_sparse"], "a precomputed kernel of sparse support vectors")
-    _need(isinstance(fitted, tuple) and _whole(fitted[0], 1, 1 << 62), "shape_fit_")
+    _need(isinstance(fitted, tuple) and is_whole(fitted[0], 1, 1 << 62), "shape_fit_")
     rows = int(fitted[0])
     _inside(support, 0, rows, "support_")
     if not callable(kernel):
@@ -557,7 +564,7 @@ def _libsvm(model: Any) -> None:
 def _sparse(matrix: Any) -> None:
     shape = matrix.__dict__.get("_shape")
     _need(
-        isinstance(shape, tuple) and all(_whole(size, 0, 1 << 62) for size in shape),
+        isinstance(shape, tuple) and all(is_whole(size, 0, 1 << 62) for size in shape),
         "a sparse matrix without a shape",
     )
     _need(len(shape or ()) in (1, 2), "a sparse matrix of other dimensions")
@@ -600,17 +607,11 @@ def _sparse(matrix: Any) -> None:
             _need(cells.dtype == object and all(type(row) is list for row in cells), "rows")
         for row, values in zip(rows, data, strict=True):
             _need(len(row) == len(values), "rows")
-            whole = all(_whole(column, 0, shape[1]) for column in row)
+            whole = all(is_whole(column, 0, shape[1]) for column in row)
             _need(whole and all(a < b for a, b in pairwise(row)), "rows")
             _need(all(isinstance(each, (int, float, complex, np.number)) for each in values), "")
     else:
-        _need(form == "dok", f"a sparse matrix of format {form!s:.20}")
-        cells = matrix.__dict__.get("_dict", {})
-        _need(type(cells) is dict, "cells")
-        for place, value in cells.items():
-            _need(isinstance(place, tuple) and len(place) == len(shape), "a cell")
-            _need(all(_whole(i, 0, size) for i, size in zip(place, shape, strict=True)), "a cell")
-            _need(isinstance(value, (int, float, complex, np.number)), "a cell")
+        raise BrokenError(f"a sparse matrix of format {form!s:.20}")
 
 
 def _spline(spline: Any) -> None:
@@ -618,7 +619,7 @@ def _spline(spline: Any) -> None:
     _need(not ({"t", "_t"} <= set(state) or {"c", "_c"} <= set(state)), "a spline of two kinds")
     knots, order = state.get("t", state.get("_t")), state.get("k")
     coefficients = state.get("c", state.get("_c"))
-    _need(_whole(order, 0, 1 << 10), "a spline's degree")
+    _need(is_whole(order, 0, 1 << 10), "a spline's degree")
     knots = _array(knots, 1, "a spline's knots")
     _need(isinstance(coefficients, np.ndarray) and coefficients.dtype.kind in "fc", "a spline")
     _need(len(knots) >= 2 * order + 2, "a spline with too few knots")
@@ -636,19 +637,22 @@ def _vocabulary(model: Any) -> None:
     if words is None:
         return
     _need(isinstance(words, dict), "vocabulary_ is no dict")
-    if id(words) in _bounds.known:
-        return
+    if words:
+        least, most = _run.once(words, lambda: _places(words))
+        _need(least >= 0 and most < len(words), "vocabulary_ is out of range")
+
+
+def _places(words: dict[Any, Any]) -> tuple[int, int]:
     _need(
         all(isinstance(each, (int, np.integer)) for each in words.values()),
         "vocabulary_ gives something other than numbers",
     )
-    _inside(np.fromiter(words.values(), np.int64, len(words)), 0, len(words), "vocabulary_")
-    _bounds.known[id(words)] = words, 0, len(words)
+    return int(min(words.values())), int(max(words.values()))
 
 
 def _feature_hasher(model: Any) -> None:
     many = model.__dict__.get("n_features")
-    _need(_whole(many, 1, 1 << 31), "n_features is out of range")
+    _need(is_whole(many, 1, 1 << 31), "n_features is out of range")
 
 
 def _one_hot(model: Any) -> None:
@@ -679,7 +683,7 @@ def _one_hot(model: Any) -> None:
         if dropped is not None:
             _need(isinstance(dropped, np.ndarray) and dropped.shape == (len(sizes),), name)
             for size, index in zip(sizes, dropped, strict=True):
-                _need(index is None or _whole(index, 0, size), name)
+                _need(index is None or is_whole(index, 0, size), name)
 
 
 def _function_transformer(model: Any) -> None:
@@ -696,7 +700,7 @@ def _multi_label(model: Any) -> None:
         _need(type(places) is dict, "_cached_dict")
         many = len(places)
         _need(many == len(model.__dict__.get("classes_", ())), "_cached_dict")
-        _need(all(_whole(place, 0, many) for place in places.values()), "_cached_dict")
+        _need(all(is_whole(place, 0, many) for place in places.values()), "_cached_dict")
 
 
 def _linkage(model: Any) -> None:

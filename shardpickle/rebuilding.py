@@ -107,11 +107,11 @@ class Hardened:
         return members
 
     def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
-        for tree in odd:
-            problem = natives.problem(tree, [natives.tree])
-            if problem:
-                raise CorruptModelError(f"a tree that would crash: {problem}")
         with natives.one_run():
+            for tree in odd:
+                problem = natives.problem(tree, [natives.tree])
+                if problem:
+                    raise CorruptModelError(f"a tree that would crash: {problem}")
             for part, instance, checks in self._ledger.checks:
                 problem = natives.problem(instance, checks)
                 if problem:

@@ -94,27 +94,19 @@ def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
     MissingNameError
         One for all names that are not here.
     """
-    found: dict[Name, Known] = {}
-    problems: list[tuple[str, str]] = []
-    for name in names:
-        try:
-            target = callers.objects[name] if name in callers.objects else _find(*name)
-            found[name] = Known(target, _maker(name, target))
-        except Exception as error:  # importing a module runs it, and it may raise anything
-            problems.append((".".join(name), f"{type(error).__name__}: {error}"))
-    if problems:
-        raise MissingNameError(problems)
-    return found
+    found = resolve_any(names, callers)
+    return {name: Known(target, _maker(name, target)) for name, target in found.items()}
 
 
-def resolve_any(names: Iterable[Name]) -> dict[Name, Any]:
-    """What each name stands for, trusted or not, as with pickle."""
+def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[Name, Any]:
+    """What each name stands for, trusted or not, as with pickle; raises as `resolve` does."""
+    own = callers.objects if callers is not None else {}
     found: dict[Name, Any] = {}
     problems: list[tuple[str, str]] = []
     for name in names:
         try:
-            found[name] = _find(*name)
-        except Exception as error:  # as above
+            found[name] = own[name] if name in own else _find(*name)
+        except Exception as error:  # importing a module runs it, and it may raise anything
             problems.append((".".join(name), f"{type(error).__name__}: {error}"))
     if problems:
         raise MissingNameError(problems)

@@ -198,7 +198,7 @@ def used():
     for name, cls in estimators.everything():
         try:
             model, _ = estimators.fitted(name, cls)
-        except Exception as error:
+        except Exception as error:  # estimators that need other data raise what they like
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
         for part in split_model(model):

@@ -169,7 +169,7 @@ def _outcome(case, model):
         return {"outcome": "loaded"}
     try:
         case.use(loaded)
-    except Exception as error:
+    except Exception as error:  # a model of nonsense may raise anything; it must not crash
         return {"outcome": "used-raised", "what": f"{type(error).__name__}: {error!s:.300}"}
     return {"outcome": "loaded"}
 

@@ -1339,7 +1339,7 @@ CLASSIFIERS = {
 }
 for _cls in (svm.SVC, svm.NuSVC, svm.SVR, svm.NuSVR, svm.OneClassSVM):
     _options = {"nu": 0.2} if _cls is svm.NuSVC else {}
-    _fitted = lambda cls=_cls, options=_options: a_machine(cls, **options)  # noqa: E731
+    _fitted = functools.partial(a_machine, _cls, **_options)
     sane(_cls.__name__, _fitted)
     _known = MACHINES if _cls is svm.SVC else dict(list(MACHINES.items())[::3])
     family(_cls.__name__, _fitted, _known, decide)

@@ -81,6 +81,7 @@ class _Pickler(pickle._Pickler):
             self.named["builtins", "type"] = None
         super().save_type(obj)
 
+    # pickle's own name for it, and a class attribute there too
     dispatch = {**pickle._Pickler.dispatch, FunctionType: save_global, type: save_type}  # noqa: RUF012
 
 
@@ -121,7 +122,10 @@ def model(path: Path, thing: Any) -> None:
     ]
     shapes = [size for array in arrays for size in array.shape]
     columns = [ints(len(skeleton)), ints(0), ints(0), ints(*shapes), skeleton]
-    flat = [a.T.reshape(-1) if o == "F" else a.reshape(-1) for a, o in zip(arrays, orders)]  # noqa: B905
+    flat = [
+        each.T.reshape(-1) if order == "F" else each.reshape(-1)
+        for each, order in zip(arrays, orders, strict=True)
+    ]
     for places in _groups(layout):
         for leaf in _leaves(arrays[places[0]].dtype):
             columns.append(b"".join(_field(flat[place], leaf).tobytes() for place in places))

@@ -7,7 +7,7 @@
 """
 
 from shardpickle._version import __version__
-from shardpickle.api import dump, inspect, load, verify
+from shardpickle.api import dump, inspect, load, materialize, predict, verify
 from shardpickle.errors import (
     BusyDirectoryError,
     CorruptManifestError,
@@ -16,10 +16,14 @@ from shardpickle.errors import (
     ForeignDirectoryError,
     FormatError,
     InferenceOnlyWarning,
+    LazyReferenceWarning,
     MainModuleWarning,
+    MemoryLimitError,
+    MemoryLimitWarning,
     MissingNameError,
     MissingShardError,
     ModelNotFoundError,
+    ModelReplacedError,
     ModelTooLargeError,
     NotADirectoryModelError,
     NotAModelError,
@@ -47,11 +51,15 @@ __all__ = [
     "ForeignDirectoryError",
     "FormatError",
     "InferenceOnlyWarning",
+    "LazyReferenceWarning",
     "MainModuleWarning",
+    "MemoryLimitError",
+    "MemoryLimitWarning",
     "MissingNameError",
     "MissingShardError",
     "ModelInfo",
     "ModelNotFoundError",
+    "ModelReplacedError",
     "ModelTooLargeError",
     "NotADirectoryModelError",
     "NotAModelError",
@@ -73,6 +81,8 @@ __all__ = [
     "dump",
     "inspect",
     "load",
+    "materialize",
+    "predict",
     "verify",
 ]
 

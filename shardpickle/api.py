@@ -2,14 +2,27 @@
 
 import json
 import os
+import threading
 import time
 import warnings
-from collections.abc import Collection, Sequence
-from contextlib import suppress
-from dataclasses import replace
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from shardpickle import environment, manifest, memory, sealing, sizes, trust
+from shardpickle import (
+    environment,
+    manifest,
+    memory,
+    results,
+    scoring,
+    sealing,
+    sizes,
+    thawing,
+    trust,
+)
 from shardpickle.codecs import backend, frames
 from shardpickle.codecs.trees import Tables
 from shardpickle.dumping import Dumper, previous, split_model
@@ -19,23 +32,27 @@ from shardpickle.errors import (
     InferenceOnlyWarning,
     MainModuleWarning,
     MissingShardError,
+    ModelNotFoundError,
+    ModelReplacedError,
     ModelTooLargeError,
     StorageError,
     UnexpectedModelError,
     UntrustedTypeError,
     VersionWarning,
 )
+from shardpickle.lazy import CACHE, Shelf
 from shardpickle.loading import (
-    Loader,
     check_file,
     check_skeletons,
     checked_manifest,
+    explained,
     in_file,
     open_index,
     open_shard,
     read_manifest,
     read_manifest_file,
     read_tables,
+    whole,
 )
 from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry
@@ -43,13 +60,12 @@ from shardpickle.nursery import Passing
 from shardpickle.progress import Listener, Meter
 from shardpickle.rebuilding import Anything, Hardened, Rebuilder
 from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
-from shardpickle.sealing import Usage
+from shardpickle.sealing import Advance, Usage
+from shardpickle.shelving import Source
 from shardpickle.storage import LocalStore
-from shardpickle.workers import Pool, checked_workers
+from shardpickle.workers import Pool, checked_workers, threads_for
 
 PathLike = str | os.PathLike[str]
-
-_BYTES_PER_THREAD = 32 * 10**6  # a second thread for less only waits for the first one's GIL
 
 
 def dump(
@@ -178,6 +194,8 @@ def load(
     path: PathLike,
     *,
     workers: int | None = None,
+    lazy: bool = False,
+    memory_limit: int | str | None = None,
     trusted: Collection[str | type] = (),
     unsafe: bool = False,
     expect: str | None = None,
@@ -197,6 +215,14 @@ def load(
         The model directory. Nothing in it is written.
     workers : int, optional
         Threads; any number, whatever the dump used. Default: the cores this process may use.
+    lazy : bool, default False
+        Load trees (and other estimators that fill shards of their own) when they are asked for.
+        Lists of them become sequences of real estimators that load on access; everything that
+        scikit-learn does with the model works. docs/lazy.md tells the rest.
+    memory_limit : int or str, optional
+        For lazy models: bytes (or ``"2GB"``) that all lazy models of this process may hold
+        together; the last one given counts. Default: that of an earlier load; without any, what
+        was loaded once is kept.
     trusted : collection of str or type, default ()
         Classes of yours or of other packages, as ``"mypkg.models.MyEstimator"`` or as the class
         itself. Their modules are imported; their own ``__setstate__``, ``__new__`` and
@@ -234,6 +260,10 @@ def load(
         If classes are not installed here; lists all of them.
     ModelTooLargeError
         If the model does not fit; gives both sizes.
+    MemoryLimitError
+        If the memory limit is too small for the lazy model; names the least that works.
+    ModelReplacedError
+        From a lazy model, when what it has not loaded yet was replaced.
 
     Examples
     --------
@@ -245,6 +275,9 @@ def load(
     threads = checked_workers(workers)
     callers = trust.Callers(trusted)
     trust.check_allowed(callers, unsafe)
+    if memory_limit is not None and not lazy:
+        raise ValueError("memory_limit is for lazy models: load(..., lazy=True, memory_limit=...)")
+    limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     store = LocalStore(path)
     data = read_manifest(store)
     while True:
@@ -252,13 +285,133 @@ def load(
         try:
             found = manifest.from_bytes(data)
             rebuilder = _rebuilder(store, found, callers, unsafe)
-            return _load(store, found, rebuilder, threads, check_memory, progress, on_progress)
+            if lazy:
+                reference = _reference(store, data, callers, unsafe)
+                source = Source(store, data, found, rebuilder, threads, reference)
+                job = _Job(source.resident, partial(_opened, source, limit))
+            else:
+                job = _Job(found.raw, partial(whole, store, found, rebuilder))
+            return _load(store, found, job, threads, check_memory, progress, on_progress)
         except MissingShardError:
             # Replaced twice since the manifest was read? Then there is a newer one, which is whole.
             newer = read_manifest(store)
             if newer == data:
                 raise
             data = newer
+
+
+def materialize(model: Any) -> Any:
+    """A lazy model as a whole one.
+
+    Parameters
+    ----------
+    model : object
+        What `load` gave with ``lazy=True``, or something that holds it, changed or not.
+
+    Returns
+    -------
+    object
+        The same model with everything in memory, whatever the memory limit. Arrays and estimators
+        are those of the lazy model, not copies.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> report = shardpickle.dump(forest, "forest")
+    >>> whole = shardpickle.materialize(shardpickle.load("forest", lazy=True))
+    >>> type(whole.estimators_)
+    <class 'list'>
+    """
+    return thawing.whole(model)
+
+
+def predict(
+    model: Any,
+    X: Any,  # noqa: N803  # the field's name for features
+    *,
+    method: str = "predict",
+    workers: int | None = None,
+    memory_limit: int | str | None = None,
+    out: PathLike | None = None,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+) -> Any:
+    """Predict with a model that may be larger than memory, shard by shard.
+
+    Each task opens its own shards; they run on the joblib backend that is active (processes on
+    this machine; with ``joblib.parallel_config(backend="dask")``, on a cluster that sees the
+    directory). scikit-learn's own code adds the results up, in its own order: they are the same
+    bits for any number of workers. docs/lazy.md says which models are spread over tasks.
+
+    Parameters
+    ----------
+    model : str, os.PathLike or object
+        A model directory, or a model that was loaded with ``lazy=True``.
+    X : array, memory map, sparse matrix, DataFrame, or iterator of such
+        Features, (rows, features); an iterator gives chunks of rows.
+    method : str, default "predict"
+        Or ``"predict_proba"``, ``"predict_log_proba"``, ``"decision_function"``,
+        ``"score_samples"``, ``"apply"``.
+    workers : int, optional
+        Tasks at a time. Default: what the active backend says; the cores this process may use.
+    memory_limit : int or str, optional
+        Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models; shared out
+        among the tasks.
+    out : str or os.PathLike, optional
+        A ``.npy`` file for the result, which is given back as a memory map.
+    progress, on_progress
+        As for `dump`; counts rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        What the model's own method gives for X.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5, random_state=0).fit([[0], [1], [2]], [0, 1, 1])
+    >>> report = shardpickle.dump(forest, "forest")
+    >>> shardpickle.predict("forest", [[0], [2]])
+    array([0, 1])
+    """
+    if method not in scoring.METHODS:
+        raise ValueError(f"method is one of {sorted(scoring.METHODS)}, not {method!r}")
+    limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
+    if workers is not None:
+        checked_workers(workers)
+    if isinstance(model, (str, os.PathLike)):
+        model = load(model, lazy=True, memory_limit=limit, progress=False)
+    elif limit is not None:
+        CACHE.set_limit(limit)
+    tasks = workers if workers is not None or scoring.told() else checked_workers(None)
+    spread = scoring.proxied(model, tasks, CACHE.limit)
+    total = 0 if hasattr(X, "__next__") else results.rows(X)
+    file = None if out is None else results.NpyFile(out)
+    answers: list[Any] = []
+    with (
+        scoring.calm(),
+        file or nullcontext(),
+        Meter("predict", total, progress, on_progress, unit="rows") as meter,
+    ):
+        for block in results.blocks(X, _ROWS):
+            answer = getattr(spread, method)(block)
+            if file is None:
+                answers.append(answer)
+            else:
+                file.append(answer)
+            meter.advance(results.rows(block))
+    if file is not None:
+        return file.array()
+    if not answers:
+        raise ValueError("there are no rows to predict")
+    return results.joined(answers)
+
+
+_ROWS = 1 << 16  # of X at a time: what 14 trees say of 5 classes is 37 MB
 
 
 def inspect(path: PathLike) -> ModelInfo:
@@ -457,18 +610,33 @@ def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
     return uses
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A load: the raw bytes that it takes, and what does it."""
+
+    raw: int
+    run: Callable[[Pool, Advance], Any]
+
+
+def _opened(source: Source, limit: int | None, pool: Pool, advance: Advance) -> Any:
+    model, shelf = source.open(limit, pool, advance)
+    make, arguments = source.reference
+    _REOPENED[make, *arguments] = shelf  # its own tasks in this process need no other
+    return model
+
+
 def _load(
     store: LocalStore,
     found: Manifest,
-    rebuilder: Rebuilder,
+    job: _Job,
     threads: int,
     check_memory: bool,
     progress: bool | None,
     on_progress: Listener | None,
 ) -> Any:
     free = memory.available()
-    if check_memory and free is not None and found.raw > free:
-        raise ModelTooLargeError(str(store.path), found.raw, free)
+    if check_memory and free is not None and job.raw > free:
+        raise ModelTooLargeError(str(store.path), job.raw, free)
     _warn_of_versions(store, found)
     if found.profile == manifest.INFERENCE:
         warnings.warn(
@@ -477,17 +645,51 @@ def _load(
             InferenceOnlyWarning,
             stacklevel=3,
         )
-    total = sum(shard.raw for shard in found.shards)
-    threads = max(1, min(threads, total // _BYTES_PER_THREAD))
-    try:
-        with Meter("load", total, progress, on_progress) as meter, Pool(threads) as pool:
-            return Loader(store, found, rebuilder, pool, meter.advance).run()
-    except ModelTooLargeError:
-        raise
-    except MemoryError as error:
-        raise ModelTooLargeError(str(store.path), found.raw, free or 0) from error
-    except RecursionError as error:
-        raise CorruptModelError("objects are nested too deeply in each other") from error
+    with (
+        explained(store, found, free),
+        Meter("load", job.raw, progress, on_progress) as meter,
+        Pool(threads_for(job.raw, threads)) as pool,
+    ):
+        return job.run(pool, meter.advance)
+
+
+def _reopened(
+    path: str, digest: str, trusted: tuple[str, ...], unsafe: bool, limit: int | None
+) -> Shelf:
+    """The shelf of a lazy model that was pickled; one for all that this process unpickles."""
+    key = _reopened, path, digest, trusted, unsafe
+    with _REOPENING:
+        shelf = _REOPENED.get(key)
+        if shelf is None:
+            callers = trust.Callers(trusted)
+            trust.check_allowed(callers, unsafe)
+            store = LocalStore(path)
+            try:
+                data = read_manifest(store)
+            except StorageError as error:
+                reason = "a lazy model was pickled as a reference to this directory, which this"
+                raise ModelNotFoundError(2, f"{reason} process cannot read", path) from error
+            if manifest.digest(data) != digest:
+                raise ModelReplacedError(path)
+            found = manifest.from_bytes(data)
+            rebuilder = _rebuilder(store, found, callers, unsafe)
+            source = Source(
+                store, data, found, rebuilder, 1, _reference(store, data, callers, unsafe)
+            )
+            with explained(store, found), Pool(1) as pool:
+                _, shelf = source.open(limit, pool, sealing.ignore)
+            _REOPENED[key] = shelf
+    return shelf
+
+
+def _reference(store: LocalStore, data: bytes, callers: trust.Callers, unsafe: bool) -> Any:
+    names = callers.texts | {".".join(name) for name in callers.objects}
+    path = str(store.path.absolute())
+    return _reopened, (path, manifest.digest(data), tuple(sorted(names)), unsafe)
+
+
+_REOPENED: weakref.WeakValueDictionary[Any, Shelf] = weakref.WeakValueDictionary()
+_REOPENING = threading.Lock()
 
 
 def _warn_of_main(found: Manifest) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from shardpickle import api, demo
 from shardpickle._version import __version__
 from shardpickle.errors import ShardpickleError
+from shardpickle.results import read_features
+from shardpickle.scoring import METHODS
 from shardpickle.sizes import text
 
 SOUND, UNSOUND, UNKNOWN = 0, 1, 2
@@ -57,6 +59,17 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("model_dir")
     collect.set_defaults(run=_collect)
 
+    predict = commands.add_parser(
+        "predict", help="predict with a model that may be larger than memory"
+    )
+    predict.add_argument("model_dir")
+    predict.add_argument("features", help=".npy, .parquet or .csv (the last two need pandas)")
+    predict.add_argument("-o", "--out", required=True, help="the .npy file to write")
+    predict.add_argument("--method", default="predict", choices=sorted(METHODS))
+    predict.add_argument("--memory-limit", help="what lazy models may hold, as 2GB")
+    predict.add_argument("--workers", type=int, help="processes")
+    predict.set_defaults(run=_predict)
+
     show = commands.add_parser("demo", help="fit a forest, save it in three ways, and compare")
     show.set_defaults(run=_demo)
     return parser
@@ -83,6 +96,25 @@ def _verify(chosen: argparse.Namespace) -> int:
 def _collect(chosen: argparse.Namespace) -> int:
     count, nbytes = api.collect_garbage(chosen.model_dir)
     print(f"{chosen.model_dir}: {count} files removed, {text(nbytes)}")
+    return SOUND
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    try:
+        found = api.predict(
+            chosen.model_dir,
+            read_features(chosen.features),
+            method=chosen.method,
+            workers=chosen.workers,
+            memory_limit=chosen.memory_limit,
+            out=chosen.out,
+        )
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, ShardpickleError):
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return UNKNOWN
+    print(f"{chosen.out}: {chosen.method} of {len(found)} rows, {found.dtype} {found.shape}")
     return SOUND
 
 

@@ -218,9 +218,47 @@ class ModelTooLargeError(ShardpickleError, MemoryError):
         self.available = available
         super().__init__(
             f"{path} holds {needed / 1e9:.2f} GB of model, and this process may use "
-            f"{available / 1e9:.2f} GB more. To go ahead all the same: "
+            f"{available / 1e9:.2f} GB more. shardpickle.load({path!r}, lazy=True, "
+            'memory_limit="1GB") loads parts of it when they are needed; to go ahead all the same: '
             f"shardpickle.load({path!r}, check_memory=False)"
         )
+
+
+class MemoryLimitError(ShardpickleError, MemoryError):
+    """The memory limit is too small for this lazy model.
+
+    Attributes
+    ----------
+    limit, least : int
+        Bytes: what was asked for, and the least that works.
+    """
+
+    def __init__(self, path: str, limit: int, least: int) -> None:
+        self.limit = limit
+        self.least = least
+        super().__init__(
+            f"{path} cannot be used within {limit / 1e6:.1f} MB: what is always in memory and two "
+            f"of its shards take {least / 1e6:.1f} MB. Give memory_limit={least} or more, or dump "
+            "the model with a smaller shard_size."
+        )
+
+
+class ModelReplacedError(ShardpickleError, RuntimeError):
+    """The directory holds another model than the one that was loaded lazily from it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the model in {path} was replaced since it was loaded lazily, and what it has not "
+            "loaded yet is gone. Load it again."
+        )
+
+
+class LazyReferenceWarning(UserWarning):
+    """A lazy model was pickled: as a reference to its directory, not as data."""
+
+
+class MemoryLimitWarning(UserWarning):
+    """A parameter of a lazy model was changed so that it stays within its memory limit."""
 
 
 class InferenceOnlyWarning(UserWarning):

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.tree import BaseDecisionTree
 from sklearn.tree._tree import NODE_DTYPE
 from sklearn.tree._tree import Tree as SklearnTree
 
@@ -26,6 +27,16 @@ _KNOWN_NODES = _layout(NODE_DTYPE) == _layout(NODE) and NODE_DTYPE.itemsize == N
 def is_estimator(obj: object) -> bool:
     """Whether an object below the root is always a part of its own."""
     return isinstance(obj, (BaseEstimator, TreePredictor))
+
+
+def is_estimator_class(kind: Any) -> bool:
+    """The same of a class."""
+    return isinstance(kind, type) and issubclass(kind, (BaseEstimator, TreePredictor))
+
+
+def is_tree_class(kind: Any) -> bool:
+    """Whether the instances of a class are one tree each."""
+    return isinstance(kind, type) and issubclass(kind, (BaseDecisionTree, TreePredictor))
 
 
 def is_tree(obj: Any) -> bool:

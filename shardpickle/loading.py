@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,12 +25,15 @@ from shardpickle.errors import (
     CorruptShardError,
     FormatError,
     ModelNotFoundError,
+    ModelTooLargeError,
     NotADirectoryModelError,
     NotAModelError,
     RebuildError,
+    ShardpickleError,
 )
 from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.natives import Later
 from shardpickle.progress import Share
 from shardpickle.rebuilding import Rebuilder, Skeletons, check_members
 from shardpickle.sealing import Advance
@@ -38,68 +41,94 @@ from shardpickle.shardfile import Index
 from shardpickle.storage import OPENING, LocalStore, ShardReader
 from shardpickle.workers import Pool
 
+Objects = dict[int, tuple[Any, ...]]  # of each part
+
+
+def whole(
+    store: LocalStore, found: Manifest, rebuilder: Rebuilder, pool: Pool, advance: Advance
+) -> Any:
+    """The model."""
+    objects: Objects = {}
+    tables = read_tables(store, found, pool)
+    loader = Loader(store, found, rebuilder, tables, objects)
+    numbers = [number for number in range(len(found.parts)) if number not in found.tables]
+    for number, members in loader.build(numbers, pool, advance):
+        objects[number] = members
+    loader.check()
+    return objects[len(found.parts) - 1][0]
+
 
 class Loader:
-    """From shards to the model: parts in order, so that children come before parents."""
+    """Makes parts from their shards, children before parents.
+
+    Parameters
+    ----------
+    objects : dict
+        What references are looked up in: the caller puts there what `build` gives.
+    """
 
     def __init__(
         self,
         store: LocalStore,
         found: Manifest,
         rebuilder: Rebuilder,
-        pool: Pool,
-        advance: Advance,
+        tables: Mapping[int | None, Tables],
+        objects: Objects,
     ) -> None:
+        self.store = store
         self.found = found
         self.rebuilder = rebuilder
-        self.objects: list[tuple[Any, ...]] = []
+        self.tables = tables
+        self.objects = objects
         self.texts: dict[bytes, str] = {}
-        self.tables = found.tables
-        numbered = enumerate(found.parts)
-        needed = [part for number, part in numbered if number not in self.tables]
-        self.uses = Counter((part.shard, part.slot) for part in needed)
-        self.left = Counter(part.shard for part in needed)
+        self.grower = families.Grower()
+        self.uses: Counter[tuple[int, int]] = Counter()
         self.ready: dict[int, tuple[Contents, Skeletons]] = {}
-        tables = read_tables(store, found, pool)
-        order = list(dict.fromkeys(part.shard for part in needed))
-        grower = self.grower = families.Grower()
+        self.nbytes: dict[int, list[int]] = {}  # of a shard's parts
 
-        def read(number: int) -> tuple[int, Contents]:
-            entry = found.shards[number]
+    def build(
+        self, numbers: Sequence[int], pool: Pool, advance: Advance
+    ) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """The objects of some parts, in ascending order."""
+        needed = [self.found.parts[number] for number in numbers]
+        self.uses = Counter((part.shard, part.slot) for part in needed)
+        left = Counter(part.shard for part in needed)
 
-            def grow(held: Contents) -> Nursery:
-                return nursery.Growing(held, grower)
+        def read(shard: int) -> tuple[int, Contents]:
+            return shard, self._open(shard, pool, advance)
 
-            shared = tables.get(entry.table)
-            held = open_shard(store, entry, pool, advance, nursery=grow, tables=shared)
-            return number, held
-
-        self.shards = pool.stream(read, order)
-
-    def run(self) -> Any:
-        for number, part in enumerate(self.found.parts):
-            if number in self.tables:
-                self.objects.append(())
-                continue
+        shards = pool.stream(read, list(left))
+        for number, part in zip(numbers, needed, strict=True):
             while part.shard not in self.ready:
-                shard, held = next(self.shards)
+                shard, held = next(shards)
                 nbytes = self.found.shards[shard].nbytes
                 with in_file(self.found.shards[shard].file):
                     self.ready[shard] = held, Skeletons(held, nbytes, self.texts)
-            self.objects.append(self._rebuild(part))
-            self.left[part.shard] -= 1
-            if not self.left[part.shard]:
+            yield number, self._rebuild(number, part)
+            left[part.shard] -= 1
+            if not left[part.shard]:
                 del self.ready[part.shard]
-        self.rebuilder.check(self.grower.odd, self._file_of)
-        return self.objects[-1][0]
 
-    def _file_of(self, part: int) -> str:
+    def check(self, later: Later | None = None) -> None:
+        """Refuse what has been built if compiled code could not bear it."""
+        self.rebuilder.check(self.grower.odd, self.file_of, later)
+
+    def file_of(self, part: int) -> str:
         return self.found.shards[self.found.parts[part].shard].file
 
-    def _rebuild(self, part: PartEntry) -> tuple[Any, ...]:
+    def _open(self, shard: int, pool: Pool, advance: Advance) -> Contents:
+        entry = self.found.shards[shard]
+
+        def grow(held: Contents) -> Nursery:
+            self.nbytes[shard] = held.part_sizes()
+            return nursery.Growing(held, self.grower)
+
+        tables = self.tables.get(entry.table)
+        return open_shard(self.store, entry, pool, advance, nursery=grow, tables=tables)
+
+    def _rebuild(self, number: int, part: PartEntry) -> tuple[Any, ...]:
         held, skeletons = self.ready[part.shard]
         file = self.found.shards[part.shard].file
-        number = len(self.objects)
         with in_file(file):
             values = self._values(part, held)
             references = [self.objects[other][index] for other, index in part.references]
@@ -220,6 +249,19 @@ def check_skeletons(
                 raise CorruptShardError(f"a skeleton names {'.'.join(name)}, which is not listed")
         for pid in listing.pids:
             pickling.check_pid(pid, len(held.pieces[part.slot]), len(part.references))
+
+
+@contextmanager
+def explained(store: LocalStore, found: Manifest, free: int | None = None) -> Iterator[None]:
+    """Errors of the interpreter that a model leads to become ours."""
+    try:
+        yield
+    except ShardpickleError:
+        raise
+    except MemoryError as error:
+        raise ModelTooLargeError(str(store.path), found.raw, free or 0) from error
+    except RecursionError as error:
+        raise CorruptModelError("objects are nested too deeply in each other") from error
 
 
 @contextmanager

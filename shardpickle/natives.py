@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
+from shardpickle import lazy
 from shardpickle.codecs.trees import preorder
 
-Check = Callable[[Any], None]
+Rest = Iterable[tuple[Any, "Check"]]  # estimators of an ensemble, and what must hold of each
+Check = Callable[[Any], Rest | None]
+Later = Callable[[Any, Check], None]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -161,8 +164,12 @@ def _decision_tree(model: Any) -> None:
 
 def _of_trees(model: Any) -> Iterable[Any]:
     found = model.__dict__.get("estimators_", ())
-    _need(isinstance(found, (list, tuple, np.ndarray)), "estimators_ is no list")
-    return list(found.flat) if isinstance(found, np.ndarray) else found
+    _need(_is_list(found) or isinstance(found, (tuple, np.ndarray)), "estimators_ is no list")
+    return list(found.flat) if isinstance(found, np.ndarray) else lazy.items_of(found)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, lazy.LazyList))
 
 
 def _tree_of(estimator: Any) -> Any:
@@ -170,21 +177,25 @@ def _tree_of(estimator: Any) -> Any:
     return tree if isinstance(tree, Tree) else None
 
 
-def _forest(model: Any) -> None:
-    for estimator in _of_trees(model):
+def _forest(model: Any) -> Rest:
+    count = model.__dict__.get("n_features_in_")
+
+    def member(estimator: Any) -> None:
         tree = _tree_of(estimator)
         if tree is not None:
-            same = tree.n_features == _features(model)
+            same = is_whole(count, 1, 1 << 62) and tree.n_features == count
             _need(same, "a tree splits another number of features than its forest")
+
+    return ((estimator, member) for estimator in _of_trees(model))
 
 
 # ensemble/_gradient_boosting.pyx: predict_stages
 
 
-def _gradient_boosting(model: Any) -> None:
+def _gradient_boosting(model: Any) -> Rest:
     estimators = model.__dict__.get("estimators_")
     if estimators is None:
-        return
+        return ()
     outputs = model.__dict__.get("n_trees_per_iteration_")
     _need(
         isinstance(estimators, np.ndarray) and estimators.ndim == 2 and len(estimators),
@@ -194,7 +205,8 @@ def _gradient_boosting(model: Any) -> None:
     _need(estimators.shape[1] == outputs, "estimators_ has another number of columns")
     _first_guess(model, int(outputs or 0))
     features = _features(model)
-    for estimator in estimators.flat:
+
+    def member(estimator: Any) -> None:
         tree = _tree_of(estimator)
         _need(tree is not None, "estimators_ holds something other than fitted trees")
         _need(
@@ -203,6 +215,8 @@ def _gradient_boosting(model: Any) -> None:
         )
         _need(tree.n_outputs == 1 and tree.max_n_classes == 1, "a tree with several outputs")
 
+    return ((estimator, member) for estimator in estimators.flat)
+
 
 def _first_guess(model: Any, outputs: int) -> None:
     """What `init_` predicts becomes the memory that compiled code adds to: a row for each of X's.
@@ -210,7 +224,7 @@ def _first_guess(model: Any, outputs: int) -> None:
     So it has to be an estimator of which that is known. Another one (the `init` parameter takes
     any) is refused: `unsafe=True` loads it.
     """
-    init, loss = model.__dict__.get("init_"), model.__dict__.get("_loss")
+    init, loss = lazy.real(model.__dict__.get("init_")), model.__dict__.get("_loss")
     regression = is_a(model, "sklearn.base", "RegressorMixin")
     _need(not regression or outputs == 1, "several trees in an iteration of a regressor")
     if outputs != 1:
@@ -237,9 +251,9 @@ def _first_guess(model: Any, outputs: int) -> None:
         _need(len(prior) == max(outputs, 2), "class_prior_ of init_")
 
 
-def _isolation_forest(model: Any) -> None:
+def _isolation_forest(model: Any) -> Rest:
     if "estimators_" not in model.__dict__:
-        return
+        return ()
     most = model.__dict__.get("_max_features")
     features = _features(model)
     subsets = model.__dict__.get("estimators_features_", ())
@@ -247,12 +261,16 @@ def _isolation_forest(model: Any) -> None:
     _need(isinstance(subsets, (list, tuple, np.ndarray)), "estimators_features_ is no list")
     _need(len(subsets) == len(estimators), "estimators_features_ of another number")
     _need(is_whole(most, 1, features + 1), "_max_features is out of range")
-    for estimator, subset in zip(estimators, subsets, strict=True):
+    _need(all(len(subset) == most for subset in subsets), "estimators_features_ of other sizes")
+
+    def member(estimator: Any) -> None:
         tree = _tree_of(estimator)
         _need(
-            tree is not None and tree.n_features == most == len(subset),
+            tree is not None and tree.n_features == most,
             "a tree splits another number of features than its subset",
         )
+
+    return ((estimator, member) for estimator in estimators)
 
 
 # ensemble/_hist_gradient_boosting/_predictor.pyx
@@ -295,10 +313,10 @@ def _bin_mapper(model: Any) -> None:
         _need(((values >= 0) & (values < 256)).all(), "a category is out of range")
 
 
-def _hist_boosting(model: Any) -> None:
+def _hist_boosting(model: Any) -> Rest:
     predictors = model.__dict__.get("_predictors")
     if predictors is None:
-        return
+        return ()
     features = _features(model)
     _need(not model.__dict__.get("_in_fit", False), "_in_fit: X would not be checked")
     _categories_first(model.__dict__.get("_preprocessor"), features)
@@ -308,17 +326,19 @@ def _hist_boosting(model: Any) -> None:
     _need(len(flags) == features, "_bin_mapper is of another number of features")
     known = int(np.count_nonzero(flags))
     _need(isinstance(predictors, list), "_predictors is no list")
-    for iteration in predictors:
-        _need(isinstance(iteration, list), "_predictors is no list of lists")
-        for predictor in iteration:
-            _need(type(predictor).__name__ == "TreePredictor", "_predictors holds something else")
-            nodes = predictor.__dict__["nodes"]
-            inner = nodes["is_leaf"] == 0
-            _inside(nodes["feature_idx"][inner], 0, features, "feature_idx")
-            _need(
-                known or not nodes["is_categorical"][inner].any(),
-                "a split by categories of which there are none",
-            )
+    _need(all(map(_is_list, predictors)), "_predictors is no list of lists")
+
+    def member(predictor: Any) -> None:
+        _need(type(predictor).__name__ == "TreePredictor", "_predictors holds something else")
+        nodes = predictor.__dict__["nodes"]
+        inner = nodes["is_leaf"] == 0
+        _inside(nodes["feature_idx"][inner], 0, features, "feature_idx")
+        _need(
+            known or not nodes["is_categorical"][inner].any(),
+            "a split by categories of which there are none",
+        )
+
+    return ((one, member) for iteration in predictors for one in lazy.items_of(iteration))
 
 
 def _categories_first(preprocessor: Any, features: int) -> None:
@@ -750,11 +770,19 @@ CHECKS: dict[tuple[str, str], Check] = {
 }
 
 
-def problem(instance: Any, checks: Iterable[Check]) -> str | None:
-    """Why an instance must not be handed out; None if nothing speaks against it."""
+def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) -> str | None:
+    """Why an instance must not be handed out; None if nothing speaks against it.
+
+    An ensemble's check gives what must hold of each of its estimators; of those that are not
+    loaded, `later` is told.
+    """
     for check in checks:
         try:
-            check(instance)
+            for member, its in check(instance) or ():
+                if later is not None and lazy.is_stand_in(member):
+                    later(member, its)
+                else:
+                    its(member)
         except BrokenError as error:
             return str(error)
         except Exception as error:  # what a file says can make any check stumble

@@ -23,9 +23,10 @@ class Progress:
     Attributes
     ----------
     action : str
-        ``"dump"``, ``"load"`` or ``"verify"``.
+        ``"dump"``, ``"load"``, ``"verify"`` or ``"predict"``.
     done, total : int
-        Raw bytes (of the model, not of its files).
+        Raw bytes (of the model, not of its files); rows for ``"predict"``, whose total is 0 where
+        nobody knows it.
     """
 
     action: str
@@ -41,7 +42,7 @@ class Meter:
     action : str
         What the bar and the events say.
     total : int
-        Raw bytes.
+        Raw bytes, or what `unit` says.
     progress : bool or None
         Whether to draw; None draws on a terminal and in a notebook.
     on_progress : callable or None
@@ -49,7 +50,13 @@ class Meter:
     """
 
     def __init__(
-        self, action: str, total: int, progress: bool | None, on_progress: Listener | None
+        self,
+        action: str,
+        total: int,
+        progress: bool | None,
+        on_progress: Listener | None,
+        *,
+        unit: str = "B",
     ) -> None:
         self._action = action
         self._total = total
@@ -58,7 +65,7 @@ class Meter:
         self._lock = threading.Lock()
         shown = _watched() if progress is None else progress
         self._bar: Any = (
-            _Bar(total=total, desc=action, unit="B", unit_scale=True, file=sys.stderr)
+            _Bar(total=total, desc=action, unit=unit, unit_scale=True, file=sys.stderr)
             if shown
             else None
         )

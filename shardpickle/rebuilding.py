@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from shardpickle import migrate, natives, opcodes
-from shardpickle.construct import Objects, guarded, outside
+from shardpickle.construct import Migrate, Objects, guarded, outside
 from shardpickle.contents import Contents
 from shardpickle.errors import CorruptModelError, CorruptShardError
 from shardpickle.hardened import Ledger, Makers, Vetted
 from shardpickle.makers import Name
 from shardpickle.manifest import PartEntry
+from shardpickle.natives import Later
 from shardpickle.trust import Known
 
 FileOf = Callable[[int], str]
@@ -63,6 +64,15 @@ def check_members(members: Any, part: PartEntry) -> None:
 class Rebuilder(Protocol):
     """Makes the objects of one part after the other, children before parents."""
 
+    def again(self, adapt: Migrate) -> "Rebuilder":
+        """One with the same names that has made nothing yet.
+
+        `adapt` does what `migrate.state` does, and may do more to the states of a lazy model.
+        """
+
+    def target(self, part: PartEntry) -> Any:
+        """What the part's class, as the manifest calls it, is here; None if it is not named."""
+
     def members(
         self,
         number: int,
@@ -73,19 +83,36 @@ class Rebuilder(Protocol):
     ) -> tuple[Any, ...]:
         """The objects of a part."""
 
-    def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
-        """Refuse a whole model that compiled code could not bear; `odd` trees are any columns'."""
+    def check(self, odd: Sequence[Any], file_of: FileOf, later: Later | None = None) -> None:
+        """Refuse a whole model that compiled code could not bear; `odd` trees are any columns'.
+
+        `later` is told what has to be checked of estimators that are not loaded yet.
+        """
 
 
 class Hardened:
     """What trusted names allow, checked again when the model is whole."""
 
-    def __init__(self, listed: Sequence[Name], known: Mapping[Name, Known], stored: int) -> None:
+    def __init__(
+        self,
+        listed: Sequence[Name],
+        known: Mapping[Name, Known],
+        stored: int,
+        adapt: Migrate = migrate.state,
+    ) -> None:
         self._listed = listed
         self._known = known
         self._makers = Makers(known.values())
         self._names: dict[Sequence[int], dict[Name, Any]] = {}
+        self._stored = stored
         self._ledger = Ledger(stored)
+        self._adapt = adapt
+
+    def again(self, adapt: Migrate) -> "Hardened":
+        return Hardened(self._listed, self._known, self._stored, adapt)
+
+    def target(self, part: PartEntry) -> Any:
+        return _named(part, self._listed, lambda name: self._known[name].target)
 
     def members(
         self,
@@ -101,19 +128,19 @@ class Hardened:
             names = {name: self._known[name].target for name in listed}
             self._names[part.names] = names
         self._ledger.part = number
-        made = Vetted(names, self._makers, values, references, migrate.state, self._ledger)
+        made = Vetted(names, self._makers, values, references, self._adapt, self._ledger)
         members: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)
         made.finish()
         return members
 
-    def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
+    def check(self, odd: Sequence[Any], file_of: FileOf, later: Later | None = None) -> None:
         with natives.one_run():
             for tree in odd:
                 problem = natives.problem(tree, [natives.tree])
                 if problem:
                     raise CorruptModelError(f"a tree that would crash: {problem}")
             for part, instance, checks in self._ledger.checks:
-                problem = natives.problem(instance, checks)
+                problem = natives.problem(instance, checks, later)
                 if problem:
                     what = type(instance).__qualname__
                     raise CorruptShardError(
@@ -129,11 +156,23 @@ class Anything:
     """
 
     def __init__(
-        self, listed: Sequence[Name], names: Mapping[Name, Any], *, same_releases: bool
+        self,
+        listed: Sequence[Name],
+        names: Mapping[Name, Any],
+        *,
+        same_releases: bool,
+        adapt: Migrate = migrate.state,
     ) -> None:
         self._listed = listed
         self._names = names
         self._same_releases = same_releases
+        self._adapt = adapt
+
+    def again(self, adapt: Migrate) -> "Anything":
+        return Anything(self._listed, self._names, same_releases=False, adapt=adapt)
+
+    def target(self, part: PartEntry) -> Any:
+        return _named(part, self._listed, self._names.__getitem__)
 
     def members(
         self,
@@ -147,12 +186,17 @@ class Anything:
             reader = _Unpickler(skeletons.raw(part.slot), self._names, values, references)
             members: tuple[Any, ...] = guarded(reader, reader.load)
             return members
-        made = Objects(self._names, values, references, migrate.state)
+        made = Objects(self._names, values, references, self._adapt)
         found: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)
         return found
 
-    def check(self, odd: Sequence[Any], file_of: FileOf) -> None:
+    def check(self, odd: Sequence[Any], file_of: FileOf, later: Later | None = None) -> None:
         return None
+
+
+def _named(part: PartEntry, listed: Sequence[Name], target: Callable[[Name], Any]) -> Any:
+    names = [listed[number] for number in part.names]
+    return next((target(name) for name in names if ".".join(name) == part.kind), None)
 
 
 class _Unpickler(pickle.Unpickler):

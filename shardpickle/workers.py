@@ -39,6 +39,14 @@ def checked_workers(workers: int | None) -> int:
     return workers
 
 
+def threads_for(nbytes: int, most: int) -> int:
+    """How many threads a load of so many bytes is worth."""
+    return max(1, min(most, nbytes // _BYTES_PER_THREAD))
+
+
+_BYTES_PER_THREAD = 32 * 10**6  # a second thread for less only waits for the first one's GIL
+
+
 def _inside_a_task() -> bool:
     backend, _ = get_active_backend()
     if (getattr(backend, "nesting_level", None) or 0) > 0:

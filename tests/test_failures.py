@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import api, dumping, memory, sealing, storage, trust
+from shardpickle import api, dumping, loading, memory, sealing, storage, trust, workers
 
 OLD = {"old": np.arange(100.0), "list": [1, 2]}
 
@@ -256,12 +256,12 @@ def test_a_generation_is_kept_until_the_next_dump(tmp_path):
 def test_a_reader_of_the_previous_generation_goes_on(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
-    manifest = storage.LocalStore(target).read_manifest()
-    shardpickle.dump({"new": 1}, target)
-    found = api.manifest.from_bytes(manifest)
     store = storage.LocalStore(target)
+    found = api.manifest.from_bytes(store.read_manifest())
+    shardpickle.dump({"new": 1}, target)
     rebuilder = api._rebuilder(store, found, trust.Callers(), unsafe=False)
-    assert_same(api._load(store, found, rebuilder, 1, True, False, None), OLD)
+    with workers.Pool(1) as pool:
+        assert_same(loading.whole(store, found, rebuilder, pool, sealing.ignore), OLD)
 
 
 def test_a_reader_that_was_overtaken_twice_gets_the_newest_model(tmp_path, monkeypatch):

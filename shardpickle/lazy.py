@@ -1,0 +1,545 @@
+"""Estimators that load on access. Knows sequences, threads and memory; no file, codec or class.
+
+A `Shelf` knows the deferred parts of one model and is given `fetch`, which makes those of a shard.
+What is fetched is held by the one `CACHE` of the process, under one limit. A `StandIn` stands for
+a deferred part wherever the model refers to it, and a `LazyList` for a list of them.
+"""
+
+import copy
+import os
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, SupportsIndex, overload
+
+from shardpickle.errors import LazyReferenceWarning
+
+Fetched = dict[int, tuple[Any, int]]  # part: the object, and its bytes
+Fetch = Callable[[int, bool], Fetched]
+
+HEADROOM = 8  # one of so many bytes of a limit is for what malloc keeps and what decoding takes
+OBJECT_BYTES = 2048  # an estimator's own dict and small objects, beside its arrays
+_SAME_VISIT = 4  # visits of other shards in between that do not make it another visit
+_NEVER = 1 << 62
+
+
+@dataclass(slots=True)
+class _Visit:
+    """When a shard was asked for: the last time, and how long after the time before."""
+
+    last: int = -_NEVER
+    interval: int = _NEVER
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A shard that one thread is loading and others may wait for."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+    objects: dict[int, Any] | None = None
+
+
+class Shelf:
+    """The deferred parts of one model.
+
+    Parameters
+    ----------
+    costs : mapping of int to int
+        For each shard, in the order of the model, the bytes that loading it takes.
+    parts : mapping of int to sequence of int
+        For each shard its deferred parts.
+    kinds : mapping of int to type
+        The class of each deferred part.
+    fetch : callable
+        ``fetch(shard, ahead)`` makes the deferred parts of a shard, in the background or not:
+        for each part the object and its bytes.
+    reference : tuple
+        What pickle stores for the shelf: a callable and its arguments, but the memory limit.
+    """
+
+    def __init__(
+        self,
+        costs: Mapping[int, int],
+        parts: Mapping[int, Sequence[int]],
+        kinds: Mapping[int, type],
+        fetch: Fetch,
+        reference: tuple[Callable[..., "Shelf"], tuple[Any, ...]],
+    ) -> None:
+        self.costs = dict(costs)
+        self.kinds = kinds
+        self.fetch = fetch
+        self.reference = reference
+        self.home = {part: shard for shard, these in parts.items() for part in these}
+        order = list(costs)
+        self.before = dict(zip(order[1:], order, strict=False))
+        self.after = {shard: other for other, shard in self.before.items()}
+        self.alive: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.held: dict[int, dict[int, Any]] = {}  # shards in the cache
+        self.visits: dict[int, _Visit] = {}
+        self._stand_ins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()
+        CACHE.add(self)
+
+    def stand_in(self, part: int) -> "StandIn":
+        """The one object that stands for a part."""
+        with CACHE.lock:
+            found = self._stand_ins.get(part)
+            if found is None:
+                found = self._stand_ins[part] = _class_of(self.kinds[part])(self, part)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        warnings.warn(
+            "a lazy model is pickled as a reference to its directory, which whoever unpickles it "
+            "has to see; shardpickle.materialize(model) makes it whole",
+            LazyReferenceWarning,
+            stacklevel=2,
+        )
+        make, arguments = self.reference
+        return make, (*arguments, CACHE.limit)
+
+
+class Cache:
+    """What the lazy models of a process hold. One limit, in bytes, for all of them.
+
+    An object counts for as long as it lives, whoever holds it. When room is needed, the shard goes
+    that will not be asked for again for the longest time, which is judged as LIRS does (Jiang and
+    Zhang, "LIRS: an efficient low inter-reference recency set replacement policy", 2002): by the
+    time between its last two visits, or since the last one if that is longer. Among equals the
+    latest goes, so a scan over more than fits finds again what the scan before it left.
+    """
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self._most = 0  # what the limit leaves for objects
+        self.hits = self.misses = 0  # visits of shards that were there, and of others
+        self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
+        self._freed: deque[int] = deque()
+        self._used = 0
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Locks and loads under way belong to threads that a forked process does not have."""
+        self.lock = threading.RLock()
+        self._room = threading.Condition(self.lock)
+        self._tickets: dict[tuple[int, int], _Ticket] = {}
+        self._reserved = 0
+        self._now = 0
+        self._last: tuple[int, int] | None = None
+
+    @property
+    def used(self) -> int:
+        """Bytes of what lives."""
+        while True:
+            try:
+                self._used -= self._freed.popleft()
+            except IndexError:
+                return self._used
+
+    def add(self, shelf: Shelf) -> None:
+        with self.lock:
+            self._shelves.add(shelf)
+
+    def any(self) -> bool:
+        """Whether there are lazy models in this process."""
+        return len(self._shelves) > 0
+
+    def account(self, owner: Any, nbytes: int) -> None:
+        """Count bytes for as long as an object lives."""
+        with self.lock:
+            self._used += nbytes
+        weakref.finalize(owner, self._freed.append, nbytes).atexit = False
+
+    def get(self, shelf: Shelf, part: int, *, scan: bool = True) -> Any:
+        """A deferred part, loaded if it is not here; in a `scan`, others are expected to follow."""
+        shard = shelf.home[part]
+        found = shelf.alive.get(part)
+        here = found is not None
+        if scan and (id(shelf), shard) != self._last:
+            self._visit(shelf, shard, here)
+        return found if here else self._load(shelf, shard)[part]
+
+    def _visit(self, shelf: Shelf, shard: int, here: bool) -> None:
+        with self.lock:
+            self._now += 1
+            visit = shelf.visits.setdefault(shard, _Visit())
+            since = self._now - visit.last
+            if since > _SAME_VISIT:
+                visit.interval = min(since, _NEVER)
+                self.hits += here
+                self.misses += not here
+            visit.last = self._now
+            self._last = id(shelf), shard
+            following = shelf.after.get(shard)
+            ahead = (
+                following is not None
+                and following not in shelf.held
+                and (id(shelf), following) not in self._tickets
+                and _in_order(shelf, shard)
+                and self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
+            )
+        if ahead and following is not None:
+            threading.Thread(
+                target=self._load_ahead, args=(shelf, following), name="shardpickle", daemon=True
+            ).start()
+
+    def _fits(self, nbytes: int) -> bool:
+        """Whether there is room, if all but the latest shards go."""
+        if self.limit is None:
+            return True
+        return self.used + self._reserved - self._loose() + nbytes <= self._most
+
+    def _loose(self) -> int:
+        return sum(
+            shelf.costs[shard]
+            for shelf in self._shelves
+            for shard in shelf.held
+            if (id(shelf), shard) != self._last
+        )
+
+    def _load_ahead(self, shelf: Shelf, shard: int) -> None:
+        with suppress(Exception):  # whoever needs the shard meets the same error
+            self._load(shelf, shard, ahead=True)
+
+    def _load(self, shelf: Shelf, shard: int, *, ahead: bool = False) -> dict[int, Any]:
+        key = id(shelf), shard
+        while True:
+            with self.lock:
+                held = shelf.held.get(shard)
+                if held is not None:
+                    return held
+                ticket = self._tickets.get(key)
+                if ticket is None:
+                    mine = self._tickets[key] = _Ticket()
+                    break
+            ticket.done.wait()
+            if ticket.objects is not None:
+                return ticket.objects
+        nbytes = 0
+        try:
+            nbytes = self._reserve(shelf.costs[shard] * 5 // 4)  # columns beside the objects
+            fetched = shelf.fetch(shard, ahead)
+            mine.objects = objects = self._register(shelf, shard, fetched)
+        finally:
+            with self.lock:
+                self._reserved -= nbytes
+                self._tickets.pop(key, None)
+                self._room.notify_all()
+            mine.done.set()
+        return objects
+
+    def offer(self, shelf: Shelf, shard: int, fetched: Fetched) -> None:
+        """Take in a shard that was loaded for another reason, if there is room."""
+        with self.lock:
+            if self.limit is None or self.used + shelf.costs[shard] <= self._most:
+                self._register(shelf, shard, fetched)
+
+    def _register(self, shelf: Shelf, shard: int, fetched: Fetched) -> dict[int, Any]:
+        objects: dict[int, Any] = {}
+        with self.lock:
+            for part, (made, nbytes) in fetched.items():
+                living = shelf.alive.get(part)  # somebody may have held it all the time
+                objects[part] = made if living is None else living
+                if living is None:
+                    shelf.alive[part] = made
+                    self.account(made, nbytes + OBJECT_BYTES)
+            shelf.held[shard] = objects
+        return objects
+
+    def _reserve(self, nbytes: int) -> int:
+        """Make room and take it. With nothing left to give up, one load at a time goes on."""
+        with self.lock:
+            while (
+                self.limit is not None
+                and self.used + self._reserved + nbytes > self._most
+                and not self._drop_one()
+                and self._reserved
+            ):
+                self._room.wait(0.05)
+            self._reserved += nbytes
+        return nbytes
+
+    def _drop_one(self) -> bool:
+        """Give up a shard; its objects stay with those who use them."""
+        victims = [
+            (max(visit.interval, self._now - visit.last), visit.last, shelf, shard)
+            for shelf in self._shelves
+            for shard in shelf.held
+            for visit in [shelf.visits.setdefault(shard, _Visit(self._now))]
+            if (id(shelf), shard) != self._last
+        ]
+        if not victims:
+            return False
+        *_, shelf, shard = max(victims, key=lambda each: each[:2])
+        del shelf.held[shard]
+        return True
+
+    def set_limit(self, limit: int) -> None:
+        with self.lock:
+            self.limit = limit
+            self._most = limit - limit // HEADROOM
+            while self.used > self._most and self._drop_one():
+                pass
+
+
+def _in_order(shelf: Shelf, shard: int) -> bool:
+    """Whether a shard is asked for after the one before it, or is the first."""
+    before = shelf.before.get(shard)
+    if before is None:
+        return True
+    return before in shelf.visits and shelf.visits[before].last >= shelf.visits[shard].last - 2
+
+
+CACHE = Cache()
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=CACHE.after_fork)
+
+
+# What stands in the model in place of what is deferred -------------------------------------------
+
+
+class StandIn:
+    """In place of an estimator: every attribute is that of the real one, loaded when asked for.
+
+    `isinstance` says the real class. What is set on a stand-in stays: from then on it holds the
+    real one.
+    """
+
+    __slots__ = ("__weakref__", "_mine", "_part", "_shelf")
+    kind: type
+
+    def __init__(self, shelf: Shelf, part: int) -> None:
+        object.__setattr__(self, "_shelf", shelf)
+        object.__setattr__(self, "_part", part)
+        object.__setattr__(self, "_mine", None)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _OWN:
+            return object.__getattribute__(self, name)
+        kind = type(self).kind
+        if name == "__class__":
+            return kind
+        if name.startswith("__") and name != "__dict__" and not hasattr(kind, name):
+            raise AttributeError(name)  # NumPy and others ask for protocols
+        return getattr(real(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(keep(self), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(keep(self), name)
+
+    def __repr__(self) -> str:
+        return repr(real(self))
+
+    def __copy__(self) -> Any:
+        return copy.copy(real(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        mine = _slot(self, "_mine")
+        if mine is not None:
+            return copy.deepcopy(mine, memo)
+        return type(self)(_slot(self, "_shelf"), _slot(self, "_part"))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        mine = _slot(self, "_mine")
+        if mine is not None:
+            return mine.__reduce_ex__(protocol)
+        return _stand_in, (_slot(self, "_shelf"), _slot(self, "_part"))
+
+
+_OWN = frozenset({"__copy__", "__deepcopy__", "__reduce_ex__"})
+_slot = object.__getattribute__
+
+
+def is_stand_in(obj: Any) -> bool:
+    return issubclass(type(obj), StandIn)
+
+
+def place(stood: Any) -> tuple[Shelf, int]:
+    """Where the real one is: its shelf, and its part there."""
+    return _slot(stood, "_shelf"), _slot(stood, "_part")
+
+
+def real(obj: Any) -> Any:
+    """The real object, where a stand-in is given; anything else as it is."""
+    if not is_stand_in(obj):
+        return obj
+    mine = _slot(obj, "_mine")
+    return CACHE.get(*place(obj)) if mine is None else mine
+
+
+def settled(obj: Any) -> Any:
+    """The real object that a stand-in holds itself, in place of that; else what is given."""
+    mine = kept(obj) if is_stand_in(obj) else None
+    return obj if mine is None else mine
+
+
+def kept(stood: Any) -> Any:
+    """The real object that a stand-in holds itself; None if it holds none."""
+    return _slot(stood, "_mine")
+
+
+def keep(stood: Any, found: Any = None) -> Any:
+    """Make a stand-in hold its real object, which may have been `found`; gives that."""
+    if found is None:
+        mine = kept(stood)
+        found = CACHE.get(*place(stood), scan=False) if mine is None else mine
+    object.__setattr__(stood, "_mine", found)
+    return found
+
+
+def _stand_in(shelf: Shelf, part: int) -> Any:
+    return shelf.stand_in(part)
+
+
+@cache
+def _class_of(kind: type) -> type[StandIn]:
+    """Stand-ins of a class; what Python looks up on types (``len``, iteration) is forwarded."""
+    members: dict[str, Any] = {"__slots__": (), "kind": kind, "__module__": kind.__module__}
+    for name in dir(kind):
+        special = name.startswith("__") and name.endswith("__")
+        if special and not hasattr(StandIn, name) and callable(getattr(kind, name)):
+            members[name] = _forwarded(name)
+    return type(kind.__name__, (StandIn,), members)
+
+
+def _forwarded(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **kwargs: getattr(real(self), name)(*args, **kwargs)
+
+
+class LazyList(MutableSequence[Any]):
+    """A list of estimators that are loaded when they are taken out.
+
+    With a memory limit they are dropped again when nobody uses them, and with them what was
+    changed on them: assign an estimator to its place to keep it. `load` keeps all.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        self._items = list(items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> "LazyList": ...
+    def __getitem__(self, index: Any) -> Any:
+        found = self._items[index]
+        return LazyList(found) if isinstance(index, slice) else real(found)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._items[index] = items_of(value) if isinstance(index, slice) else value
+
+    def __delitem__(self, index: Any) -> None:
+        del self._items[index]
+
+    def insert(self, index: SupportsIndex, value: Any) -> None:
+        self._items.insert(index, value)
+
+    def extend(self, values: Iterable[Any]) -> None:
+        self._items.extend(items_of(values))
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(real, iter(self._items))
+
+    def __reversed__(self) -> Iterator[Any]:
+        return map(real, reversed(self._items))
+
+    def __contains__(self, value: Any) -> bool:
+        return any(map(self._finder(value), self._items))
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        same = self._finder(value)
+        for at in range(*slice(start, stop).indices(len(self))):
+            if same(self._items[at]):
+                return at
+        raise ValueError("the estimator is not in this list")
+
+    def count(self, value: Any) -> int:
+        return sum(map(self._finder(value), self._items))
+
+    def _finder(self, value: Any) -> Callable[[Any], bool]:
+        """Whether an item is a value; estimators are equal if they are the same, so none loads."""
+
+        def same(item: Any) -> bool:
+            if item is value or not is_stand_in(item):
+                return bool(item is value or item == value)
+            shelf, part = place(item)
+            return value is (kept(item) or shelf.alive.get(part))
+
+        return same
+
+    def __add__(self, other: Any) -> "LazyList":
+        if not isinstance(other, (list, LazyList)):
+            return NotImplemented
+        return LazyList([*self._items, *items_of(other)])
+
+    def __radd__(self, other: Any) -> "LazyList":
+        if not isinstance(other, list):
+            return NotImplemented
+        return LazyList([*other, *self._items])
+
+    def __mul__(self, times: SupportsIndex) -> "LazyList":
+        return LazyList(self._items * times)
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, (list, LazyList)):
+            return NotImplemented
+        theirs = list(items_of(other))
+        return len(theirs) == len(self) and all(
+            self._finder(yours)(mine) or (mine is yours)
+            for mine, yours in zip(self._items, theirs, strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def copy(self) -> "LazyList":
+        return LazyList(self._items)
+
+    __copy__ = copy
+
+    def __repr__(self) -> str:
+        kinds = sorted({(each.__class__).__name__ for each in self._items})
+        waiting = sum(is_stand_in(each) and kept(each) is None for each in self._items)
+        return f"<{len(self)} × {', '.join(kinds)}, {waiting} of them loaded on access>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LazyList, (self._items,)
+
+    def load(self) -> "LazyList":
+        """Load all and keep them, whatever the memory limit. Gives the list itself."""
+        for item in self._items:
+            if is_stand_in(item):
+                keep(item)
+        return self
+
+
+def items_of(values: Iterable[Any]) -> Iterable[Any]:
+    """The items of a sequence as they stand in it: nothing is loaded."""
+    return values._items if isinstance(values, LazyList) else values
+
+
+def relisted(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
+    """A list of stand-ins as a lazy one, also in a list of lists; anything else as it is.
+
+    `done` has what was made of each list, so that lists that were one stay one.
+    """
+    if type(value) is list:
+        if id(value) not in done:
+            inner = any(type(each) is list for each in value)
+            made: Any = value
+            if inner:
+                value[:] = [relisted(each, done) for each in value]
+            elif any(map(is_stand_in, value)):
+                made = LazyList(value)
+            done[id(value)] = value, made
+        return done[id(value)][1]
+    return value

@@ -1,0 +1,265 @@
+"""From a manifest and its shards to a lazy model. Wires rooms for `api`; opens no file itself.
+
+Trees are deferred, and so are other estimators that fill shards of their own; everything else is
+loaded.
+"""
+
+import warnings
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import joblib
+
+from shardpickle import families, lazy, migrate, natives, sealing
+from shardpickle.codecs.trees import Tables
+from shardpickle.errors import (
+    CorruptShardError,
+    MemoryLimitError,
+    MemoryLimitWarning,
+    MissingShardError,
+    ModelReplacedError,
+)
+from shardpickle.lazy import CACHE, Shelf
+from shardpickle.loading import Loader, explained, read_manifest_file, read_tables
+from shardpickle.manifest import Manifest
+from shardpickle.natives import Check
+from shardpickle.rebuilding import Rebuilder
+from shardpickle.sealing import Advance
+from shardpickle.storage import LocalStore
+from shardpickle.workers import Pool, threads_for
+
+
+class Source:
+    """Where a lazy model comes from, and how its parts are made.
+
+    Parameters
+    ----------
+    data : bytes
+        The manifest's file, of which `found` is the meaning.
+    threads : int
+        For a load in the foreground.
+    reference : tuple
+        What pickle stores for the model's shelf.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        data: bytes,
+        found: Manifest,
+        rebuilder: Rebuilder,
+        threads: int,
+        reference: tuple[Callable[..., Shelf], tuple[Any, ...]],
+    ) -> None:
+        self.store = store
+        self.data = data
+        self.found = found
+        self.rebuilder = rebuilder
+        self.threads = threads
+        self.kinds = _deferred(found, rebuilder)
+        self.tables: Mapping[int | None, Tables] = {}
+        self.conditions: dict[int, list[Check]] = {}  # what ensembles ask of each estimator
+        self.most_jobs: int | None = None
+        deferred: dict[int, list[int]] = {}
+        for number in self.kinds:
+            deferred.setdefault(found.parts[number].shard, []).append(number)
+        self.parts_of = deferred
+        places = [part.shard for part in found.parts]
+        self._eager = [
+            number
+            for number in range(len(places))
+            if number not in self.kinds and number not in found.tables
+        ]
+        self._opened = {places[number] for number in self._eager}
+        self.resident = self._raw(self._opened | {places[table] for table in found.tables})
+        self.reference = reference
+        self.objects = _Objects()
+
+    def open(self, limit: int | None, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
+        """The model, with what is deferred left out, and the shelf where it will be.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the limit is less than what the model needs at least.
+        """
+        self._limit(limit)
+        costs = {shard: self._cost(shard) for shard in self.parts_of}
+        shelf = Shelf(costs, self.parts_of, self.kinds, self.fetch, self.reference)
+        self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
+        CACHE.account(shelf, self.resident)
+        self.tables = read_tables(self.store, self.found, pool)
+        beside = [number for shard in self._opened for number in self.parts_of.get(shard, ())]
+        made: dict[int, Any] = {}
+        loader = self._loader(made)
+        for number, members in loader.build(sorted([*self._eager, *beside]), pool, advance):
+            if number in self.kinds:
+                made[number] = members[0]
+            else:
+                self.objects[number] = (lazy.relisted(members[0], {}), *members[1:])
+        self._check(loader, made)
+        for shard in sorted(self._opened & set(self.parts_of)):
+            CACHE.offer(shelf, shard, self._weighed(loader, shard, made))
+        model = self.objects[len(self.found.parts) - 1][0]
+        parts = self.found.parts
+        needed = {other for number in self.kinds for other, _ in parts[number].references}
+        for number in self.objects.keys() - needed:
+            del self.objects[number]
+        return model, shelf
+
+    def fetch(self, shard: int, ahead: bool) -> dict[int, tuple[Any, int]]:
+        """The deferred parts of a shard, and the bytes of each."""
+        entry = self.found.shards[shard]
+        threads = 1 if ahead else threads_for(entry.raw, self.threads)
+        made: dict[int, Any] = {}
+        loader = self._loader(made)
+        try:
+            with explained(self.store, self.found), Pool(threads) as pool:
+                for number, members in loader.build(self.parts_of[shard], pool, sealing.ignore):
+                    made[number] = members[0]
+                self._check(loader, made)
+        except MissingShardError as error:
+            if read_manifest_file(self.store) != self.data:
+                raise ModelReplacedError(str(self.store.path)) from error
+            raise
+        return self._weighed(loader, shard, made)
+
+    def _weighed(
+        self, loader: Loader, shard: int, made: Mapping[int, Any]
+    ) -> dict[int, tuple[Any, int]]:
+        sizes, parts = loader.nbytes[shard], self.found.parts
+        return {
+            number: (made[number], sizes[parts[number].slot]) for number in self.parts_of[shard]
+        }
+
+    def _loader(self, made: Mapping[int, Any]) -> Loader:
+        """One that puts what is deferred into states; `made` is what it makes of that itself."""
+        lists: dict[int, tuple[Any, Any]] = {}
+
+        def adapt(instance: Any, state: Any) -> Any:
+            state = migrate.state(instance, state)
+            if type(state) is dict:
+                for name, value in state.items():
+                    state[name] = lazy.relisted(_settled(value, made), lists)
+                if self.most_jobs is not None:
+                    _lower_jobs(state, self.most_jobs)
+            return state
+
+        rebuilder = self.rebuilder.again(adapt)
+        return Loader(self.store, self.found, rebuilder, self.tables, self.objects)
+
+    def _check(self, loader: Loader, made: Mapping[int, Any]) -> None:
+        """Check what has been made, and what ensembles ask of it."""
+        for number, estimator in made.items():
+            kind = self.kinds[number]
+            if type(estimator) is not kind:
+                raise CorruptShardError(f"part {number} is no {kind.__qualname__}")
+
+        def later(stood: Any, check: Check) -> None:
+            _, number = lazy.place(stood)
+            self.conditions.setdefault(number, []).append(check)
+
+        loader.check(later)
+        with natives.one_run():
+            for number, estimator in made.items():
+                problem = natives.problem(estimator, self.conditions.get(number, ()))
+                if problem:
+                    raise CorruptShardError(
+                        f"a {type(estimator).__qualname__} that compiled code would crash on "
+                        f"(part {number}): {problem}",
+                        file=loader.file_of(number),
+                    )
+
+    def _limit(self, limit: int | None) -> None:
+        largest = max(map(self._cost, self.parts_of), default=0)
+        # One shard that is used, and one that is being loaded.
+        least = (self.resident + 2 * largest) * lazy.HEADROOM // (lazy.HEADROOM - 1) + 1
+        if limit is None:
+            limit = CACHE.limit
+        if limit is None:
+            return
+        if limit < least:
+            raise MemoryLimitError(str(self.store.path), limit, least)
+        CACHE.set_limit(limit)
+        one = max(
+            (self._raw([shard]) // len(parts) for shard, parts in self.parts_of.items()), default=0
+        )
+        self.most_jobs = max(1, (limit - least) // (_TREES_PER_JOB * max(1, one)))
+
+    def _cost(self, shard: int) -> int:
+        return self._raw([shard]) + len(self.parts_of[shard]) * lazy.OBJECT_BYTES
+
+    def _raw(self, shards: Collection[int]) -> int:
+        return sum(self.found.shards[shard].raw for shard in shards)
+
+
+_TREES_PER_JOB = 4  # joblib dispatches two tasks a thread ahead of those that run
+
+
+class _Objects(dict[int, tuple[Any, ...]]):
+    """The objects of parts that are loaded; of others their stand-ins."""
+
+    shelf: weakref.ref[Shelf]
+
+    def __missing__(self, number: int) -> tuple[Any, ...]:
+        shelf = self.shelf()
+        if shelf is None:
+            raise KeyError(number)
+        return (shelf.stand_in(number),)
+
+
+def _deferred(found: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
+    """The parts to defer, and their classes: what other parts may hold in a list of estimators."""
+    kinds_of: dict[int, set[str]] = {}
+    for part in found.parts:
+        kinds_of.setdefault(part.shard, set()).add(part.kind)
+    targets: dict[tuple[str, tuple[int, ...]], Any] = {}
+    chosen: dict[int, type] = {}
+    for number, part in enumerate(found.parts[:-1]):
+        if part.objects != 1 or number in found.tables:
+            continue
+        key = part.kind, part.names
+        if key not in targets:
+            targets[key] = rebuilder.target(part)
+        kind = targets[key]
+        if families.is_tree_class(kind) or (
+            families.is_estimator_class(kind) and len(kinds_of[part.shard]) == 1
+        ):
+            chosen[number] = kind
+    return chosen
+
+
+def _settled(value: Any, made: Mapping[int, Any]) -> Any:
+    """An attribute's value, with real estimators where scikit-learn asks for their types.
+
+    That is, for what is an attribute by itself, and for what has been made anyway in a list of
+    tuples (a pipeline's steps).
+    """
+    if lazy.is_stand_in(value):
+        return lazy.keep(value, made.get(lazy.place(value)[1]))
+    if type(value) is list and value and type(value[0]) is tuple:
+        value[:] = [_settled_in(each, made) if type(each) is tuple else each for each in value]
+    return value
+
+
+def _settled_in(items: tuple[Any, ...], made: Mapping[int, Any]) -> tuple[Any, ...]:
+    here = [lazy.is_stand_in(item) and lazy.place(item)[1] in made for item in items]
+    if not any(here):
+        return items
+    return tuple(
+        _settled(item, made) if known else item for item, known in zip(items, here, strict=True)
+    )
+
+
+def _lower_jobs(state: dict[str, Any], most: int) -> None:
+    if "n_jobs" in state and any(isinstance(each, lazy.LazyList) for each in state.values()):
+        asked = joblib.effective_n_jobs(state["n_jobs"])
+        if asked > most:
+            warnings.warn(
+                f"n_jobs is {most} instead of {asked}: each thread holds estimators, and more "
+                "would not stay within the memory limit",
+                MemoryLimitWarning,
+                stacklevel=2,
+            )
+            state["n_jobs"] = most

@@ -77,13 +77,13 @@ def main():
         print(json.dumps(judged(**json.loads(line))), flush=True)
 
 
-def judged(module, case, folder):
+def judged(module, case, folder, lazy):
     """What becomes of a case, in a process of its own."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
-        _child(writer, module, case, Path(folder))  # does not return
+        _child(writer, module, case, Path(folder), lazy)  # does not return
     os.close(writer)
     said, seconds = _listen(reader, child)
     os.close(reader)
@@ -118,9 +118,9 @@ def _listen(reader, child):
         said += chunk
 
 
-def _child(writer, module, name, folder):
+def _child(writer, module, name, folder, lazy):
     try:
-        found = _tried(writer, importlib.import_module(module).CASES[name], folder)
+        found = _tried(writer, importlib.import_module(module).CASES[name], folder, lazy)
         os.write(writer, json.dumps(found).encode() + b"\n")
     except BaseException as error:
         os.write(2, f"{name}: {error!r:.500}\n".encode())
@@ -128,7 +128,7 @@ def _child(writer, module, name, folder):
     os._exit(0)
 
 
-def _tried(writer, case, folder):
+def _tried(writer, case, folder, lazy):
     good = folder / "good"
     good.mkdir()
     write(good, plain(EMPTY), len(EMPTY))
@@ -146,7 +146,7 @@ def _tried(writer, case, folder):
     spent = int(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (spent + SECONDS, spent + SECONDS + 1))
     os.write(writer, b"ready\n")
-    found = _outcome(case, model)
+    found = _outcome(case, model, lazy)
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     found["processor"] = round(time.process_time() - spent, 1)
     found["growth"] = (_status("VmHWM") - taken) // 10**6
@@ -158,17 +158,30 @@ def _tried(writer, case, folder):
     return found
 
 
-def _outcome(case, model):
+def _outcome(case, model, lazy):
     try:
-        loaded = shardpickle.load(model, workers=1)
+        loaded = shardpickle.load(model, workers=1, lazy=lazy)
     except shardpickle.ShardpickleError as error:
         return {"outcome": "refused", "what": f"{type(error).__name__}: {error!s:.300}"}
     except BaseException as error:
         return {"outcome": "other", "what": f"{type(error).__name__}: {error!s:.300}"}
+    if lazy:
+        try:
+            shardpickle.materialize(loaded)
+        except shardpickle.ShardpickleError as error:
+            # Refused; but what was handed out before must be harmless to use.
+            if case.use is not None:
+                with contextlib.suppress(Exception):
+                    case.use(loaded)
+            return {"outcome": "refused", "what": f"{type(error).__name__}: {error!s:.300}"}
+        except BaseException as error:
+            return {"outcome": "other", "what": f"{type(error).__name__}: {error!s:.300}"}
     if case.use is None:
         return {"outcome": "loaded"}
     try:
         case.use(loaded)
+    except shardpickle.CorruptShardError as error:  # a lazy model may be refused this late
+        return {"outcome": "refused", "what": f"{type(error).__name__}: {error!s:.300}"}
     except Exception as error:  # a model of nonsense may raise anything; it must not crash
         return {"outcome": "used-raised", "what": f"{type(error).__name__}: {error!s:.300}"}
     return {"outcome": "loaded"}

@@ -37,8 +37,8 @@ def judge():
         env={**os.environ, "PYTHONHASHSEED": "0"},
     ) as process:
 
-        def ask(module, case, folder):
-            question = {"module": module, "case": case, "folder": str(folder)}
+        def ask(module, case, folder, lazy):
+            question = {"module": module, "case": case, "folder": str(folder), "lazy": lazy}
             process.stdin.write(json.dumps(question) + "\n")
             process.stdin.flush()
             return json.loads(process.stdout.readline())
@@ -49,7 +49,16 @@ def judge():
 
 @pytest.mark.parametrize(("module", "name"), CASES)
 def test_hostile(judge, tmp_path, module, name):
-    found = judge(module, name, tmp_path)
+    _check(judge(module, name, tmp_path, lazy=False), module, name)
+
+
+@pytest.mark.parametrize(("module", "name"), [each for each in CASES if each[0] == "pieces"])
+def test_hostile_lazily(judge, tmp_path, module, name):
+    """Models of estimators, taken apart and put together wrongly, part by part on access."""
+    _check(judge(module, name, tmp_path, lazy=True), module, name)
+
+
+def _check(found, module, name):
     assert found["outcome"] in CASES[module, name].may, found
     assert not found["pwned"], found
     assert found["clean"], found

@@ -183,9 +183,13 @@ class Cache:
                 and self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
             )
         if ahead and following is not None:
-            threading.Thread(
-                target=self._load_ahead, args=(shelf, following), name="shardpickle", daemon=True
-            ).start()
+            with suppress(RuntimeError):  # no more threads: at exit, or under a limit
+                threading.Thread(
+                    target=self._load_ahead,
+                    args=(shelf, following),
+                    name="shardpickle",
+                    daemon=True,
+                ).start()
 
     def _fits(self, nbytes: int) -> bool:
         """Whether there is room, if all but the latest shards go."""

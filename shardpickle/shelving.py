@@ -60,6 +60,7 @@ class Source:
         self.kinds = _deferred(found, rebuilder)
         self.tables: Mapping[int | None, Tables] = {}
         self.conditions: dict[int, list[Check]] = {}  # what ensembles ask of each estimator
+        self.made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.most_jobs: int | None = None
         deferred: dict[int, list[int]] = {}
         for number in self.kinds:
@@ -156,14 +157,27 @@ class Source:
             if type(estimator) is not kind:
                 raise CorruptShardError(f"part {number} is no {kind.__qualname__}")
 
+        # An estimator is put into `made` before it is checked, and a condition among the others
+        # before an estimator is looked for: so they meet, whichever thread comes first.
+        asked: list[tuple[int, Any, Check]] = []
+
         def later(stood: Any, check: Check) -> None:
             _, number = lazy.place(stood)
             self.conditions.setdefault(number, []).append(check)
+            estimator = self.made.get(number)
+            if estimator is not None:
+                asked.append((number, estimator, check))
 
+        self.made.update(made)
         loader.check(later)
+        asked += [
+            (number, estimator, check)
+            for number, estimator in made.items()
+            for check in self.conditions.get(number, ())
+        ]
         with natives.one_run():
-            for number, estimator in made.items():
-                problem = natives.problem(estimator, self.conditions.get(number, ()))
+            for number, estimator, check in asked:
+                problem = natives.problem(estimator, [check])
                 if problem:
                     raise CorruptShardError(
                         f"a {type(estimator).__qualname__} that compiled code would crash on "

@@ -149,6 +149,8 @@ def dump(
     most = sizes.parse(shard_size, "shard_size")
     if profile not in manifest.PROFILES:
         raise ValueError(f"profile is one of {manifest.PROFILES}, not {profile!r}")
+    if CACHE.any() and thawing.is_lazy(model):
+        model = thawing.whole(model)
     notes = _checked_metadata(metadata)
     store.check_writable()
     parts = split_model(model)

@@ -90,7 +90,7 @@ class _Calls:
         self, places: Sequence[tuple[Shelf, int]], workers: int | None, limit: int | None
     ) -> None:
         self._places = places
-        self._parallel = joblib.Parallel(n_jobs=workers)
+        self._parallel = joblib.Parallel(n_jobs=workers, max_nbytes=None)  # X is small: a block
         self._many = max(1, joblib.effective_n_jobs(workers))
         self._limit = limit
         self._call: _Call | None = None

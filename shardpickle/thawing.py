@@ -44,6 +44,17 @@ def thawed(
     return _Unpickler(pickler, element).load()
 
 
+def is_lazy(model: Any) -> bool:
+    """Whether there is a lazy list or a stand-in in a model."""
+    lists: list[Any] = []
+    pickler = _Pickler(lists.append, ())
+    try:
+        pickler.dump(model)
+    except Exception:  # it cannot be pickled at all, which is for others to tell
+        return False
+    return bool(lists) or any(map(lazy.is_stand_in, pickler.left))
+
+
 def whole(model: Any) -> Any:
     """A copy of a model with everything in it."""
     done: dict[int, tuple[Any, Any]] = {}  # estimators that may hold lazy lists themselves

@@ -378,6 +378,21 @@ def test_models_work_in_forked_processes(large, lazy):
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
 
 
+def test_a_lazy_model_is_dumped_whole(stored, tmp_path):
+    _, path = stored
+    lazy = shardpickle.load(path, lazy=True)
+    shardpickle.dump(lazy, tmp_path / "again", shard_size="30kB")
+    first, again = (
+        {each.relative_to(one): each.read_bytes() for one in [root] for each in one.rglob("*.*")}
+        for root in (path, tmp_path / "again")
+    )
+    assert again == first
+    lazy.estimators_.append(lazy.estimators_[0])
+    report = shardpickle.dump(lazy, path, shard_size="30kB")
+    assert report.shards_reused > 1
+    assert len(shardpickle.load(path).estimators_) == 31
+
+
 def test_aliases_are_one_estimator(tmp_path):
     model = VotingClassifier(
         [("a", DecisionTreeClassifier(**SEED)), ("b", RandomForestClassifier(4, **SEED))]

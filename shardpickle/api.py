@@ -149,11 +149,9 @@ def dump(
     most = sizes.parse(shard_size, "shard_size")
     if profile not in manifest.PROFILES:
         raise ValueError(f"profile is one of {manifest.PROFILES}, not {profile!r}")
-    if CACHE.any() and thawing.is_lazy(model):
-        model = thawing.whole(model)
     notes = _checked_metadata(metadata)
     store.check_writable()
-    parts = split_model(model)
+    parts, in_use = split_model(model, profile)
     dumper = Dumper(store, parts, most, level, profile)
     with (
         store.writing() as publication,
@@ -176,7 +174,8 @@ def dump(
         if old is None or old[1] is not None:  # else nobody can say what its readers still need
             before = old[1].shards if old and old[1] else ()
             with suppress(StorageError):  # the model is published: the next dump tries again
-                publication.collect({each.sha256 for each in (*found.shards, *before)})
+                needed = {each.sha256 for each in (*found.shards, *before)}
+                publication.collect(needed | in_use)
     written = [entry for entry, new in sealed if new]
     return DumpReport(
         path=str(store.path),

@@ -1,31 +1,37 @@
 """From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from shardpickle import (
     contents,
     environment,
     families,
+    lazy,
     manifest,
     packing,
     pickling,
     sealing,
+    thawing,
     unpicklable,
 )
 from shardpickle._version import __version__
+from shardpickle.codecs import trees
 from shardpickle.codecs.trees import Tables
 from shardpickle.contents import Contents
+from shardpickle.copying import EntangledError, Reading, Stored, Unloaded
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
     FormatError,
     ModelNotFoundError,
     ReadBackError,
+    ShardpickleError,
     UnpicklableError,
 )
-from shardpickle.loading import open_shard
+from shardpickle.loading import in_file, open_shard
 from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.nursery import Comparing
@@ -55,8 +61,14 @@ class Dumper:
         self.profile = profile
         self.names: dict[Name, int] = {}
         self.part_names: dict[int, tuple[int, ...]] = {}
+        contents = {number: part.content() for number, part in enumerate(parts) if part.kept}
+        self.stored = {
+            number: held for number, held in contents.items() if isinstance(held, Stored)
+        }
         self.twins = packing.equal_to(len(parts), self._comparable)
-        items = [packing.Item(_class_name(part.members[0]), part.nbytes) for part in parts]
+        items = [
+            packing.Item(_class_name(lazy.kind_of(part.members[0])), part.nbytes) for part in parts
+        ]
         self.kinds = [item.kind for item in items]
         originals = [number for number, twin in enumerate(self.twins) if number == twin]
         self.raw = sum(part.nbytes for part in parts)
@@ -70,39 +82,100 @@ class Dumper:
         part = self.parts[number]
         if not part.kept:
             return None
-        written: Written = part.content()
-        return (written.skeleton, part.references), written.values
+        content: Written | Stored = part.content()
+        if isinstance(content, Stored):
+            return (content.shard.sha256, content.part.slot, part.references), ()
+        return ((content.skeleton, part.references), content.values) if content.values else None
 
     def seal_all(
         self, publication: Publication, pool: Pool, advance: Advance
     ) -> Iterator[tuple[ShardEntry, bool]]:
-        def seal(held: Contents) -> tuple[ShardEntry, bool]:
-            return self._seal(held, publication, pool, advance)
+        def seal(job: "Contents | _Copy") -> tuple[ShardEntry, bool]:
+            if isinstance(job, _Copy):
+                return self._copy(job, publication, advance)
+            return self._seal(job, publication, pool, advance)
 
         return pool.stream(seal, self._jobs())
 
-    def _jobs(self) -> Iterator[Contents]:
-        run: int | None = None
-        tables: Tables | None = None
-        for box in self.boxes:
-            held = self._contents(box.numbers)
-            if box.run is None:
-                tables = None  # each shard has its own
-            elif box.run != run:
-                tables = held.tables_of_trees()
-                if tables:
-                    self.tables.append(len(self.uses))
-                    self.uses.append(None)
-                    yield _contents_of_tables(tables)
-            run = box.run
-            held.tables = tables
-            for slot, number in enumerate(box.numbers):
-                self.places[number] = len(self.uses), slot
-            self.uses.append(len(self.tables) - 1 if tables else None)
-            yield held
+    def _jobs(self) -> Iterator["Contents | _Copy"]:
+        for run, group in groupby(self.boxes, key=lambda box: box.run):
+            boxes = list(group)
+            copies = [self._copied(box) for box in boxes]
+            first = None if copies[0] else self._contents(boxes[0].numbers)
+            tables, job = self._tables_of(run, first, copies)
+            table = None
+            if job is not None:
+                table = len(self.tables)
+                self.tables.append(len(self.uses))
+                self.uses.append(None)
+                yield job
+            shared = job.entry if isinstance(job, _Copy) else None
+            for box, copy in zip(boxes, copies, strict=True):
+                for slot, number in enumerate(box.numbers):
+                    self.places[number] = len(self.uses), slot
+                if copy is not None and copy.table in (None, shared):
+                    self.uses.append(None if copy.table is None else table)
+                    self._name_copied(box)
+                    yield copy
+                else:
+                    self.uses.append(table)
+                    held, first = first or self._contents(box.numbers), None
+                    held.tables = tables
+                    yield held
+
+    def _tables_of(
+        self, run: int | None, first: Contents | None, copies: Sequence["_Copy | None"]
+    ) -> tuple[Tables | None, "Contents | _Copy | None"]:
+        """The tables that the shards of a run share, and what makes a shard of them.
+
+        They are those of the first shard; of shards that are copied, those that these share.
+        """
+        for copy in copies:
+            if copy is not None and copy.table is not None:
+                return copy.tables, _Copy(copy.reading, copy.table, None, None)
+        if run is None:
+            return None, None  # each shard has its own
+        tables = trees.NO_TABLES if first is None else first.tables_of_trees()
+        return tables, _contents_of_tables(tables) if tables else None
+
+    def _copied(self, box: packing.Box) -> "_Copy | None":
+        """The shard file that holds just this box, if there is one."""
+        first = self.stored.get(box.numbers[0])
+        if first is None or first.shard.parts != len(box.numbers):
+            return None
+        for slot, number in enumerate(box.numbers):
+            each = self.stored.get(number)
+            if each is None or (each.shard.sha256, each.part.slot) != (first.shard.sha256, slot):
+                return None
+        shards, parts, table = first.found.shards, first.found.parts, first.shard.table
+        of_table = None if table is None else replace(shards[parts[table].shard], table=None)
+        return _Copy(first.reading, first.shard, of_table, first.tables)
+
+    def _name_copied(self, box: packing.Box) -> None:
+        for number in box.numbers:
+            each = self.stored[number]
+            self.part_names[number] = tuple(
+                self.names.setdefault(each.found.names[name], len(self.names))
+                for name in each.part.names
+            )
+
+    def _copy(
+        self, copy: "_Copy", publication: Publication, advance: Advance
+    ) -> tuple[ShardEntry, bool]:
+        entry = replace(copy.entry, table=None)
+        new = False
+        if not publication.has(entry.sha256):
+            with in_file(entry.file), copy.reading(entry.sha256) as shard:
+                sha256, new = publication.copy(shard)
+            if sha256 != entry.sha256:
+                raise CorruptShardError("damaged (SHA-256)", file=entry.file)
+            if not publication.has(entry.sha256):
+                raise ReadBackError(f"{entry.file} does not read back as it was copied")
+        advance(entry.raw)
+        return entry, new
 
     def _contents(self, numbers: Sequence[int]) -> Contents:
-        written: list[Written] = [self.parts[number].content() for number in numbers]
+        written = [self._written(number) for number in numbers]
         for number, each in zip(numbers, written, strict=True):
             try:
                 found = pickling.names(each.skeleton)
@@ -115,6 +188,10 @@ class Dumper:
             [(each.skeleton, each.values) for each in written],
             inference=self.profile == manifest.INFERENCE,
         )
+
+    def _written(self, number: int) -> Written:
+        content: Written | Stored = self.parts[number].content()
+        return content.written() if isinstance(content, Stored) else content
 
     def _seal(
         self, held: Contents, publication: Publication, pool: Pool, advance: Advance
@@ -189,6 +266,19 @@ class Dumper:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A shard file that is to be copied.
+
+    `table` is the shard of the tables that it shares with others, `tables` what that holds.
+    """
+
+    reading: Reading
+    entry: ShardEntry
+    table: ShardEntry | None
+    tables: Tables | None
+
+
 _TABLE = "numpy.ndarray"  # what a part of tables holds
 
 
@@ -197,17 +287,34 @@ def _contents_of_tables(tables: Tables) -> Contents:
     return contents.of_parts([(written.skeleton, written.values)])
 
 
-def split_model(model: Any) -> list[Part]:
+def split_model(model: Any, profile: str) -> tuple[list[Part], set[str]]:
+    """The parts of a model, and the shards (SHA-256) that it may still read, if it is lazy."""
     try:
-        return split(model, is_boundary=families.is_estimator, write=pickling.write)
-    except MemoryError:
+        if not (lazy.CACHE.any() and thawing.is_lazy(model)):
+            return split(model, is_boundary=families.is_estimator, write=pickling.write), set()
+        found = Unloaded(model, lambda made: _may_be_copied(made, profile))
+        try:
+            parts = split(
+                found.model, is_boundary=found.is_boundary, write=found.write, kind=lazy.kind_of
+            )
+        except EntangledError:
+            found = Unloaded(model, lambda _: False)
+            parts = split(found.model, is_boundary=families.is_estimator, write=pickling.write)
+        return parts, found.files
+    except (MemoryError, ShardpickleError):
         raise
     except Exception as error:  # whatever a class of the model raises while it is pickled
         raise unpicklable.explain(model, error) from error
 
 
-def _class_name(obj: object) -> str:
-    return f"{type(obj).__module__}.{type(obj).__qualname__}"
+def _may_be_copied(made: Manifest, profile: str) -> bool:
+    """Whether a dump would write the same: the same columns, states of the same releases."""
+    here = environment.describe(module for module, _ in made.names)
+    return made.profile == profile and made.environment == here
+
+
+def _class_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def previous(store: LocalStore) -> tuple[bytes, Manifest | None] | None:

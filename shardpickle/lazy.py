@@ -58,6 +58,8 @@ class Shelf:
     fetch : callable
         ``fetch(shard, ahead)`` makes the deferred parts of a shard, in the background or not:
         for each part the object and its bytes.
+    stored : callable
+        For a stand-in, what a dump needs to copy its part.
     reference : tuple
         What pickle stores for the shelf: a callable and its arguments, but the memory limit.
     """
@@ -68,11 +70,13 @@ class Shelf:
         parts: Mapping[int, Sequence[int]],
         kinds: Mapping[int, type],
         fetch: Fetch,
+        stored: Callable[[Any], Any],
         reference: tuple[Callable[..., "Shelf"], tuple[Any, ...]],
     ) -> None:
         self.costs = dict(costs)
         self.kinds = kinds
         self.fetch = fetch
+        self.stored = stored
         self.reference = reference
         self.home = {part: shard for shard, these in parts.items() for part in these}
         order = list(costs)
@@ -388,6 +392,19 @@ def kept(stood: Any) -> Any:
     return _slot(stood, "_mine")
 
 
+def present(stood: Any) -> Any:
+    """The real object, if it is in memory; else None."""
+    shelf, part = place(stood)
+    mine = kept(stood)
+    return shelf.alive.get(part) if mine is None else mine
+
+
+def kind_of(obj: Any) -> type:
+    """The class of the real object."""
+    kind: type = type(obj).kind if is_stand_in(obj) else type(obj)
+    return kind
+
+
 def keep(stood: Any, found: Any = None) -> Any:
     """Make a stand-in hold its real object, which may have been `found`; gives that."""
     if found is None:
@@ -476,8 +493,7 @@ class LazyList(MutableSequence[Any]):
         def same(item: Any) -> bool:
             if item is value or not is_stand_in(item):
                 return bool(item is value or item == value)
-            shelf, part = place(item)
-            return value is (kept(item) or shelf.alive.get(part))
+            return value is present(item)
 
         return same
 

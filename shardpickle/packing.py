@@ -90,7 +90,7 @@ def equal_to(
     for number in range(count):
         known = content(number)
         twin = number
-        if known is not None and known[1]:
+        if known is not None:
             alike = first.setdefault((known[0], tuple(map(_sketch, known[1]))), [])
             for other in alike:
                 compared = content(other)

@@ -6,13 +6,15 @@ loaded.
 
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import joblib
 
 from shardpickle import families, lazy, migrate, natives, sealing
 from shardpickle.codecs.trees import Tables
+from shardpickle.copying import Stored
 from shardpickle.errors import (
     CorruptShardError,
     MemoryLimitError,
@@ -21,12 +23,12 @@ from shardpickle.errors import (
     ModelReplacedError,
 )
 from shardpickle.lazy import CACHE, Shelf
-from shardpickle.loading import Loader, explained, read_manifest_file, read_tables
+from shardpickle.loading import Loader, explained, open_shard, read_manifest_file, read_tables
 from shardpickle.manifest import Manifest
 from shardpickle.natives import Check
 from shardpickle.rebuilding import Rebuilder
 from shardpickle.sealing import Advance
-from shardpickle.storage import LocalStore
+from shardpickle.storage import LocalStore, ShardReader
 from shardpickle.workers import Pool, threads_for
 
 
@@ -75,6 +77,7 @@ class Source:
         self._opened = {places[number] for number in self._eager}
         self.resident = self._raw(self._opened | {places[table] for table in found.tables})
         self.reference = reference
+        self._sizes: dict[int, list[int]] = {}  # of the parts of a shard
         self.objects = _Objects()
 
     def open(self, limit: int | None, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
@@ -87,7 +90,7 @@ class Source:
         """
         self._limit(limit)
         costs = {shard: self._cost(shard) for shard in self.parts_of}
-        shelf = Shelf(costs, self.parts_of, self.kinds, self.fetch, self.reference)
+        shelf = Shelf(costs, self.parts_of, self.kinds, self.fetch, self.stored, self.reference)
         self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
         CACHE.account(shelf, self.resident)
         self.tables = read_tables(self.store, self.found, pool)
@@ -115,16 +118,47 @@ class Source:
         threads = 1 if ahead else threads_for(entry.raw, self.threads)
         made: dict[int, Any] = {}
         loader = self._loader(made)
+        with self._replaced(), explained(self.store, self.found), Pool(threads) as pool:
+            for number, members in loader.build(self.parts_of[shard], pool, sealing.ignore):
+                made[number] = members[0]
+            self._check(loader, made)
+        return self._weighed(loader, shard, made)
+
+    def stored(self, stood: Any) -> Stored:
+        """What a dump needs to copy a part without loading it."""
+        _, number = lazy.place(stood)
+        part = self.found.parts[number]
+        if part.shard not in self._sizes:
+            entry = self.found.shards[part.shard]
+            with self._replaced(), Pool(1) as pool:
+                held = open_shard(
+                    self.store, entry, pool, sealing.ignore, nursery=None, together=True
+                )
+            self._sizes[part.shard] = held.part_sizes()
+        return Stored(
+            reading=self._reading,
+            found=self.found,
+            number=number,
+            nbytes=self._sizes[part.shard][part.slot],
+            referred=tuple(self.objects[other][index] for other, index in part.references),
+            tables=self.tables.get(self.found.shards[part.shard].table),
+            stood=stood,
+        )
+
+    @contextmanager
+    def _reading(self, sha256: str) -> Iterator[ShardReader]:
+        with self._replaced(), self.store.open_shard(sha256) as shard:
+            yield shard
+
+    @contextmanager
+    def _replaced(self) -> Iterator[None]:
+        """A shard that is missing because there is another model now is another error."""
         try:
-            with explained(self.store, self.found), Pool(threads) as pool:
-                for number, members in loader.build(self.parts_of[shard], pool, sealing.ignore):
-                    made[number] = members[0]
-                self._check(loader, made)
+            yield
         except MissingShardError as error:
             if read_manifest_file(self.store) != self.data:
                 raise ModelReplacedError(str(self.store.path)) from error
             raise
-        return self._weighed(loader, shard, made)
 
     def _weighed(
         self, loader: Loader, shard: int, made: Mapping[int, Any]

@@ -56,7 +56,13 @@ class Part:
     kept: bool
 
 
-def split(model: object, *, is_boundary: Callable[[object], bool], write: Write) -> list[Part]:
+def split(
+    model: object,
+    *,
+    is_boundary: Callable[[object], bool],
+    write: Write,
+    kind: Callable[[object], type] = type,
+) -> list[Part]:
     """Cut a model into parts, children before parents, the model's own part last.
 
     Parameters
@@ -68,6 +74,8 @@ def split(model: object, *, is_boundary: Callable[[object], bool], write: Write)
     write : callable
         ``write(objects, outside)`` pickles the objects and asks ``outside(obj)`` about every
         object whose identity matters: a reference's number, or None for "write it here".
+    kind : callable
+        The class of an object, by which parts are ordered.
 
     Returns
     -------
@@ -83,7 +91,7 @@ def split(model: object, *, is_boundary: Callable[[object], bool], write: Write)
         graph.fold(component for component in order if len(component) > 1)
         root = graph.home[id(model)][0]
         order = _components(root, graph.successors)
-    return _ordered([component[0] for component in order], graph)
+    return _ordered([component[0] for component in order], graph, kind)
 
 
 @dataclass(eq=False, slots=True)
@@ -248,15 +256,17 @@ def _components(root: _Node, successors: Callable[[_Node], list[_Node]]) -> list
     return found
 
 
-def _ordered(children_first: list[_Node], graph: _Graph) -> list[Part]:
+def _ordered(
+    children_first: list[_Node], graph: _Graph, kind: Callable[[object], type]
+) -> list[Part]:
     heights: dict[_Node, int] = {}
     for node in children_first:
         heights[node] = 1 + max((heights[child] for child in graph.successors(node)), default=-1)
     by_met = sorted(children_first, key=lambda node: node.met)
     kinds: dict[type, int] = {}
     for node in by_met:
-        kinds.setdefault(type(node.members[0]), len(kinds))
-    order = sorted(by_met, key=lambda node: (heights[node], kinds[type(node.members[0])]))
+        kinds.setdefault(kind(node.members[0]), len(kinds))
+    order = sorted(by_met, key=lambda node: (heights[node], kinds[kind(node.members[0])]))
     numbers = {node: number for number, node in enumerate(order)}
 
     def place(key: int) -> tuple[int, int]:

@@ -357,6 +357,17 @@ class Publication:
     def shard(self) -> ShardWriter:
         return ShardWriter(self._path / SHARDS, self._new.append)
 
+    def has(self, sha256: str) -> bool:
+        """Whether a sound shard of this content is here."""
+        return _is_sound(self._path / SHARDS / f"{sha256}.shard", sha256)
+
+    def copy(self, shard: ShardReader) -> tuple[str, bool]:
+        """Take a shard in as it is: its SHA-256, and whether it is new here."""
+        with self.shard() as writer:
+            for offset in range(0, shard.size, _CHUNK):
+                writer.write(shard.read_at(offset, _CHUNK))
+            return writer.commit()
+
     def keep(self) -> None:
         """The published manifest is the wanted one already: its shards stay, repaired ones too."""
         self._new.clear()

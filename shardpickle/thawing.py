@@ -55,19 +55,33 @@ def is_lazy(model: Any) -> bool:
     return bool(lists) or any(map(lazy.is_stand_in, pickler.left))
 
 
+def stand_ins(model: Any) -> list[Any]:
+    """The stand-ins in a model, each once."""
+    pickler = _Pickler(None, ())
+    pickler.dump(model)
+    return list(filter(lazy.is_stand_in, pickler.left))
+
+
 def whole(model: Any) -> Any:
     """A copy of a model with everything in it."""
+    return thawed(model, loaded())
+
+
+def loaded() -> Element:
+    """What takes the place of a stand-in in a whole model: the real estimator, whole itself."""
     done: dict[int, tuple[Any, Any]] = {}  # estimators that may hold lazy lists themselves
 
     def element(stood: Any) -> Any:
-        found = lazy.real(stood)
+        found = lazy.present(stood)
+        if found is None:
+            found = lazy.real(stood)
         if families.is_tree_class(type(found)):
             return found
         if id(found) not in done:
             done[id(found)] = found, thawed(found, element)
         return done[id(found)][1]
 
-    return thawed(model, element)
+    return element
 
 
 class _Pickler(pickle.Pickler):

@@ -27,6 +27,7 @@ from sklearn.tree._tree import Tree
 from test_compositions import CASES
 
 import shardpickle
+from shardpickle import manifest, shelving
 from shardpickle.lazy import CACHE, OBJECT_BYTES, LazyList, is_stand_in, items_of, place
 
 SEED = {"random_state": 0}
@@ -378,19 +379,161 @@ def test_models_work_in_forked_processes(large, lazy):
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
 
 
-def test_a_lazy_model_is_dumped_whole(stored, tmp_path):
+def files_of(root):
+    return {each.relative_to(root): each.read_bytes() for each in root.rglob("*.*")}
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """Counts what is decoded from now on."""
+    counts = []
+    fetch = shelving.Source.fetch
+
+    def counting(self, shard, ahead):
+        counts.append(shard)
+        return fetch(self, shard, ahead)
+
+    monkeypatch.setattr(shelving.Source, "fetch", counting)
+    return counts
+
+
+@pytest.mark.parametrize("touched", [False, True])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore")  # what libraries warn of while they are fitted
+def test_a_lazy_model_is_dumped_as_the_model_was(case, touched, tmp_path):
+    model = CASES[case]()
+    report = shardpickle.dump(model, tmp_path / "model", shard_size="30kB")
+    options = {"trusted": report.needs_trust}
+    if case == "voting over boosters":
+        options = {"unsafe": True}
+    lazy = shardpickle.load(tmp_path / "model", lazy=True, **options)
+    if touched:
+        predictions(lazy, X)
+    shardpickle.dump(lazy, tmp_path / "lazy", shard_size="30kB")
+    # A loaded model is not dumped to the same bytes where its own classes change it on the way.
+    whole = shardpickle.load(tmp_path / "model", **options)
+    if touched:
+        predictions(whole, X)  # trees of neighbours count their calls
+    shardpickle.dump(whole, tmp_path / "whole", shard_size="30kB")
+    assert files_of(tmp_path / "lazy") == files_of(tmp_path / "whole")
+
+
+def test_shards_are_copied_without_decoding_them(stored, fetched, tmp_path):
+    model, path = stored
+    lazy = shardpickle.load(path, lazy=True, memory_limit="10MB")
+    fetched.clear()  # the parameter `estimator` is a tree too
+    shardpickle.dump(lazy, tmp_path / "again", shard_size="30kB")
+    assert not fetched
+    assert files_of(tmp_path / "again") == files_of(path)
+    lazy.set_params(n_estimators=40, warm_start=True).fit(X, LABELS)
+    report = shardpickle.dump(lazy, path, shard_size="30kB")
+    last_two = 2  # the partly filled one, and the forest's own
+    assert len(set(fetched)) == 1
+    assert report.shards_reused == len(files_of(tmp_path / "again")) - 1 - last_two
+    model.set_params(n_estimators=40, warm_start=True).fit(X, LABELS)
+    shardpickle.dump(model, tmp_path / "grown", shard_size="30kB")
+    assert shardpickle.inspect(path).digest == shardpickle.inspect(tmp_path / "grown").digest
+
+
+def test_a_lazy_model_outlives_dumps_to_its_own_directory(stored):
+    model, path = stored
+    lazy = shardpickle.load(path, lazy=True, memory_limit="1MB")
+    for count in (33, 36, 39):
+        for one in (model, lazy):
+            one.set_params(n_estimators=count, warm_start=True).fit(X, LABELS)
+        shardpickle.dump(lazy, path, shard_size="30kB")
+        CACHE.set_limit(1)  # nothing is kept in memory
+        assert (lazy.predict_proba(X) == model.predict_proba(X)).all()
+        CACHE.set_limit(1_000_000)
+    found = shardpickle.load(path)
+    assert (found.predict_proba(X) == model.predict_proba(X)).all()
+
+
+def test_changes_are_dumped(stored, tmp_path):
+    model, path = stored
+    lazy = shardpickle.load(path, lazy=True)
+    lazy.estimators_[3].note = "on one in memory"
+    del lazy.estimators_[20]
+    shardpickle.dump(lazy, tmp_path / "one", shard_size="30kB")
+    shardpickle.dump(copy.deepcopy(lazy), tmp_path / "copied", shard_size="30kB")
+    assert files_of(tmp_path / "copied") == files_of(tmp_path / "one")
+    lazy.estimators_.append(lazy.estimators_[0])
+    shardpickle.dump(lazy, tmp_path / "changed", shard_size="30kB")
+    found = shardpickle.load(tmp_path / "changed")
+    assert found.estimators_[3].note == "on one in memory"
+    assert found.estimators_[-1] is found.estimators_[0]
+    expected = copy.copy(model)
+    expected.estimators_ = [
+        *model.estimators_[:20],
+        *model.estimators_[21:],
+        model.estimators_[0],
+    ]
+    assert (found.predict_proba(X) == expected.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"shard_size": "9kB"}, {"profile": "inference"}, {"shard_size": "32MB"}]
+)
+def test_a_lazy_model_is_dumped_in_another_way(options, stored, tmp_path):
+    model, path = stored
+    shardpickle.dump(shardpickle.load(path, lazy=True), tmp_path / "lazy", **options)
+    shardpickle.dump(model, tmp_path / "model", **options)
+    assert files_of(tmp_path / "lazy") == files_of(tmp_path / "model")
+
+
+def test_shards_that_share_a_table_are_copied(tmp_path, fetched):
+    rng = np.random.default_rng(0)
+    features, target = rng.random((300, 5)), rng.random(300)
+    model = RandomForestRegressor(60, **SEED).fit(features, target)
+    shardpickle.dump(model, tmp_path / "model", shard_size="300kB")
+    entries = manifest.from_bytes((tmp_path / "model" / "manifest.json").read_bytes()).shards
+    assert sum(entry.table is not None for entry in entries) >= 4
+    lazy = shardpickle.load(tmp_path / "model", lazy=True)
+    fetched.clear()
+    shardpickle.dump(lazy, tmp_path / "lazy", shard_size="300kB")
+    assert not fetched
+    assert files_of(tmp_path / "lazy") == files_of(tmp_path / "model")
+    # Without the trees of its first shard, the rest still refers to the table.
+    del lazy.estimators_[:12]
+    del model.estimators_[:12]
+    shardpickle.dump(lazy, tmp_path / "rest", shard_size="300kB")
+    found = shardpickle.load(tmp_path / "rest")
+    assert (found.predict(features) == model.predict(features)).all()
+    # A table of another model is not mixed up with it.
+    other = RandomForestRegressor(60, random_state=1).fit(features + 1, target + 1)
+    shardpickle.dump(other, tmp_path / "other", shard_size="300kB")
+    mixed = shardpickle.load(tmp_path / "other", lazy=True)
+    mixed.estimators_ += lazy.estimators_
+    shardpickle.dump(mixed, tmp_path / "mixed", shard_size="300kB")
+    found = shardpickle.load(tmp_path / "mixed")
+    assert_same(
+        [each.tree_.__getstate__() for each in found.estimators_],
+        [each.tree_.__getstate__() for each in other.estimators_ + model.estimators_],
+    )
+
+
+def test_damage_is_not_copied(stored, tmp_path):
     _, path = stored
     lazy = shardpickle.load(path, lazy=True)
-    shardpickle.dump(lazy, tmp_path / "again", shard_size="30kB")
-    first, again = (
-        {each.relative_to(one): each.read_bytes() for one in [root] for each in one.rglob("*.*")}
-        for root in (path, tmp_path / "again")
-    )
-    assert again == first
-    lazy.estimators_.append(lazy.estimators_[0])
-    report = shardpickle.dump(lazy, path, shard_size="30kB")
-    assert report.shards_reused > 1
-    assert len(shardpickle.load(path).estimators_) == 31
+    for shard in (path / "shards").iterdir():
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+    with pytest.raises(shardpickle.CorruptShardError, match=r"shards/[0-9a-f]{64}\.shard"):
+        shardpickle.dump(lazy, tmp_path / "copy", shard_size="30kB")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_an_object_that_stored_trees_share_stays_shared(tmp_path):
+    model = GradientBoostingRegressor(n_estimators=12, **SEED).fit(X, TARGET)
+    shardpickle.dump(model, tmp_path / "model")
+    lazy = shardpickle.load(tmp_path / "model", lazy=True)
+    lazy.mine = shared = lazy.estimators_[0, 0].random_state
+    lazy.estimators_ = lazy.estimators_[:7]
+    shardpickle.dump(lazy, tmp_path / "lazy")
+    found = shardpickle.load(tmp_path / "lazy")
+    assert type(shared) is type(found.mine)
+    assert {id(one.random_state) for one in found.estimators_.flat} == {id(found.mine)}
 
 
 def test_aliases_are_one_estimator(tmp_path):

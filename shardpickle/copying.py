@@ -1,0 +1,120 @@
+"""A lazy model as it is dumped: what is in memory is pickled, the rest stays in its shard files.
+
+To `split`, an estimator that is not in memory is a part whose content is known already.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from shardpickle import families, lazy, pickling, thawing
+from shardpickle.codecs.trees import Tables
+from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.pickling import Outside, Written
+from shardpickle.storage import ShardReader
+
+Reading = Callable[[str], AbstractContextManager[ShardReader]]
+Wanted = Callable[[Manifest], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The content of a part that is in a shard file.
+
+    Attributes
+    ----------
+    reading : callable
+        Opens a shard by its SHA-256, as a context.
+    nbytes : int
+        What the pickled part would have: the skeleton's bytes and those of its values.
+    referred : tuple
+        The objects that the part's references mean.
+    tables : Tables, optional
+        Those that its shard shares with others.
+    """
+
+    reading: Reading
+    found: Manifest
+    number: int
+    nbytes: int
+    referred: tuple[Any, ...]
+    tables: Tables | None
+    stood: Any
+
+    @property
+    def values(self) -> tuple[()]:
+        return ()
+
+    @property
+    def part(self) -> PartEntry:
+        return self.found.parts[self.number]
+
+    @property
+    def shard(self) -> ShardEntry:
+        return self.found.shards[self.part.shard]
+
+    def written(self) -> Written:
+        """The same, loaded and pickled."""
+        numbers = {id(obj): number for number, obj in enumerate(self.referred)}
+        return pickling.write([lazy.real(self.stood)], lambda obj: numbers.get(id(obj)))
+
+
+class EntangledError(Exception):
+    """A part that is not in memory would have to be written together with others."""
+
+
+class Unloaded:
+    """What of a model is not in memory, for `split`.
+
+    Parameters
+    ----------
+    model : object
+        Any model, lazy or not.
+    wanted : callable
+        Whether shards that a manifest describes may be copied. Others are loaded.
+
+    Attributes
+    ----------
+    model : object
+        A copy with plain lists, in which stand-ins are left for what is not in memory.
+    files : set of str
+        SHA-256 of the shards that the given model may still read.
+    """
+
+    def __init__(self, model: Any, wanted: Wanted) -> None:
+        self.stored: dict[int, Stored] = {}  # by the identity of the stand-in
+        self.referred: dict[int, Any] = {}
+        self.files: set[str] = set()
+        for stood in thawing.stand_ins(model):
+            shelf, _ = lazy.place(stood)
+            found = shelf.stored(stood)
+            self.files.add(found.shard.sha256)
+            copied = lazy.present(stood) is None and wanted(found.found)
+            if copied and not any(map(lazy.is_stand_in, found.referred)):
+                self.stored[id(stood)] = found
+                self.referred.update((id(obj), obj) for obj in found.referred)
+        if any(map(thawing.is_lazy, self.referred.values())):
+            self.stored.clear()
+        loaded = thawing.loaded()
+        self.model = thawing.thawed(
+            model,
+            lambda stood: stood if id(stood) in self.stored else loaded(stood),
+            fixed=self.referred,
+        )
+
+    def is_boundary(self, obj: object) -> bool:
+        """Whether an object is always a part of its own."""
+        return id(obj) in self.referred or families.is_estimator(obj)
+
+    def write(self, objects: Sequence[object], outside: Outside) -> Written | Stored:
+        """The content of a part."""
+        found = [self.stored[id(obj)] for obj in objects if id(obj) in self.stored]
+        if not found:
+            return pickling.write(objects, outside)
+        if len(objects) > 1:
+            raise EntangledError
+        for number, obj in enumerate(found[0].referred):
+            if outside(obj) != number:
+                raise EntangledError
+        return found[0]

@@ -14,6 +14,7 @@ from typing import Any
 
 from shardpickle import (
     environment,
+    gathering,
     manifest,
     memory,
     results,
@@ -197,9 +198,11 @@ def load(
     workers: int | None = None,
     lazy: bool = False,
     memory_limit: int | str | None = None,
+    estimators: slice | None = None,
     trusted: Collection[str | type] = (),
     unsafe: bool = False,
     expect: str | None = None,
+    skip_damaged: bool = False,
     check_memory: bool = True,
     progress: bool | None = None,
     on_progress: Listener | None = None,
@@ -224,6 +227,10 @@ def load(
         For lazy models: bytes (or ``"2GB"``) that all lazy models of this process may hold
         together; the last one given counts. Default: that of an earlier load; without any, what
         was loaded once is kept.
+    estimators : slice, optional
+        ``slice(0, 100)``: the first hundred estimators as a model of the same class, for
+        ensembles that average (forests, Extra-Trees, bagging, isolation forests), and the first
+        ones of boosting; also where a pipeline ends in one. Only their shards are read.
     trusted : collection of str or type, default ()
         Classes of yours or of other packages, as ``"mypkg.models.MyEstimator"`` or as the class
         itself. Their modules are imported; their own ``__setstate__``, ``__new__`` and
@@ -234,6 +241,9 @@ def load(
         own unpickler, and nothing is checked but the files' digests.
     expect : str, optional
         The digest that the model must have, as `dump` and `inspect` give it (``"sha256:…"``).
+    skip_damaged : bool, default False
+        If shards are damaged or missing, give an ensemble that averages without the estimators
+        in them, with a `DamagedModelWarning`. It predicts otherwise than the whole one.
     check_memory : bool, default True
         Refuse before starting if the model is larger than the memory this process may use.
     progress, on_progress
@@ -279,26 +289,40 @@ def load(
     if memory_limit is not None and not lazy:
         raise ValueError("memory_limit is for lazy models: load(..., lazy=True, memory_limit=...)")
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
+    _check_choice(estimators, lazy, skip_damaged)
     store = LocalStore(path)
     data = read_manifest(store)
+    salvage = False
     while True:
         _check_expected(store, data, expect)
         try:
             found = manifest.from_bytes(data)
             rebuilder = _rebuilder(store, found, callers, unsafe)
-            if lazy:
+            if lazy or salvage or estimators is not None:
                 reference = _reference(store, data, callers, unsafe)
                 source = Source(store, data, found, rebuilder, threads, reference)
-                job = _Job(source.resident, partial(_opened, source, limit))
+                source.skip_damaged = salvage
+            if lazy:
+                source.keep_within(limit)
+                job = _Job(source.resident, partial(_opened, source, estimators))
+            elif salvage or estimators is not None:
+                part = gathering.opened(source, estimators)
+                raw = gathering.raw(source, part)
+                job = _Job(raw, partial(gathering.gathered, source, part))
             else:
                 job = _Job(found.raw, partial(whole, store, found, rebuilder))
             return _load(store, found, job, threads, check_memory, progress, on_progress)
-        except MissingShardError:
-            # Replaced twice since the manifest was read? Then there is a newer one, which is whole.
-            newer = read_manifest(store)
-            if newer == data:
+        except (CorruptModelError, StorageError, ModelReplacedError) as error:
+            if isinstance(error, (MissingShardError, ModelReplacedError)):
+                # Replaced twice since the manifest was read? Then there is a newer one, which is
+                # whole.
+                newer = read_manifest(store)
+                if newer != data:
+                    data = newer
+                    continue
+            if salvage or not skip_damaged:
                 raise
-            data = newer
+            salvage = True
 
 
 def materialize(model: Any) -> Any:
@@ -619,11 +643,18 @@ class _Job:
     run: Callable[[Pool, Advance], Any]
 
 
-def _opened(source: Source, limit: int | None, pool: Pool, advance: Advance) -> Any:
-    model, shelf = source.open(limit, pool, advance)
+def _check_choice(estimators: slice | None, lazy: bool, skip_damaged: bool) -> None:
+    if estimators is not None and not isinstance(estimators, slice):
+        raise TypeError(f"estimators is a slice, as in slice(0, 100), not {estimators!r}")
+    if lazy and skip_damaged:
+        raise ValueError("skip_damaged reads all shards: it is not for lazy models")
+
+
+def _opened(source: Source, estimators: slice | None, pool: Pool, advance: Advance) -> Any:
+    model, shelf = source.open(pool, advance)
     make, arguments = source.reference
     _REOPENED[make, *arguments] = shelf  # its own tasks in this process need no other
-    return model
+    return model if estimators is None else gathering.cut(model, estimators)
 
 
 def _load(
@@ -677,8 +708,9 @@ def _reopened(
             source = Source(
                 store, data, found, rebuilder, 1, _reference(store, data, callers, unsafe)
             )
+            source.keep_within(limit)
             with explained(store, found), Pool(1) as pool:
-                _, shelf = source.open(limit, pool, sealing.ignore)
+                _, shelf = source.open(pool, sealing.ignore)
             _REOPENED[key] = shelf
     return shelf
 

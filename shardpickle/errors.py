@@ -261,6 +261,10 @@ class MemoryLimitWarning(UserWarning):
     """A parameter of a lazy model was changed so that it stays within its memory limit."""
 
 
+class DamagedModelWarning(UserWarning):
+    """Estimators of the model are damaged; what was loaded does without them."""
+
+
 class InferenceOnlyWarning(UserWarning):
     """A model was dumped for inference: what its trees kept of their training is gone."""
 

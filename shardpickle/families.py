@@ -1,10 +1,12 @@
 """scikit-learn's classes: what is an estimator, and a tree's arrays. Knows no bytes or paths."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.pipeline import Pipeline
 from sklearn.tree import BaseDecisionTree
 from sklearn.tree._tree import NODE_DTYPE
 from sklearn.tree._tree import Tree as SklearnTree
@@ -37,6 +39,94 @@ def is_estimator_class(kind: Any) -> bool:
 def is_tree_class(kind: Any) -> bool:
     """Whether the instances of a class are one tree each."""
     return isinstance(kind, type) and issubclass(kind, (BaseDecisionTree, TreePredictor))
+
+
+def template(model: Any, name: str, estimator: Any) -> Any:
+    """What a parameter held from which an ensemble's `estimator` was made.
+
+    Forests hold a tree as it is by default; others one with the parameters of all.
+    """
+    default = getattr(type(model)(), name, None)
+    if type(default) is type(estimator):
+        return default
+    made = clone(estimator)
+    return made.set_params(random_state=None) if "random_state" in made.get_params() else made
+
+
+def is_pipeline(obj: object) -> bool:
+    return isinstance(obj, Pipeline)
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """How a class keeps its estimators.
+
+    Attributes
+    ----------
+    averages : bool
+        Whether any of the estimators make a model; else only the first ones do.
+    estimators, parameter : str
+        The attribute that holds them, and the parameter that says how many to fit.
+    beside : tuple of str
+        Attributes with one entry for each estimator.
+    scores : tuple of str
+        Attributes with one entry before the first estimator and one after each.
+    count : str
+        The attribute that holds their number, if there is one.
+    """
+
+    averages: bool
+    estimators: str = "estimators_"
+    parameter: str = "n_estimators"
+    beside: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    count: str = ""
+
+
+def ensemble(kind: type) -> Ensemble | None:
+    """How a class keeps its estimators, if that is known of this very class."""
+    top = kind.__module__.partition(".")[0]
+    return _ENSEMBLES.get((top, kind.__qualname__))
+
+
+_FOREST = Ensemble(averages=True)
+_BAGGING = Ensemble(averages=True, beside=("estimators_features_", "_seeds"))
+_ADABOOST = Ensemble(averages=False, beside=("estimator_weights_", "estimator_errors_"))
+_GRADIENT_BOOSTING = Ensemble(
+    averages=False,
+    beside=("train_score_", "oob_improvement_", "oob_scores_"),
+    count="n_estimators_",
+)
+_HISTOGRAM_BOOSTING = Ensemble(
+    averages=False,
+    estimators="_predictors",
+    parameter="max_iter",
+    scores=("train_score_", "validation_score_"),
+)
+_ENSEMBLES = {
+    ("sklearn", "RandomForestClassifier"): _FOREST,
+    ("sklearn", "RandomForestRegressor"): _FOREST,
+    ("sklearn", "ExtraTreesClassifier"): _FOREST,
+    ("sklearn", "ExtraTreesRegressor"): _FOREST,
+    ("sklearn", "BaggingClassifier"): _BAGGING,
+    ("sklearn", "BaggingRegressor"): _BAGGING,
+    ("sklearn", "IsolationForest"): Ensemble(
+        averages=True,
+        beside=(*_BAGGING.beside, "_average_path_length_per_tree", "_decision_path_lengths"),
+    ),
+    ("sklearn", "AdaBoostClassifier"): _ADABOOST,
+    ("sklearn", "AdaBoostRegressor"): _ADABOOST,
+    ("sklearn", "GradientBoostingClassifier"): _GRADIENT_BOOSTING,
+    ("sklearn", "GradientBoostingRegressor"): _GRADIENT_BOOSTING,
+    ("sklearn", "HistGradientBoostingClassifier"): _HISTOGRAM_BOOSTING,
+    ("sklearn", "HistGradientBoostingRegressor"): _HISTOGRAM_BOOSTING,
+    ("imblearn", "BalancedRandomForestClassifier"): Ensemble(
+        averages=True, beside=("samplers_", "pipelines_")
+    ),
+    ("sksurv", "RandomSurvivalForest"): _FOREST,
+    ("sksurv", "ExtraSurvivalTrees"): _FOREST,
+}
+ENSEMBLE_NAMES = "forests, Extra-Trees, bagging, isolation forests, AdaBoost and gradient boosting"
 
 
 def is_tree(obj: Any) -> bool:

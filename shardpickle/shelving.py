@@ -16,11 +16,13 @@ from shardpickle import families, lazy, migrate, natives, sealing
 from shardpickle.codecs.trees import Tables
 from shardpickle.copying import Stored
 from shardpickle.errors import (
+    CorruptModelError,
     CorruptShardError,
     MemoryLimitError,
     MemoryLimitWarning,
     MissingShardError,
     ModelReplacedError,
+    StorageError,
 )
 from shardpickle.lazy import CACHE, Shelf
 from shardpickle.loading import Loader, explained, open_shard, read_manifest_file, read_tables
@@ -64,6 +66,8 @@ class Source:
         self.conditions: dict[int, list[Check]] = {}  # what ensembles ask of each estimator
         self.made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.most_jobs: int | None = None
+        self.skip_damaged = False
+        self.lost: dict[int, CorruptModelError | StorageError] = {}  # parts that are damaged
         deferred: dict[int, list[int]] = {}
         for number in self.kinds:
             deferred.setdefault(found.parts[number].shard, []).append(number)
@@ -80,15 +84,8 @@ class Source:
         self._sizes: dict[int, list[int]] = {}  # of the parts of a shard
         self.objects = _Objects()
 
-    def open(self, limit: int | None, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
-        """The model, with what is deferred left out, and the shelf where it will be.
-
-        Raises
-        ------
-        MemoryLimitError
-            If the limit is less than what the model needs at least.
-        """
-        self._limit(limit)
+    def open(self, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
+        """The model, with what is deferred left out, and the shelf where it will be."""
         costs = {shard: self._cost(shard) for shard in self.parts_of}
         shelf = Shelf(costs, self.parts_of, self.kinds, self.fetch, self.stored, self.reference)
         self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
@@ -176,13 +173,38 @@ class Source:
             state = migrate.state(instance, state)
             if type(state) is dict:
                 for name, value in state.items():
-                    state[name] = lazy.relisted(_settled(value, made), lists)
+                    state[name] = lazy.relisted(self._settled(value, made), lists)
                 if self.most_jobs is not None:
                     _lower_jobs(state, self.most_jobs)
             return state
 
         rebuilder = self.rebuilder.again(adapt)
         return Loader(self.store, self.found, rebuilder, self.tables, self.objects)
+
+    def _settled(self, value: Any, made: Mapping[int, Any]) -> Any:
+        """An attribute's value, with real estimators where scikit-learn asks for their types.
+
+        That is, for what is an attribute by itself, and for what has been made anyway in a list of
+        tuples (a pipeline's steps).
+        """
+        if lazy.is_stand_in(value):
+            _, number = lazy.place(value)
+            with self.tolerating([number]):
+                return lazy.keep(value, made.get(number))
+        elif type(value) is list and value and type(value[0]) is tuple:
+            value[:] = [
+                self._settled_in(each, made) if type(each) is tuple else each for each in value
+            ]
+        return value
+
+    def _settled_in(self, items: tuple[Any, ...], made: Mapping[int, Any]) -> tuple[Any, ...]:
+        here = [lazy.is_stand_in(item) and lazy.place(item)[1] in made for item in items]
+        if not any(here):
+            return items
+        return tuple(
+            self._settled(item, made) if known else item
+            for item, known in zip(items, here, strict=True)
+        )
 
     def _check(self, loader: Loader, made: Mapping[int, Any]) -> None:
         """Check what has been made, and what ensembles ask of it."""
@@ -219,7 +241,24 @@ class Source:
                         file=loader.file_of(number),
                     )
 
-    def _limit(self, limit: int | None) -> None:
+    @contextmanager
+    def tolerating(self, numbers: Collection[int]) -> Iterator[None]:
+        """Notes the parts that are damaged, if damage is to be skipped."""
+        try:
+            yield
+        except (CorruptModelError, StorageError) as error:
+            if not self.skip_damaged:
+                raise
+            self.lost.update(dict.fromkeys(numbers, error))
+
+    def keep_within(self, limit: int | None) -> None:
+        """Set the limit for the process; without one, the present one is kept.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the limit is less than what the model needs at least.
+        """
         largest = max(map(self._cost, self.parts_of), default=0)
         # One shard that is used, and one that is being loaded.
         least = (self.resident + 2 * largest) * lazy.HEADROOM // (lazy.HEADROOM - 1) + 1
@@ -276,28 +315,6 @@ def _deferred(found: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
         ):
             chosen[number] = kind
     return chosen
-
-
-def _settled(value: Any, made: Mapping[int, Any]) -> Any:
-    """An attribute's value, with real estimators where scikit-learn asks for their types.
-
-    That is, for what is an attribute by itself, and for what has been made anyway in a list of
-    tuples (a pipeline's steps).
-    """
-    if lazy.is_stand_in(value):
-        return lazy.keep(value, made.get(lazy.place(value)[1]))
-    if type(value) is list and value and type(value[0]) is tuple:
-        value[:] = [_settled_in(each, made) if type(each) is tuple else each for each in value]
-    return value
-
-
-def _settled_in(items: tuple[Any, ...], made: Mapping[int, Any]) -> tuple[Any, ...]:
-    here = [lazy.is_stand_in(item) and lazy.place(item)[1] in made for item in items]
-    if not any(here):
-        return items
-    return tuple(
-        _settled(item, made) if known else item for item, known in zip(items, here, strict=True)
-    )
 
 
 def _lower_jobs(state: dict[str, Any], most: int) -> None:

@@ -1,0 +1,132 @@
+"""Smaller models of fitted ones. Knows estimators; knows no file and no shard."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from shardpickle import families, lazy
+from shardpickle.families import Ensemble
+
+Choose = Callable[[int], Sequence[int]]
+
+
+def taken(model: Any, choose: Choose) -> Any:
+    """A model of the same class with some of the estimators; the given one stays as it is.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted ensemble, or a pipeline that ends in one.
+    choose : callable
+        Given the number of estimators, the numbers of those to take, ascending.
+
+    Returns
+    -------
+    estimator
+        Shares the estimators with the given one. Attributes that tell of all estimators
+        (out-of-bag scores) are left out; lists of one entry for each are cut to match.
+
+    Raises
+    ------
+    TypeError
+        If it is not known what the estimators of such a model are.
+    ValueError
+        If none would be left, or if boosting would begin after its start.
+    """
+    final, put = _ensemble_of(model)
+    ensemble = _known(final)
+    count = len(_items(final, ensemble))
+    numbers = list(choose(count))
+    if not numbers:
+        raise ValueError(f"no estimator of {count} would be left")
+    if not ensemble.averages and numbers != list(range(len(numbers))):
+        raise ValueError(
+            f"each estimator of a {type(final).__qualname__} corrects those before it: only the "
+            "first ones make a model, as in estimators=slice(0, 100)"
+        )
+    smaller = copy.copy(final)
+    state = smaller.__dict__
+    state[ensemble.estimators] = _picked(state[ensemble.estimators], numbers)
+    for name in ensemble.beside:
+        if state.get(name) is not None:
+            if len(state[name]) < count:
+                raise ValueError(f"{name} has {len(state[name])} entries for {count} estimators")
+            state[name] = _picked(state[name], numbers)
+    for name in ensemble.scores:
+        if len(state.get(name, ())):
+            state[name] = state[name][: len(numbers) + 1]
+    for name in _OF_ALL:
+        state.pop(name, None)
+    state[ensemble.parameter] = len(numbers)
+    if ensemble.count in state:
+        state[ensemble.count] = len(numbers)
+    return put(smaller)
+
+
+_OF_ALL = ("oob_score_", "oob_decision_function_", "oob_prediction_")
+
+
+def without(model: Any, lost: Callable[[Any], bool]) -> tuple[Any, int, int]:
+    """An averaging ensemble without the estimators that are lost: it, their number, that of all.
+
+    Parameters that hold a lost estimator, which is a template, hold a copy of another one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `taken`; also if the estimators are not averaged.
+    """
+    final, _ = _ensemble_of(model)
+    ensemble = _known(final)
+    if not ensemble.averages:
+        raise ValueError(f"a {type(final).__qualname__} needs all its estimators")
+    items = _items(final, ensemble)
+    left = [number for number, item in enumerate(items) if not lost(item)]
+    smaller = taken(model, lambda _: left)
+    final, _ = _ensemble_of(smaller)
+    for name, value in final.__dict__.items():
+        if lost(value):
+            final.__dict__[name] = families.template(final, name, lazy.real(items[left[0]]))
+    return smaller, len(items) - len(left), len(items)
+
+
+def _ensemble_of(model: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """The ensemble that a model is or ends in, and what puts another one in its place."""
+    if not families.is_pipeline(model) or not model.steps:
+        return model, lambda smaller: smaller
+    name, final = model.steps[-1]
+    inner, put = _ensemble_of(lazy.real(final))
+
+    def put_last(smaller: Any) -> Any:
+        other = copy.copy(model)
+        other.steps = [*model.steps[:-1], (name, put(smaller))]
+        return other
+
+    return inner, put_last
+
+
+def _known(model: Any) -> Ensemble:
+    ensemble = families.ensemble(type(model))
+    if ensemble is None:
+        raise TypeError(
+            f"what a part of a {type(model).__qualname__} would be is not known; it is for "
+            f"{families.ENSEMBLE_NAMES}, and for pipelines that end in one of them"
+        )
+    return ensemble
+
+
+def _items(model: Any, ensemble: Ensemble) -> list[Any]:
+    held = getattr(model, ensemble.estimators, None)
+    if held is None:
+        raise ValueError(f"the {type(model).__qualname__} is not fitted")
+    return list(lazy.items_of(held))
+
+
+def _picked(values: Any, numbers: Iterable[int]) -> Any:
+    if isinstance(values, np.ndarray):
+        return values[np.asarray(list(numbers))]
+    items = list(lazy.items_of(values))
+    picked = [items[number] for number in numbers]
+    return type(values)(picked)

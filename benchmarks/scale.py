@@ -10,6 +10,7 @@ before). Cost per GB is compared with that of the small forest.
 
 import argparse
 import json
+import mmap
 import os
 import statistics
 import subprocess
@@ -98,6 +99,12 @@ def one(action, stored, gb, rows, limit):
         found = {"seconds": seconds, "peak": above}
         features = rows_of(rows)
         _, found["predict"], _ = timed(lambda: model.predict(features))
+    elif action == "touch":
+        nbytes = shardpickle.inspect(stored).raw_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+        block = np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
+        started = time.perf_counter()
+        block[:: mmap.PAGESIZE] = 1
+        found = {"seconds": time.perf_counter() - started}
     elif action == "lazy":
         before = peak()
         model, seconds, above = timed(lambda: shardpickle.load(stored, lazy=True, progress=False))
@@ -109,7 +116,8 @@ def one(action, stored, gb, rows, limit):
         answers, seconds, _ = timed(lambda: model.predict(features))
         found = {"seconds": seconds, "process": peak(), "start": before}
         found["again"] = timed(lambda: model.predict(features))[1]
-        found["hits"] = CACHE.hits / (CACHE.hits + CACHE.misses)
+        visits = CACHE.hits + CACHE.ahead + CACHE.misses
+        found["kept"], found["ahead"] = CACHE.hits / visits, CACHE.ahead / visits
         found["sum"] = float(answers.sum())
     print(json.dumps(found))
 
@@ -142,6 +150,8 @@ def main(options):
         os.sync()
         load = measured("load", *arguments, repeats=repeats)
         costs.setdefault("load", []).append(load["seconds"] / raw)
+        touch = measured("touch", *arguments, repeats=repeats)
+        costs.setdefault("first touch of as much memory", []).append(touch["seconds"] / raw)
         print(
             f"{raw:.2f} GB: load {load['seconds'] / raw:.2f} s/GB, peak "
             f"{load['peak'] / 1e9:.2f} GB; predict {options.rows} rows {load['predict']:.2f} s"
@@ -154,7 +164,8 @@ def main(options):
             f"lazy within {options.limit}: predict {limited['seconds']:.2f} s, "
             f"{limited['seconds'] / whole:.2f} of load + predict; again {limited['again']:.2f} s; "
             f"peak of the process {limited['process'] / 1e6:.0f} MB "
-            f"({limited['start'] / 1e6:.0f} MB before); hits {limited['hits']:.3f}"
+            f"({limited['start'] / 1e6:.0f} MB before); shards found in "
+            f"memory {limited['kept']:.3f} kept + {limited['ahead']:.3f} decoded ahead"
         )
     for action, (small, large) in costs.items():
         print(

@@ -85,6 +85,7 @@ class Shelf:
         self.alive: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.held: dict[int, dict[int, Any]] = {}  # shards in the cache
         self.visits: dict[int, _Visit] = {}
+        self.ahead: set[int] = set()  # shards loaded before they were asked for, and not yet since
         self._stand_ins: weakref.WeakValueDictionary[int, StandIn] = weakref.WeakValueDictionary()
         CACHE.add(self)
 
@@ -120,7 +121,8 @@ class Cache:
     def __init__(self) -> None:
         self.limit: int | None = None
         self._most = 0  # what the limit leaves for objects
-        self.hits = self.misses = 0  # visits of shards that were there, and of others
+        # Visits of shards that were kept since another visit, decoded ahead, and not there.
+        self.hits = self.ahead = self.misses = 0
         self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
         self._freed: deque[int] = deque()
         self._used = 0
@@ -172,9 +174,12 @@ class Cache:
             self._now += 1
             visit = shelf.visits.setdefault(shard, _Visit())
             since = self._now - visit.last
+            kept = here and shard not in shelf.ahead
+            shelf.ahead.discard(shard)
             if since > _SAME_VISIT:
                 visit.interval = min(since, _NEVER)
-                self.hits += here
+                self.hits += kept
+                self.ahead += here and not kept
                 self.misses += not here
             visit.last = self._now
             self._last = id(shelf), shard
@@ -211,6 +216,7 @@ class Cache:
 
     def _load_ahead(self, shelf: Shelf, shard: int) -> None:
         with suppress(Exception):  # whoever needs the shard meets the same error
+            shelf.ahead.add(shard)
             self._load(shelf, shard, ahead=True)
 
     def _load(self, shelf: Shelf, shard: int, *, ahead: bool = False) -> dict[int, Any]:

@@ -7,7 +7,18 @@
 """
 
 from shardpickle._version import __version__
-from shardpickle.api import dump, inspect, load, materialize, predict, verify
+from shardpickle.api import (
+    dump,
+    dumps,
+    inspect,
+    load,
+    loads,
+    materialize,
+    pack,
+    predict,
+    unpack,
+    verify,
+)
 from shardpickle.errors import (
     BusyDirectoryError,
     CorruptManifestError,
@@ -81,10 +92,14 @@ __all__ = [
     "VersionWarning",
     "__version__",
     "dump",
+    "dumps",
     "inspect",
     "load",
+    "loads",
     "materialize",
+    "pack",
     "predict",
+    "unpack",
     "verify",
 ]
 

@@ -1,5 +1,6 @@
 """dump, load, inspect, verify: the only place that wires the rooms together."""
 
+import io
 import json
 import os
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from shardpickle import (
@@ -17,6 +19,8 @@ from shardpickle import (
     gathering,
     manifest,
     memory,
+    packed,
+    remote,
     results,
     scoring,
     sealing,
@@ -29,6 +33,7 @@ from shardpickle.codecs.trees import Tables
 from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
+    CorruptShardError,
     FormatError,
     InferenceOnlyWarning,
     MainModuleWarning,
@@ -63,7 +68,8 @@ from shardpickle.rebuilding import Anything, Hardened, Rebuilder
 from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
 from shardpickle.sealing import Advance, Usage
 from shardpickle.shelving import Source
-from shardpickle.storage import LocalStore
+from shardpickle.storage import LocalStore, replacing
+from shardpickle.stores import Store, copy_shard
 from shardpickle.workers import Pool, checked_workers, threads_for
 
 PathLike = str | os.PathLike[str]
@@ -81,6 +87,7 @@ def dump(
     require_safe: bool = False,
     progress: bool | None = None,
     on_progress: Listener | None = None,
+    storage_options: dict[str, Any] | None = None,
 ) -> DumpReport:
     """Save a model as a directory of shards.
 
@@ -93,6 +100,7 @@ def dump(
         A fitted estimator, or any other object that pickle accepts.
     path : str or os.PathLike
         The directory: new, empty, or an earlier model, which is replaced. Parents are created.
+        Or a URL (``"s3://bucket/model"``), where only shards that are not there travel.
     workers : int, optional
         Threads. Default: the cores this process may use; 1 inside a joblib, Dask, Ray or Spark
         task. The bytes written are the same for any number.
@@ -116,6 +124,8 @@ def dump(
         Whether to draw a bar on stderr. Default: on a terminal and in a notebook.
     on_progress : callable, optional
         Called with a `shardpickle.Progress` after every step.
+    storage_options : dict, optional
+        For a URL: what fsspec's file system takes (credentials, endpoints).
 
     Returns
     -------
@@ -143,7 +153,7 @@ def dump(
     1
     """
     started = time.perf_counter()
-    store = LocalStore(path)
+    store = _store(path, storage_options)
     threads = checked_workers(workers)
     if isinstance(level, bool) or level not in frames.LEVELS:
         raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
@@ -164,7 +174,7 @@ def dump(
         _warn_of_main(found)
         unknown = trust.untrusted(found.names)
         if unknown and require_safe:
-            raise UntrustedTypeError(str(store.path), _first_uses(found, unknown))
+            raise UntrustedTypeError(store.name, _first_uses(found, unknown))
         data = manifest.to_bytes(found)
         old = previous(store)
         changed = old is None or old[0] != data
@@ -172,14 +182,16 @@ def dump(
             publication.publish(data)
         else:
             publication.keep()
-        if old is None or old[1] is not None:  # else nobody can say what its readers still need
+        if store.collects and (
+            old is None or old[1]
+        ):  # else nobody can say what its readers still need
             before = old[1].shards if old and old[1] else ()
             with suppress(StorageError):  # the model is published: the next dump tries again
                 needed = {each.sha256 for each in (*found.shards, *before)}
                 publication.collect(needed | in_use)
     written = [entry for entry, new in sealed if new]
     return DumpReport(
-        path=str(store.path),
+        path=store.name,
         raw_bytes=dumper.raw,
         stored_bytes=found.stored + len(data),
         seconds=time.perf_counter() - started,
@@ -206,6 +218,8 @@ def load(
     check_memory: bool = True,
     progress: bool | None = None,
     on_progress: Listener | None = None,
+    storage_options: dict[str, Any] | None = None,
+    cache_dir: PathLike | None = None,
 ) -> Any:
     """Load a model that `dump` saved.
 
@@ -216,7 +230,7 @@ def load(
     Parameters
     ----------
     path : str or os.PathLike
-        The model directory. Nothing in it is written.
+        The model directory, a file that `pack` wrote, or a URL. Nothing there is written.
     workers : int, optional
         Threads; any number, whatever the dump used. Default: the cores this process may use.
     lazy : bool, default False
@@ -246,8 +260,11 @@ def load(
         in them, with a `DamagedModelWarning`. It predicts otherwise than the whole one.
     check_memory : bool, default True
         Refuse before starting if the model is larger than the memory this process may use.
-    progress, on_progress
+    progress, on_progress, storage_options
         As for `dump`.
+    cache_dir : path, optional
+        For a URL: a local directory that keeps the shards that were fetched. Their names are their
+        contents, so it may serve many models, and may be emptied at any time.
 
     Returns
     -------
@@ -290,7 +307,7 @@ def load(
         raise ValueError("memory_limit is for lazy models: load(..., lazy=True, memory_limit=...)")
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     _check_choice(estimators, lazy, skip_damaged)
-    store = LocalStore(path)
+    store = _store(path, storage_options, cache_dir)
     data = read_manifest(store)
     salvage = False
     while True:
@@ -299,7 +316,7 @@ def load(
             found = manifest.from_bytes(data)
             rebuilder = _rebuilder(store, found, callers, unsafe)
             if lazy or salvage or estimators is not None:
-                reference = _reference(store, data, callers, unsafe)
+                reference = _reference(store, data, callers, unsafe, storage_options, cache_dir)
                 source = Source(store, data, found, rebuilder, threads, reference)
                 source.skip_damaged = salvage
             if lazy:
@@ -439,13 +456,15 @@ def predict(
 _ROWS = 1 << 16  # of X at a time: what 14 trees say of 5 classes is 37 MB
 
 
-def inspect(path: PathLike) -> ModelInfo:
+def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) -> ModelInfo:
     """What a model directory holds, without unpickling or importing anything.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The model directory.
+        The model directory, a packed model, or a URL.
+    storage_options : dict, optional
+        As for `dump`.
 
     Returns
     -------
@@ -460,7 +479,7 @@ def inspect(path: PathLike) -> ModelInfo:
     >>> shardpickle.inspect("model").model
     'builtins.list'
     """
-    store = LocalStore(path)
+    store = _store(path, storage_options)
     data = read_manifest(store)
     while True:
         try:
@@ -478,7 +497,7 @@ def loops() -> str:
     return name
 
 
-def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
+def _inspected(store: Store, data: bytes) -> ModelInfo:
     found = manifest.from_bytes(data)
     slots: dict[tuple[int, int], tuple[int, int]] = {}
     usages: list[Usage] = []
@@ -493,7 +512,7 @@ def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
         for slot, raw in enumerate(held.part_sizes()):
             slots[number, slot] = raw, len(held.pieces[slot])
     return ModelInfo.of(
-        str(store.path),
+        store.name,
         found,
         manifest.digest(data),
         len(data),
@@ -504,17 +523,25 @@ def _inspected(store: LocalStore, data: bytes) -> ModelInfo:
     )
 
 
-def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) -> VerifyReport:
+def verify(
+    path: PathLike,
+    *,
+    deep: bool = False,
+    workers: int | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> VerifyReport:
     """Check every file of a model directory, without unpickling or importing anything.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The model directory.
+        The model directory, a packed model, or a URL.
     deep : bool, default False
         Also decode every column, and read every skeleton without making anything of it.
     workers : int, optional
         As for `load`.
+    storage_options : dict, optional
+        As for `dump`.
 
     Returns
     -------
@@ -535,7 +562,7 @@ def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) ->
     True
     """
     threads = checked_workers(workers)
-    store = LocalStore(path)
+    store = _store(path, storage_options)
     while True:
         data = read_manifest_file(store)
         report = _verified(store, data, deep, threads)
@@ -543,12 +570,12 @@ def verify(path: PathLike, *, deep: bool = False, workers: int | None = None) ->
             return report  # else the model was replaced meanwhile
 
 
-def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> VerifyReport:
+def _verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyReport:
     try:
         found = manifest.from_bytes(checked_manifest(store, data))
     except CorruptModelError as error:
         damage = Problem("manifest.json", error.reason)
-        return VerifyReport(str(store.path), deep, 0, len(data), (damage,))
+        return VerifyReport(store.name, deep, 0, len(data), (damage,))
     by_shard: dict[int, list[PartEntry]] = {}
     for part in found.parts:
         by_shard.setdefault(part.shard, []).append(part)
@@ -579,11 +606,11 @@ def _verified(store: LocalStore, data: bytes, deep: bool, threads: int) -> Verif
         if problem and problem.file not in {each.file for each in problems}:
             problems.append(problem)
     stored = found.stored + len(data)
-    return VerifyReport(str(store.path), deep, len(found.shards), stored, tuple(problems))
+    return VerifyReport(store.name, deep, len(found.shards), stored, tuple(problems))
 
 
 def _verified_tables(
-    store: LocalStore, found: Manifest, pool: Pool
+    store: Store, found: Manifest, pool: Pool
 ) -> tuple[dict[int | None, Tables], Problem | None]:
     try:
         return read_tables(store, found, pool), None
@@ -593,34 +620,156 @@ def _verified_tables(
         return {}, Problem("shards", str(error))
 
 
-def collect_garbage(path: PathLike) -> tuple[int, int]:
+def collect_garbage(
+    path: PathLike, *, storage_options: dict[str, Any] | None = None
+) -> tuple[int, int]:
     """Remove what the present model does not need: (files, bytes) removed.
 
     These are the shards of the generation before, which readers may still be using, and what a
-    killed dump left behind. The next dump does the same.
+    killed dump left behind. The next dump does the same, but not at a URL.
     """
-    store = LocalStore(path)
+    store = _store(path, storage_options)
     data = read_manifest(store)
     with store.writing() as publication:
         found = manifest.from_bytes(data)
         return publication.collect({each.sha256 for each in found.shards})
 
 
-def _check_expected(store: LocalStore, data: bytes, expect: str | None) -> None:
+def pack(path: PathLike, file: PathLike) -> None:
+    """Put a model directory into one file, which `load` opens as it is, lazily too.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The model directory, or a URL.
+    file : str or os.PathLike
+        The file to write, ``"model.shpk"``: a zip of the same files, uncompressed. The same model
+        gives the same bytes.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump([1, 2, 3], "model")
+    >>> shardpickle.pack("model", "model.shpk")
+    >>> shardpickle.load("model.shpk")
+    [1, 2, 3]
+    """
+    store = _store(path)
+    data, found = _sound_manifest(store)
+    with replacing(Path(file)) as stream:
+        packed.pack(store, data, [each.sha256 for each in found.shards], stream)
+
+
+def unpack(
+    file: PathLike, path: PathLike, *, storage_options: dict[str, Any] | None = None
+) -> None:
+    """Make a model directory of a packed model.
+
+    Parameters
+    ----------
+    file : str or os.PathLike
+        What `pack` wrote; also a model directory or a URL, which is copied.
+    path : str or os.PathLike
+        As for `dump`.
+    storage_options : dict, optional
+        As for `dump`, for `path`.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump([1, 2, 3], "model")
+    >>> shardpickle.pack("model", "model.shpk")
+    >>> shardpickle.unpack("model.shpk", "again")
+    >>> shardpickle.inspect("again").digest == shardpickle.inspect("model").digest
+    True
+    """
+    source, target = _store(file), _store(path, storage_options)
+    data, found = _sound_manifest(source)
+    target.check_writable()
+    with target.writing() as publication:
+        for entry in found.shards:
+            if not publication.has(entry.sha256, entry.nbytes):
+                with in_file(entry.file), source.open_shard(entry.sha256) as shard:
+                    check_file(shard, entry)
+                    sha256, _ = copy_shard(shard, publication)
+                    if sha256 != entry.sha256:
+                        raise CorruptShardError("damaged (SHA-256)", file=entry.file)
+        publication.publish(data)
+
+
+def dumps(model: Any, **options: Any) -> bytes:
+    """A model as bytes: what `pack` would write of what `dump` would.
+
+    Parameters
+    ----------
+    model : object
+        As for `dump`.
+    **options
+        As for `dump`.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> shardpickle.loads(shardpickle.dumps([1, 2, 3]))
+    [1, 2, 3]
+    """
+    store = packed.MemoryStore()
+    dump(model, store, **options)  # type: ignore[arg-type]  # a store is taken as it is
+    data, found = _sound_manifest(store)
+    stream = io.BytesIO()
+    packed.pack(store, data, [each.sha256 for each in found.shards], stream)
+    return stream.getvalue()
+
+
+def loads(data: bytes, **options: Any) -> Any:
+    """The model of `dumps`.
+
+    Parameters
+    ----------
+    data : bytes
+        What `dumps` gave, or what is in a packed model.
+    **options
+        As for `load`, but ``lazy``.
+    """
+    if options.get("lazy"):
+        raise ValueError("a lazy model is loaded from a file or a directory, not from bytes")
+    return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
+
+
+def _sound_manifest(store: Store) -> tuple[bytes, Manifest]:
+    data = read_manifest(store)
+    return data, manifest.from_bytes(data)
+
+
+def _store(
+    path: PathLike,
+    options: dict[str, Any] | None = None,
+    cache_dir: PathLike | None = None,
+) -> Store:
+    """What a path names."""
+    if isinstance(path, packed.MemoryStore):
+        return path
+    if isinstance(path, str) and remote.is_remote(path):
+        return remote.RemoteStore(path, options, cache_dir)
+    if options or cache_dir is not None:
+        raise ValueError(f"storage_options and cache_dir are for URLs, and {path} is none")
+    store = LocalStore(path)
+    return packed.PackedStore(path) if packed.is_packed(store.start("")) else store
+
+
+def _check_expected(store: Store, data: bytes, expect: str | None) -> None:
     if expect is not None and expect != manifest.digest(data):
-        raise UnexpectedModelError(str(store.path), expect, manifest.digest(data))
+        raise UnexpectedModelError(store.name, expect, manifest.digest(data))
 
 
-def _rebuilder(
-    store: LocalStore, found: Manifest, callers: trust.Callers, unsafe: bool
-) -> Rebuilder:
+def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bool) -> Rebuilder:
     if unsafe:
         here = environment.describe(module for module, _ in found.names)
         same = all(here.get(top) == version for top, version in found.environment.items())
         return Anything(found.names, trust.resolve_any(found.names), same_releases=same)
     unknown = trust.untrusted(found.names, callers)
     if unknown:
-        raise UntrustedTypeError(str(store.path), _first_uses(found, unknown))
+        raise UntrustedTypeError(store.name, _first_uses(found, unknown))
     return Hardened(found.names, trust.resolve(found.names, callers), found.stored)
 
 
@@ -652,13 +801,13 @@ def _check_choice(estimators: slice | None, lazy: bool, skip_damaged: bool) -> N
 
 def _opened(source: Source, estimators: slice | None, pool: Pool, advance: Advance) -> Any:
     model, shelf = source.open(pool, advance)
-    make, arguments = source.reference
-    _REOPENED[make, *arguments] = shelf  # its own tasks in this process need no other
+    _, arguments = source.reference
+    _REOPENED[repr(arguments)] = shelf  # its own tasks in this process need no other
     return model if estimators is None else gathering.cut(model, estimators)
 
 
 def _load(
-    store: LocalStore,
+    store: Store,
     found: Manifest,
     job: _Job,
     threads: int,
@@ -668,11 +817,11 @@ def _load(
 ) -> Any:
     free = memory.available()
     if check_memory and free is not None and job.raw > free:
-        raise ModelTooLargeError(str(store.path), job.raw, free)
+        raise ModelTooLargeError(store.name, job.raw, free)
     _warn_of_versions(store, found)
     if found.profile == manifest.INFERENCE:
         warnings.warn(
-            f"{store.path} was dumped for inference: it predicts as the model did, and what its "
+            f"{store.name} was dumped for inference: it predicts as the model did, and what its "
             "trees kept of their training (impurities, sample counts, inner values) is NaN or -1.",
             InferenceOnlyWarning,
             stacklevel=3,
@@ -686,16 +835,22 @@ def _load(
 
 
 def _reopened(
-    path: str, digest: str, trusted: tuple[str, ...], unsafe: bool, limit: int | None
+    path: str,
+    digest: str,
+    trusted: tuple[str, ...],
+    unsafe: bool,
+    options: dict[str, Any] | None,
+    cache_dir: str | None,
+    limit: int | None,
 ) -> Shelf:
     """The shelf of a lazy model that was pickled; one for all that this process unpickles."""
-    key = _reopened, path, digest, trusted, unsafe
+    key = repr((path, digest, trusted, unsafe, options, cache_dir))
     with _REOPENING:
         shelf = _REOPENED.get(key)
         if shelf is None:
             callers = trust.Callers(trusted)
             trust.check_allowed(callers, unsafe)
-            store = LocalStore(path)
+            store = _store(path, options, cache_dir)
             try:
                 data = read_manifest(store)
             except StorageError as error:
@@ -705,9 +860,8 @@ def _reopened(
                 raise ModelReplacedError(path)
             found = manifest.from_bytes(data)
             rebuilder = _rebuilder(store, found, callers, unsafe)
-            source = Source(
-                store, data, found, rebuilder, 1, _reference(store, data, callers, unsafe)
-            )
+            reference = _reference(store, data, callers, unsafe, options, cache_dir)
+            source = Source(store, data, found, rebuilder, 1, reference)
             source.keep_within(limit)
             with explained(store, found), Pool(1) as pool:
                 _, shelf = source.open(pool, sealing.ignore)
@@ -715,10 +869,18 @@ def _reopened(
     return shelf
 
 
-def _reference(store: LocalStore, data: bytes, callers: trust.Callers, unsafe: bool) -> Any:
+def _reference(
+    store: Store,
+    data: bytes,
+    callers: trust.Callers,
+    unsafe: bool,
+    options: dict[str, Any] | None,
+    cache_dir: PathLike | None,
+) -> Any:
     names = callers.texts | {".".join(name) for name in callers.objects}
-    path = str(store.path.absolute())
-    return _reopened, (path, manifest.digest(data), tuple(sorted(names)), unsafe)
+    cache = None if cache_dir is None else os.path.abspath(cache_dir)
+    digest = manifest.digest(data)
+    return _reopened, (store.absolute, digest, tuple(sorted(names)), unsafe, options, cache)
 
 
 _REOPENED: weakref.WeakValueDictionary[Any, Shelf] = weakref.WeakValueDictionary()
@@ -736,12 +898,12 @@ def _warn_of_main(found: Manifest) -> None:
         )
 
 
-def _warn_of_versions(store: LocalStore, found: Manifest) -> None:
+def _warn_of_versions(store: Store, found: Manifest) -> None:
     differing = environment.differences(found.environment, [module for module, _ in found.names])
     if differing:
         lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
         warnings.warn(
-            f"{store.path} was dumped under {lines}. It loads, but may predict differently: "
+            f"{store.name} was dumped under {lines}. It loads, but may predict differently: "
             "compare predictions, or use the same versions.",
             VersionWarning,
             stacklevel=4,

@@ -59,6 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("model_dir")
     collect.set_defaults(run=_collect)
 
+    pack = commands.add_parser("pack", help="put a model directory into one file")
+    pack.add_argument("model_dir")
+    pack.add_argument("file", help="model.shpk")
+    pack.set_defaults(run=_pack)
+
+    unpack = commands.add_parser("unpack", help="make a model directory of a packed model")
+    unpack.add_argument("file")
+    unpack.add_argument("model_dir")
+    unpack.set_defaults(run=_unpack)
+
     predict = commands.add_parser(
         "predict", help="predict with a model that may be larger than memory"
     )
@@ -96,6 +106,16 @@ def _verify(chosen: argparse.Namespace) -> int:
 def _collect(chosen: argparse.Namespace) -> int:
     count, nbytes = api.collect_garbage(chosen.model_dir)
     print(f"{chosen.model_dir}: {count} files removed, {text(nbytes)}")
+    return SOUND
+
+
+def _pack(chosen: argparse.Namespace) -> int:
+    api.pack(chosen.model_dir, chosen.file)
+    return SOUND
+
+
+def _unpack(chosen: argparse.Namespace) -> int:
+    api.unpack(chosen.file, chosen.model_dir)
     return SOUND
 
 

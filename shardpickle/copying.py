@@ -12,9 +12,9 @@ from shardpickle import families, lazy, pickling, thawing
 from shardpickle.codecs.trees import Tables
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.pickling import Outside, Written
-from shardpickle.storage import ShardReader
+from shardpickle.stores import Shard
 
-Reading = Callable[[str], AbstractContextManager[ShardReader]]
+Reading = Callable[[str], AbstractContextManager[Shard]]
 Wanted = Callable[[Manifest], bool]
 
 

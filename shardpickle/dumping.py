@@ -39,7 +39,7 @@ from shardpickle.pickling import Written
 from shardpickle.progress import Share
 from shardpickle.sealing import Advance
 from shardpickle.split import Part, split
-from shardpickle.storage import LocalStore, Publication
+from shardpickle.stores import Publication, Store, copy_shard
 from shardpickle.values import Value
 from shardpickle.workers import Pool
 
@@ -49,7 +49,7 @@ class Dumper:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         parts: Sequence[Part],
         shard_size: int,
         level: int,
@@ -164,12 +164,12 @@ class Dumper:
     ) -> tuple[ShardEntry, bool]:
         entry = replace(copy.entry, table=None)
         new = False
-        if not publication.has(entry.sha256):
+        if not publication.has(entry.sha256, entry.nbytes):
             with in_file(entry.file), copy.reading(entry.sha256) as shard:
-                sha256, new = publication.copy(shard)
+                sha256, new = copy_shard(shard, publication)
             if sha256 != entry.sha256:
                 raise CorruptShardError("damaged (SHA-256)", file=entry.file)
-            if not publication.has(entry.sha256):
+            if not publication.has(entry.sha256, entry.nbytes):
                 raise ReadBackError(f"{entry.file} does not read back as it was copied")
         advance(entry.raw)
         return entry, new
@@ -208,7 +208,11 @@ class Dumper:
             )
             share.finish()
             sha256, new = writer.commit()
-        entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
+            entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
+            self._read_back(entry, held, pool)
+        return entry, new
+
+    def _read_back(self, entry: ShardEntry, held: Contents, pool: Pool) -> None:
         try:
             trees = Comparing(held)
             back = open_shard(
@@ -228,7 +232,6 @@ class Dumper:
                 f"{entry.file} does not read back as it was written (columns {differing}); "
                 "nothing was published. This is a bug: please report it with the model's class"
             )
-        return entry, new
 
     def manifest(
         self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
@@ -317,7 +320,7 @@ def _class_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def previous(store: LocalStore) -> tuple[bytes, Manifest | None] | None:
+def previous(store: Store) -> tuple[bytes, Manifest | None] | None:
     """The manifest that is about to be replaced; None for its meaning where it has none."""
     try:
         data = store.read_manifest()

@@ -77,7 +77,7 @@ def _undamaged(source: Source, model: Any) -> Any:
             raise missing
     reasons = sorted({str(error) for error in source.lost.values()})
     warnings.warn(
-        f"{source.store.path} is damaged: {lost} of {count} estimators are lost "
+        f"{source.store.name} is damaged: {lost} of {count} estimators are lost "
         f"({'; '.join(reasons)}). What is loaded averages the other {count - lost}.",
         DamagedModelWarning,
         stacklevel=5,

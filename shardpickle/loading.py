@@ -38,15 +38,13 @@ from shardpickle.progress import Share
 from shardpickle.rebuilding import Rebuilder, Skeletons, check_members
 from shardpickle.sealing import Advance
 from shardpickle.shardfile import Index
-from shardpickle.storage import OPENING, LocalStore, ShardReader
+from shardpickle.stores import OPENING, Shard, Store
 from shardpickle.workers import Pool
 
 Objects = dict[int, tuple[Any, ...]]  # of each part
 
 
-def whole(
-    store: LocalStore, found: Manifest, rebuilder: Rebuilder, pool: Pool, advance: Advance
-) -> Any:
+def whole(store: Store, found: Manifest, rebuilder: Rebuilder, pool: Pool, advance: Advance) -> Any:
     """The model."""
     objects: Objects = {}
     tables = read_tables(store, found, pool)
@@ -69,7 +67,7 @@ class Loader:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         found: Manifest,
         rebuilder: Rebuilder,
         tables: Mapping[int | None, Tables],
@@ -160,7 +158,7 @@ class Loader:
         return [spec.finish(piece) for spec, piece in zip(specs, pieces, strict=True)]
 
 
-def read_tables(store: LocalStore, found: Manifest, pool: Pool) -> dict[int | None, Tables]:
+def read_tables(store: Store, found: Manifest, pool: Pool) -> dict[int | None, Tables]:
     """The tables that shards share, by their parts."""
     tables: dict[int | None, Tables] = {}
     for part in sorted(found.tables):
@@ -182,7 +180,7 @@ def _no_trees(held: Contents) -> Nursery:
 
 
 def open_shard(
-    store: LocalStore,
+    store: Store,
     entry: ShardEntry,
     pool: Pool,
     advance: Advance,
@@ -212,16 +210,14 @@ def open_shard(
         return held
 
 
-def check_file(shard: ShardReader, entry: ShardEntry) -> None:
+def check_file(shard: Shard, entry: ShardEntry) -> None:
     """Refuse what cannot be the shard, by its first bytes and its size."""
-    mistake = mistakes.of_shard(entry.file, shard.read_at(0, 64))
-    if mistake:
-        raise mistake
     if shard.size != entry.nbytes:
-        raise CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
+        mistake = mistakes.of_shard(entry.file, shard.read_at(0, 64)) if shard.size < 4096 else None
+        raise mistake or CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
 
 
-def open_index(shard: ShardReader, entry: ShardEntry) -> Index:
+def open_index(shard: Shard, entry: ShardEntry) -> Index:
     """What the shard says of itself, if it is what the manifest says."""
     index = sealing.read_index(shard.read_at, shard.size)
     if index.sizes.parts != entry.parts:
@@ -252,14 +248,14 @@ def check_skeletons(
 
 
 @contextmanager
-def explained(store: LocalStore, found: Manifest, free: int | None = None) -> Iterator[None]:
+def explained(store: Store, found: Manifest, free: int | None = None) -> Iterator[None]:
     """Errors of the interpreter that a model leads to become ours."""
     try:
         yield
     except ShardpickleError:
         raise
     except MemoryError as error:
-        raise ModelTooLargeError(str(store.path), found.raw, free or 0) from error
+        raise ModelTooLargeError(store.name, found.raw, free or 0) from error
     except RecursionError as error:
         raise CorruptModelError("objects are nested too deeply in each other") from error
 
@@ -275,12 +271,12 @@ def in_file(file: str) -> Iterator[None]:
         raise error.in_file(file) from error
 
 
-def read_manifest(store: LocalStore) -> bytes:
+def read_manifest(store: Store) -> bytes:
     """The manifest's file, if it is one of ours; else the error that says what it is."""
     return checked_manifest(store, read_manifest_file(store))
 
 
-def read_manifest_file(store: LocalStore) -> bytes:
+def read_manifest_file(store: Store) -> bytes:
     """The manifest's file, whatever it holds."""
     try:
         return store.read_manifest()
@@ -288,21 +284,21 @@ def read_manifest_file(store: LocalStore) -> bytes:
         raise _why_no_manifest(store) from None
 
 
-def checked_manifest(store: LocalStore, data: bytes) -> bytes:
+def checked_manifest(store: Store, data: bytes) -> bytes:
     """The same bytes, if they begin as a manifest of ours does."""
     if not data.startswith(OPENING):
-        raise mistakes.of_file(f"{store.path}/manifest.json", data[:256]) or _foreign(store, data)
+        raise mistakes.of_file(f"{store.name}/manifest.json", data[:256]) or _foreign(store, data)
     return data
 
 
-def _foreign(store: LocalStore, data: bytes) -> FormatError:
+def _foreign(store: Store, data: bytes) -> FormatError:
     if b"shardpickle" in data[:64] or not data.strip():
         return CorruptManifestError("damaged: it does not begin as it should", file="manifest.json")
-    return NotAModelError(f"{store.path}/manifest.json is not shardpickle's")
+    return NotAModelError(f"{store.name}/manifest.json is not shardpickle's")
 
 
-def _why_no_manifest(store: LocalStore) -> Exception:
-    name = str(store.path)
+def _why_no_manifest(store: Store) -> Exception:
+    name = store.name
     if store.is_file():
         unknown = NotAModelError(f"{name} is a file, and a shardpickle model is a directory")
         return mistakes.of_file(name, store.start("")) or unknown

@@ -30,7 +30,7 @@ from shardpickle.manifest import Manifest
 from shardpickle.natives import Check
 from shardpickle.rebuilding import Rebuilder
 from shardpickle.sealing import Advance
-from shardpickle.storage import LocalStore, ShardReader
+from shardpickle.stores import Shard, Store
 from shardpickle.workers import Pool, threads_for
 
 
@@ -49,7 +49,7 @@ class Source:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         data: bytes,
         found: Manifest,
         rebuilder: Rebuilder,
@@ -143,7 +143,7 @@ class Source:
         )
 
     @contextmanager
-    def _reading(self, sha256: str) -> Iterator[ShardReader]:
+    def _reading(self, sha256: str) -> Iterator[Shard]:
         with self._replaced(), self.store.open_shard(sha256) as shard:
             yield shard
 
@@ -154,7 +154,7 @@ class Source:
             yield
         except MissingShardError as error:
             if read_manifest_file(self.store) != self.data:
-                raise ModelReplacedError(str(self.store.path)) from error
+                raise ModelReplacedError(self.store.name) from error
             raise
 
     def _weighed(
@@ -267,7 +267,7 @@ class Source:
         if limit is None:
             return
         if limit < least:
-            raise MemoryLimitError(str(self.store.path), limit, least)
+            raise MemoryLimitError(self.store.name, limit, least)
         CACHE.set_limit(limit)
         one = max(
             (self._raw([shard]) // len(parts) for shard, parts in self.parts_of.items()), default=0

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from shardpickle.errors import (
     BusyDirectoryError,
@@ -29,19 +29,16 @@ from shardpickle.errors import (
     StorageError,
     StoragePermissionError,
 )
+from shardpickle.stores import MANIFEST, MOST_MANIFEST, OPENING, SHARDS, digest_of, shard_file
 
 try:
     import fcntl
 except ImportError:  # Windows: writers are not kept apart there (untested)
     fcntl = None  # type: ignore[assignment]
 
-MANIFEST = "manifest.json"
-SHARDS = "shards"
-OPENING = b'{\n"format": "shardpickle",\n'  # how every manifest of ours begins, in any version
 _SHARD_NAME = re.compile(r"[0-9a-f]{64}\.shard")
 _TEMPORARY_NAME = re.compile(r"\.(manifest|shard)-[0-9a-f]{16}\.tmp")
 _CHUNK = 1 << 20
-MOST_MANIFEST = 1 << 25  # bytes
 
 
 @contextmanager
@@ -85,13 +82,13 @@ class ShardReader:
     def __init__(self, path: Path, file: str) -> None:
         self.path = path
         try:
-            self._stream = _opened(path)  # closed by __exit__
+            self.stream = _opened(path)  # closed by __exit__
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=file) from None
         except OSError as error:
             with _named(path, "read the shard"):
                 raise error from None
-        self.size = os.fstat(self._stream.fileno()).st_size
+        self.size = os.fstat(self.stream.fileno()).st_size
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -103,7 +100,7 @@ class ShardReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        self.stream.close()
 
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the file ends."""
@@ -120,17 +117,14 @@ class ShardReader:
 
     def _read_once(self, offset: int, size: int) -> bytes:
         if hasattr(os, "pread"):
-            return os.pread(self._stream.fileno(), size, offset)
+            return os.pread(self.stream.fileno(), size, offset)
         with self._lock:
-            self._stream.seek(offset)
-            return self._stream.read(size)
+            self.stream.seek(offset)
+            return self.stream.read(size)
 
     def sha256(self) -> str:
         """Of the whole file."""
-        whole = hashlib.sha256()
-        for offset in range(0, self.size, _CHUNK):
-            whole.update(self.read_at(offset, _CHUNK))
-        return whole.hexdigest()
+        return digest_of(self)
 
 
 class ShardWriter:
@@ -168,7 +162,7 @@ class ShardWriter:
         """The file's SHA-256, and whether it is new (a sound file of that name was not there)."""
         sha256 = self._digest.hexdigest()
         target = self._folder / f"{sha256}.shard"
-        if _is_sound(target, sha256):
+        if is_sound(target, sha256):
             return sha256, False
         if not target.exists():  # else it is another dump's, and damaged: it stays once repaired
             self._created(target)
@@ -180,7 +174,8 @@ class ShardWriter:
         return sha256, True
 
 
-def _is_sound(path: Path, sha256: str) -> bool:
+def is_sound(path: Path, sha256: str) -> bool:
+    """Whether a shard file has the content that its name says."""
     try:
         with ShardReader(path, path.name) as shard:
             return shard.sha256() == sha256
@@ -191,8 +186,15 @@ def _is_sound(path: Path, sha256: str) -> bool:
 class LocalStore:
     """A model directory on a local file system."""
 
+    collects = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _checked(path)
+        self.name = str(self.path)
+
+    @property
+    def absolute(self) -> str:
+        return str(self.path.absolute())
 
     def read_manifest(self) -> bytes:
         """The manifest's file; `FileNotFoundError` if there is none."""
@@ -218,7 +220,8 @@ class LocalStore:
                 ) from None
 
     def open_shard(self, sha256: str) -> ShardReader:
-        return ShardReader(self.path / SHARDS / f"{sha256}.shard", f"{SHARDS}/{sha256}.shard")
+        file = shard_file(sha256)
+        return ShardReader(self.path / file, file)
 
     def start(self, of: str) -> bytes:
         """The first bytes of a file of the directory (or of the path itself); empty if none."""
@@ -322,6 +325,22 @@ def _only_shards(folder: Path) -> bool:
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name when it is whole."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}.tmp")
+    try:
+        with _named(path, "write the file"):
+            with open(temporary, "xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep other writers out, with a lock on the directory itself: no lock file, none left over."""
     if fcntl is None:
@@ -357,16 +376,9 @@ class Publication:
     def shard(self) -> ShardWriter:
         return ShardWriter(self._path / SHARDS, self._new.append)
 
-    def has(self, sha256: str) -> bool:
+    def has(self, sha256: str, nbytes: int) -> bool:
         """Whether a sound shard of this content is here."""
-        return _is_sound(self._path / SHARDS / f"{sha256}.shard", sha256)
-
-    def copy(self, shard: ShardReader) -> tuple[str, bool]:
-        """Take a shard in as it is: its SHA-256, and whether it is new here."""
-        with self.shard() as writer:
-            for offset in range(0, shard.size, _CHUNK):
-                writer.write(shard.read_at(offset, _CHUNK))
-            return writer.commit()
+        return is_sound(self._path / SHARDS / f"{sha256}.shard", sha256)
 
     def keep(self) -> None:
         """The published manifest is the wanted one already: its shards stay, repaired ones too."""

@@ -83,6 +83,19 @@ class Ensemble:
     count: str = ""
 
 
+def asks_apart(model: Any) -> bool:
+    """Whether an ensemble's estimators are not asked one after the other about the same rows.
+
+    That is gradient boosting, whose compiled code reads the trees, and bagging (with isolation
+    forests), where each knows features of its own.
+    """
+    known = ensemble(type(model))
+    if known is _ISOLATION:
+        count = getattr(model, "n_features_in_", None)
+        return getattr(model, "_max_features", count) != count
+    return known in (_GRADIENT_BOOSTING, _BAGGING)
+
+
 def ensemble(kind: type) -> Ensemble | None:
     """How a class keeps its estimators, if that is known of this very class."""
     top = kind.__module__.partition(".")[0]
@@ -91,6 +104,10 @@ def ensemble(kind: type) -> Ensemble | None:
 
 _FOREST = Ensemble(averages=True)
 _BAGGING = Ensemble(averages=True, beside=("estimators_features_", "_seeds"))
+_ISOLATION = Ensemble(
+    averages=True,
+    beside=(*_BAGGING.beside, "_average_path_length_per_tree", "_decision_path_lengths"),
+)
 _ADABOOST = Ensemble(averages=False, beside=("estimator_weights_", "estimator_errors_"))
 _GRADIENT_BOOSTING = Ensemble(
     averages=False,
@@ -110,10 +127,7 @@ _ENSEMBLES = {
     ("sklearn", "ExtraTreesRegressor"): _FOREST,
     ("sklearn", "BaggingClassifier"): _BAGGING,
     ("sklearn", "BaggingRegressor"): _BAGGING,
-    ("sklearn", "IsolationForest"): Ensemble(
-        averages=True,
-        beside=(*_BAGGING.beside, "_average_path_length_per_tree", "_decision_path_lengths"),
-    ),
+    ("sklearn", "IsolationForest"): _ISOLATION,
     ("sklearn", "AdaBoostClassifier"): _ADABOOST,
     ("sklearn", "AdaBoostRegressor"): _ADABOOST,
     ("sklearn", "GradientBoostingClassifier"): _GRADIENT_BOOSTING,

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, SupportsIndex, overload
@@ -22,7 +22,7 @@ from shardpickle.errors import LazyReferenceWarning
 Fetched = dict[int, tuple[Any, int]]  # part: the object, and its bytes
 Fetch = Callable[[int, bool], Fetched]
 
-HEADROOM = 8  # one of so many bytes of a limit is for what malloc keeps and what decoding takes
+_HEADROOM = 8  # one of so many bytes of a limit is for what malloc keeps and what decoding takes
 OBJECT_BYTES = 2048  # an estimator's own dict and small objects, beside its arrays
 _SAME_VISIT = 4  # visits of other shards in between that do not make it another visit
 _NEVER = 1 << 62
@@ -44,6 +44,12 @@ class _Ticket:
     objects: dict[int, Any] | None = None
 
 
+def least(resident: int, costs: Iterable[int]) -> int:
+    """The least limit for a model: one shard is used while another one is loaded."""
+    needed = resident + 2 * max(costs, default=0)
+    return needed * _HEADROOM // (_HEADROOM - 1) + 1
+
+
 class Shelf:
     """The deferred parts of one model.
 
@@ -60,6 +66,8 @@ class Shelf:
         for each part the object and its bytes.
     stored : callable
         For a stand-in, what a dump needs to copy its part.
+    resident : int
+        Bytes of what is always in memory.
     reference : tuple
         What pickle stores for the shelf: a callable and its arguments, but the memory limit.
     """
@@ -72,8 +80,10 @@ class Shelf:
         fetch: Fetch,
         stored: Callable[[Any], Any],
         reference: tuple[Callable[..., "Shelf"], tuple[Any, ...]],
+        resident: int,
     ) -> None:
         self.costs = dict(costs)
+        self.least = least(resident, costs.values())
         self.kinds = kinds
         self.fetch = fetch
         self.stored = stored
@@ -98,14 +108,28 @@ class Shelf:
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        warnings.warn(
-            "a lazy model is pickled as a reference to its directory, which whoever unpickles it "
-            "has to see; shardpickle.materialize(model) makes it whole",
-            LazyReferenceWarning,
-            stacklevel=2,
-        )
+        if not getattr(_REFERRING, "meant", False):
+            warnings.warn(
+                "a lazy model is pickled as a reference to its directory, which whoever unpickles "
+                "it has to see; shardpickle.materialize(model) makes it whole",
+                LazyReferenceWarning,
+                stacklevel=2,
+            )
         make, arguments = self.reference
         return make, (*arguments, CACHE.limit)
+
+
+_REFERRING = threading.local()
+
+
+@contextmanager
+def referring() -> Iterator[None]:
+    """Where pickling references in this thread is meant, and no warning is given."""
+    _REFERRING.meant = True
+    try:
+        yield
+    finally:
+        _REFERRING.meant = False
 
 
 class Cache:
@@ -295,7 +319,7 @@ class Cache:
     def set_limit(self, limit: int) -> None:
         with self.lock:
             self.limit = limit
-            self._most = limit - limit // HEADROOM
+            self._most = limit - limit // _HEADROOM
             while self.used > self._most and self._drop_one():
                 pass
 

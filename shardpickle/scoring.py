@@ -5,20 +5,21 @@ lists of proxies. The first call of a proxy's method sends the same call for all
 list to tasks, a shard each, and every proxy gives its own result, in the list's order. So results
 are those of scikit-learn bit for bit, whatever the number of workers.
 
-Estimators that are each called with other arguments (bagging's, of features of their own) and
-those of object arrays (gradient boosting's) are loaded and asked in this process instead.
+Where scikit-learn's compiled code reads the trees themselves (gradient boosting), or asks each tree
+about features of its own (bagging), tasks take rows instead of shards: each has a lazy model of its
+own and a block of rows, and what trees say of a row does not depend on the others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 import joblib
 from joblib.parallel import LokyBackend, get_active_backend
 
-from shardpickle import lazy
+from shardpickle import families, lazy, results
 from shardpickle.lazy import Shelf
-from shardpickle.thawing import thawed
+from shardpickle.thawing import from_reference, referenced, stand_ins, thawed
 
 METHODS = frozenset(
     {"predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "apply"}
@@ -36,6 +37,7 @@ def proxied(model: Any, workers: int | None, limit: int | None) -> Any:
         Bytes that all tasks may hold together.
     """
     proxies: dict[int, Proxy] = {}
+    made: dict[int, tuple[Any, Any]] = {}  # models, and what takes their places
 
     def listed(found: Sequence[Any]) -> None:
         nested = not isinstance(found, lazy.LazyList)
@@ -45,10 +47,39 @@ def proxied(model: Any, workers: int | None, limit: int | None) -> Any:
         calls = _Calls([lazy.place(each) for each in waiting], workers, limit)
         proxies.update({id(one): Proxy(one, calls, number) for number, one in enumerate(waiting)})
 
-    def element(stood: Any) -> Any:
-        return proxies.get(id(stood)) or lazy.settled(stood)
+    def element(found: Any) -> Any:
+        if id(found) in proxies:
+            return proxies[id(found)]
+        if lazy.is_stand_in(found):
+            if families.is_tree_class(lazy.kind_of(found)):
+                return lazy.settled(found)
+            found = lazy.real(found)  # a model by itself, whose own trees are not loaded
+        if id(found) not in made:
+            made[id(found)] = found, spread(found)
+        return made[id(found)][1]
 
-    return thawed(model, element, listed=listed)
+    def spread(found: Any) -> Any:
+        if _takes_rows(found):
+            return ByRows(found, workers, limit)
+        return thawed(found, element, listed=listed, apart=_takes_rows)
+
+    return spread(model)
+
+
+def _takes_rows(model: Any) -> bool:
+    """Whether a model is one that tasks ask about rows: what it defers are trees only."""
+    if not families.asks_apart(model):
+        return False
+    waiting = stand_ins(model)
+    return bool(waiting) and all(families.is_tree_class(lazy.kind_of(one)) for one in waiting)
+
+
+def _tasks(shelves: Iterable[Shelf], workers: int | None, limit: int | None) -> int:
+    """How many tasks run at a time: none would have less than it needs."""
+    many: int = joblib.effective_n_jobs(workers)
+    if limit is not None:
+        many = min(many, limit // max((shelf.least for shelf in shelves), default=1))
+    return max(1, many)
 
 
 def told() -> bool:
@@ -80,6 +111,42 @@ class Proxy:
         return method
 
 
+class ByRows:
+    """In place of an ensemble: methods that predict are answered by tasks, a block of rows each."""
+
+    def __init__(self, model: Any, workers: int | None, limit: int | None) -> None:
+        self._model = model
+        shelves = {id(shelf): shelf for shelf, _ in map(lazy.place, stand_ins(model))}
+        self._many = _tasks(shelves.values(), workers, limit)
+        self._share = None if limit is None else limit // self._many
+        self._parallel = joblib.Parallel(n_jobs=workers, max_nbytes=None)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._model, name)
+        if name not in METHODS or self._many == 1:
+            return found
+
+        def method(X: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803
+            size = -(-results.rows(X) // self._many)
+            if size == 0 or size < _LEAST_ROWS:
+                return found(X, *args, **kwargs)
+            model = referenced(self._model)
+            return results.joined(
+                self._parallel(
+                    joblib.delayed(_task_of_rows)(model, self._share, (name, (rows, *args), kwargs))
+                    for rows in results.blocks(X, size)
+                )
+            )
+
+        return method
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True  # it has trees
+
+
+_LEAST_ROWS = 64  # what a task is worth
+
+
 _Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
@@ -91,7 +158,7 @@ class _Calls:
     ) -> None:
         self._places = places
         self._parallel = joblib.Parallel(n_jobs=workers, max_nbytes=None)  # X is small: a block
-        self._many = max(1, joblib.effective_n_jobs(workers))
+        self._many = _tasks((shelf for shelf, _ in places), workers, limit)
         self._limit = limit
         self._call: _Call | None = None
         self._answers: Iterator[Any] = iter(())
@@ -167,6 +234,14 @@ def _task(
     call: _Call,
 ) -> list[Any]:
     return _asked(make(*arguments, limit), parts, call)
+
+
+def _task_of_rows(model: bytes, limit: int | None, call: _Call) -> Any:
+    found = from_reference(model)
+    if limit is not None:
+        lazy.CACHE.set_limit(limit)
+    method, args, kwargs = call
+    return getattr(found, method)(*args, **kwargs)
 
 
 def _asked(shelf: Shelf, parts: Sequence[int], call: _Call) -> list[Any]:

@@ -87,7 +87,15 @@ class Source:
     def open(self, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
         """The model, with what is deferred left out, and the shelf where it will be."""
         costs = {shard: self._cost(shard) for shard in self.parts_of}
-        shelf = Shelf(costs, self.parts_of, self.kinds, self.fetch, self.stored, self.reference)
+        shelf = Shelf(
+            costs,
+            self.parts_of,
+            self.kinds,
+            self.fetch,
+            self.stored,
+            self.reference,
+            self.resident,
+        )
         self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
         CACHE.account(shelf, self.resident)
         self.tables = read_tables(self.store, self.found, pool)
@@ -259,9 +267,7 @@ class Source:
         MemoryLimitError
             If the limit is less than what the model needs at least.
         """
-        largest = max(map(self._cost, self.parts_of), default=0)
-        # One shard that is used, and one that is being loaded.
-        least = (self.resident + 2 * largest) * lazy.HEADROOM // (lazy.HEADROOM - 1) + 1
+        least = lazy.least(self.resident, map(self._cost, self.parts_of))
         if limit is None:
             limit = CACHE.limit
         if limit is None:

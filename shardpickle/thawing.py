@@ -26,6 +26,7 @@ def thawed(
     element: Element,
     *,
     listed: Callable[[Sequence[Any]], None] | None = None,
+    apart: Callable[[Any], bool] | None = None,
     fixed: Collection[int] = (),
 ) -> Any:
     """A copy of a model in which lists of estimators are lists.
@@ -36,12 +37,25 @@ def thawed(
         What takes the place of a stand-in.
     listed : callable, optional
         Is shown each lazy list, and each list of lazy lists before these, before any element.
+    apart : callable, optional
+        Whether `element` is asked what takes the place of an object, as for a stand-in.
     fixed : collection of int
         Identities of objects that stay as they are, whatever they hold.
     """
-    pickler = _Pickler(listed, fixed)
+    pickler = _Pickler(listed, fixed, apart)
     pickler.dump(model)
     return _Unpickler(pickler, element).load()
+
+
+def referenced(model: Any) -> bytes:
+    """A lazy model as a pickle that refers to its directory, for tasks of our own."""
+    with lazy.referring():
+        return pickle.dumps(model, protocol=5)
+
+
+def from_reference(data: bytes) -> Any:
+    """The lazy model that `referenced` refers to."""
+    return pickle.loads(data)
 
 
 def is_lazy(model: Any) -> bool:
@@ -86,17 +100,21 @@ def loaded() -> Element:
 
 class _Pickler(pickle.Pickler):
     def __init__(
-        self, listed: Callable[[Sequence[Any]], None] | None, fixed: Collection[int]
+        self,
+        listed: Callable[[Sequence[Any]], None] | None,
+        fixed: Collection[int],
+        apart: Callable[[Any], bool] | None = None,
     ) -> None:
         self.buffer = io.BytesIO()
         super().__init__(self.buffer, protocol=5)
         self.listed = listed
         self.fixed = fixed
+        self.apart = apart
         self.left: list[Any] = []  # alive, so that identities stay theirs
         self.numbers: dict[int, int] = {}
 
     def persistent_id(self, obj: Any) -> int | None:
-        if _leads_on(obj) and id(obj) not in self.fixed:
+        if self.goes_into(obj):
             if self.listed is not None and _is_lazy(obj):
                 self.listed(obj)
             return None
@@ -105,6 +123,11 @@ class _Pickler(pickle.Pickler):
             number = self.numbers[id(obj)] = len(self.left)
             self.left.append(obj)
         return number
+
+    def goes_into(self, obj: Any) -> bool:
+        if not _leads_on(obj) or id(obj) in self.fixed:
+            return False
+        return self.apart is None or not self.apart(obj)
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is lazy.LazyList:
@@ -116,11 +139,14 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, pickler: _Pickler, element: Element) -> None:
         super().__init__(io.BytesIO(pickler.buffer.getvalue()))
         self.left = pickler.left
+        self.apart = pickler.apart
         self.element = element
 
     def persistent_load(self, number: int) -> Any:
         found = self.left[number]
-        return self.element(found) if lazy.is_stand_in(found) else found
+        if lazy.is_stand_in(found) or (self.apart is not None and self.apart(found)):
+            return self.element(found)
+        return found
 
 
 def _leads_on(obj: Any) -> bool:

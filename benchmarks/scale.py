@@ -167,10 +167,12 @@ def main(options):
             f"({limited['start'] / 1e6:.0f} MB before); shards found in "
             f"memory {limited['kept']:.3f} kept + {limited['ahead']:.3f} decoded ahead"
         )
-    for action, (small, large) in costs.items():
-        print(
-            f"{action}: s/GB at {options.gb} GB is {large / small:.2f} of that at {options.small}"
-        )
+    for action, found in costs.items():
+        if len(found) == 2:  # a forest that is stored already is not dumped again
+            print(
+                f"{action}: s/GB at {options.gb} GB is {found[1] / found[0]:.2f} of that at "
+                f"{options.small}"
+            )
 
 
 if __name__ == "__main__":

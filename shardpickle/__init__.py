@@ -25,6 +25,7 @@ from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
     DamagedModelWarning,
+    DurabilityWarning,
     ForeignDirectoryError,
     FormatError,
     InferenceOnlyWarning,
@@ -50,6 +51,7 @@ from shardpickle.errors import (
     UnsafeForbiddenError,
     UntrustedTypeError,
     VersionWarning,
+    WorkerLostError,
 )
 from shardpickle.progress import Progress
 from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
@@ -61,6 +63,7 @@ __all__ = [
     "CorruptShardError",
     "DamagedModelWarning",
     "DumpReport",
+    "DurabilityWarning",
     "ForeignDirectoryError",
     "FormatError",
     "InferenceOnlyWarning",
@@ -90,6 +93,7 @@ __all__ = [
     "UntrustedTypeError",
     "VerifyReport",
     "VersionWarning",
+    "WorkerLostError",
     "__version__",
     "dump",
     "dumps",

@@ -253,6 +253,16 @@ class ModelReplacedError(ShardpickleError, RuntimeError):
         )
 
 
+class WorkerLostError(ShardpickleError, RuntimeError):
+    """A process that was predicting is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a worker process was killed while it predicted, most likely by the system because "
+            "memory ran out: give a memory_limit, or fewer workers, and predict again"
+        )
+
+
 class LazyReferenceWarning(UserWarning):
     """A lazy model was pickled: as a reference to its directory, not as data."""
 
@@ -263,6 +273,10 @@ class MemoryLimitWarning(UserWarning):
 
 class DamagedModelWarning(UserWarning):
     """Estimators of the model are damaged; what was loaded does without them."""
+
+
+class DurabilityWarning(UserWarning):
+    """The file system of a model directory cannot promise that a dump outlasts a power cut."""
 
 
 class InferenceOnlyWarning(UserWarning):

@@ -15,9 +15,11 @@ from itertools import groupby
 from typing import Any
 
 import joblib
+from joblib.externals.loky.process_executor import BrokenProcessPool
 from joblib.parallel import LokyBackend, get_active_backend
 
 from shardpickle import families, lazy, results
+from shardpickle.errors import WorkerLostError
 from shardpickle.lazy import Shelf
 from shardpickle.thawing import from_reference, referenced, stand_ins, thawed
 
@@ -131,12 +133,11 @@ class ByRows:
             if size == 0 or size < _LEAST_ROWS:
                 return found(X, *args, **kwargs)
             model = referenced(self._model)
-            return results.joined(
-                self._parallel(
-                    joblib.delayed(_task_of_rows)(model, self._share, (name, (rows, *args), kwargs))
-                    for rows in results.blocks(X, size)
-                )
-            )
+            tasks = [
+                joblib.delayed(_task_of_rows)(model, self._share, (name, (rows, *args), kwargs))
+                for rows in results.blocks(X, size)
+            ]
+            return results.joined(_run(self._parallel, tasks))
 
         return method
 
@@ -203,7 +204,7 @@ class _Calls:
             tasks = [
                 joblib.delayed(_task)(*shelf.reference, share, parts, call) for shelf, parts in wave
             ]
-            for answers in self._parallel(tasks):
+            for answers in _run(self._parallel, tasks):
                 yield from answers
 
 
@@ -224,6 +225,14 @@ def _same(one: _Call, other: _Call) -> bool:
 
 def _plainly_equal(one: Any, other: Any) -> bool:
     return type(one) in (bool, int, float, str, type(None)) and one == other
+
+
+def _run(parallel: joblib.Parallel, tasks: Sequence[Any]) -> list[Any]:
+    try:
+        answers: list[Any] = parallel(tasks)
+    except BrokenProcessPool as error:
+        raise WorkerLostError from error
+    return answers
 
 
 def _task(

@@ -12,16 +12,19 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from shardpickle import disk
 from shardpickle.errors import (
     BusyDirectoryError,
     CorruptManifestError,
+    DurabilityWarning,
     ForeignDirectoryError,
     MissingShardError,
     ModelNotFoundError,
@@ -135,8 +138,9 @@ class ShardWriter:
         self._created = created
         self._path = folder / f".shard-{secrets.token_hex(8)}.tmp"
         self._digest = hashlib.sha256()
+        self._moved = False
         with _named(self._path, "create a shard"):
-            self._stream = open(self._path, "xb")  # noqa: SIM115  # closed by __exit__
+            self._file = disk.NewFile(self._path)
         self.nbytes = 0
 
     def __enter__(self) -> Self:
@@ -148,13 +152,14 @@ class ShardWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stream.close()
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+        self._file.close()
+        if not self._moved:
+            with suppress(OSError):
+                disk.unlink(self._path)
 
     def write(self, data: bytes) -> None:
         with _named(self._path, "write a shard"):
-            self._stream.write(data)
+            self._file.write(data)
         self._digest.update(data)
         self.nbytes += len(data)
 
@@ -167,10 +172,9 @@ class ShardWriter:
         if not target.exists():  # else it is another dump's, and damaged: it stays once repaired
             self._created(target)
         with _named(target, "write a shard"):
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            os.replace(self._path, target)
+            self._file.finish()
+            disk.replace(self._path, target)
+            self._moved = True
         return sha256, True
 
 
@@ -247,14 +251,14 @@ class LocalStore:
         """Take the directory for one dump; what an exception leaves unpublished is removed."""
         created = self._prepare()
         with _locked(self.path):
-            publication = Publication(self.path)
+            publication = Publication(self.path, created)
             try:
                 yield publication
             except BaseException:
                 publication.undo()
                 for folder in (self.path / SHARDS, *created):
                     with suppress(OSError):  # not empty: there is a previous model
-                        folder.rmdir()
+                        disk.rmdir(folder)
                 raise
 
     def _prepare(self) -> list[Path]:
@@ -262,8 +266,9 @@ class LocalStore:
             missing = [each for each in (self.path, *self.path.parents) if not each.exists()]
             if not missing:
                 self._check_own()
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.path.joinpath(SHARDS).mkdir(exist_ok=True)
+            for folder in (*reversed(missing), self.path / SHARDS):
+                with suppress(FileExistsError):  # another process was faster
+                    disk.mkdir(folder)
         return missing
 
     def _check_own(self) -> None:
@@ -334,10 +339,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(temporary, path)
-    finally:
+            disk.replace(temporary, path)
+            disk.flush_folder(path.parent)
+    except BaseException:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            disk.unlink(temporary)
+        raise
 
 
 @contextmanager
@@ -369,9 +376,11 @@ def _locked(path: Path) -> Iterator[None]:
 class Publication:
     """One dump into a locked directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, created: Sequence[Path]) -> None:
         self._path = path
+        self._created = created  # directories that were not there before
         self._new: list[Path] = []  # shards that were not there before, for `undo`
+        self._warned = False
 
     def shard(self) -> ShardWriter:
         return ShardWriter(self._path / SHARDS, self._new.append)
@@ -383,36 +392,57 @@ class Publication:
     def keep(self) -> None:
         """The published manifest is the wanted one already: its shards stay, repaired ones too."""
         self._new.clear()
-        _sync_folder(self._path / SHARDS)
+        with _named(self._path, "flush the directory"):
+            self._flush(self._path / SHARDS)
 
     def publish(self, manifest: bytes) -> None:
         """Make this manifest the model; from here on the previous one is history."""
-        _sync_folder(self._path / SHARDS)
+        with _named(self._path, "flush the directory"):
+            # The directories above first, then what the manifest will refer to.
+            self._flush(*{each.parent for each in self._created}, self._path / SHARDS, self._path)
         target = self._path / MANIFEST
         temporary = self._path / f".manifest-{secrets.token_hex(8)}.tmp"
         try:
             with _named(target, "publish the manifest"):
-                with open(temporary, "xb") as stream:
-                    stream.write(manifest)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                file = disk.NewFile(temporary)
+                try:
+                    file.write(manifest)
+                    file.finish()
+                finally:
+                    file.close()
                 # An interrupt may come when the manifest is in its place: from here on `undo` must
                 # leave its shards, unless the system says that the manifest is not.
                 mine, self._new = self._new, []
                 try:
-                    os.replace(temporary, target)
+                    disk.replace(temporary, target)
                 except OSError:
                     self._new = mine
                     raise
-        finally:
+        except BaseException:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-        _sync_folder(self._path)
+                disk.unlink(temporary)
+            raise
+        with _named(
+            self._path, "make sure that the new model, which is in its place, outlasts a power cut"
+        ):
+            self._flush(self._path)
+
+    def _flush(self, *folders: Path) -> None:
+        """Make entries last, or say once that they may not."""
+        done = [disk.flush_folder(folder) for folder in folders]
+        if not all(done) and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._path}: this file system cannot flush directories, so a power cut may undo "
+                "the dump (the model before it would be there, or none)",
+                DurabilityWarning,
+                stacklevel=5,
+            )
 
     def undo(self) -> None:
         for path in self._new:
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                disk.unlink(path)
 
     def collect(self, keep: Collection[str]) -> tuple[int, int]:
         """Remove temporary files, and shards whose SHA-256 is not in `keep`: (files, bytes)."""
@@ -426,22 +456,6 @@ class Publication:
                 continue
             with _named(entry, "remove an old file"):
                 nbytes += entry.lstat().st_size
-                entry.unlink()
+                disk.unlink(entry)
             count += 1
         return count, nbytes
-
-
-def _sync_folder(path: Path) -> None:
-    """Flush a directory's entries; not every system can, and then it does so on its own."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with _named(path, "open the directory"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            with _named(path, "flush the directory"):
-                raise
-    finally:
-        os.close(descriptor)

@@ -27,14 +27,13 @@ from shardpickle import (
     sizes,
     thawing,
     trust,
+    verifying,
 )
 from shardpickle.codecs import backend, frames
-from shardpickle.codecs.trees import Tables
 from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
-    FormatError,
     InferenceOnlyWarning,
     MainModuleWarning,
     MissingShardError,
@@ -49,23 +48,18 @@ from shardpickle.errors import (
 from shardpickle.lazy import CACHE, Shelf
 from shardpickle.loading import (
     check_file,
-    check_skeletons,
-    checked_manifest,
     explained,
     in_file,
     open_index,
-    open_shard,
     read_manifest,
     read_manifest_file,
-    read_tables,
     whole,
 )
 from shardpickle.makers import Name
-from shardpickle.manifest import Manifest, PartEntry
-from shardpickle.nursery import Passing
+from shardpickle.manifest import Manifest
 from shardpickle.progress import Listener, Meter
 from shardpickle.rebuilding import Anything, Hardened, Rebuilder
-from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
+from shardpickle.reports import DumpReport, ModelInfo, VerifyReport
 from shardpickle.sealing import Advance, Usage
 from shardpickle.shelving import Source
 from shardpickle.storage import LocalStore, replacing
@@ -565,59 +559,9 @@ def verify(
     store = _store(path, storage_options)
     while True:
         data = read_manifest_file(store)
-        report = _verified(store, data, deep, threads)
+        report = verifying.verified(store, data, deep, threads)
         if report or read_manifest_file(store) == data:
             return report  # else the model was replaced meanwhile
-
-
-def _verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyReport:
-    try:
-        found = manifest.from_bytes(checked_manifest(store, data))
-    except CorruptModelError as error:
-        damage = Problem("manifest.json", error.reason)
-        return VerifyReport(store.name, deep, 0, len(data), (damage,))
-    by_shard: dict[int, list[PartEntry]] = {}
-    for part in found.parts:
-        by_shard.setdefault(part.shard, []).append(part)
-    with Pool(threads) as pool:
-        tables, problem = _verified_tables(store, found, pool) if deep else ({}, None)
-
-        def check(number: int) -> Problem | None:
-            entry = found.shards[number]
-            try:
-                held = open_shard(
-                    store,
-                    entry,
-                    pool,
-                    sealing.ignore,
-                    nursery=(lambda _: Passing()) if deep and not problem else None,
-                    tables=tables.get(entry.table),
-                    together=True,
-                )
-                if deep and not problem:
-                    with in_file(entry.file):
-                        mine = by_shard.get(number, [])
-                        check_skeletons(held, mine, found.names, entry.nbytes)
-            except (FormatError, StorageError) as error:
-                return Problem(entry.file, getattr(error, "reason", str(error)))
-            return None
-
-        problems = [each for each in pool.stream(check, range(len(found.shards))) if each]
-        if problem and problem.file not in {each.file for each in problems}:
-            problems.append(problem)
-    stored = found.stored + len(data)
-    return VerifyReport(store.name, deep, len(found.shards), stored, tuple(problems))
-
-
-def _verified_tables(
-    store: Store, found: Manifest, pool: Pool
-) -> tuple[dict[int | None, Tables], Problem | None]:
-    try:
-        return read_tables(store, found, pool), None
-    except CorruptModelError as error:
-        return {}, Problem(error.file or "", error.reason)
-    except StorageError as error:
-        return {}, Problem("shards", str(error))
 
 
 def collect_garbage(

@@ -80,10 +80,18 @@ class DumpReport:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A damaged file, and what is wrong with it."""
+    """A damaged file, and what is wrong with it.
+
+    Attributes
+    ----------
+    estimators : tuple of str
+        Where what the file holds stands in the model, such as
+        ``"estimators_[0:25] of RandomForestClassifier"``.
+    """
 
     file: str
     reason: str
+    estimators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,11 @@ class VerifyReport:
             size = f"{_count(self.shards, 'shard')}, {text(self.stored_bytes)}"
             return f"{self.path}: sound ({size}; {checked})"
         head = f"{self.path}: DAMAGED ({checked} of {_count(self.shards, 'shard')})"
-        return "\n".join([head, *(f"  {each.file}: {each.reason}" for each in self.problems)])
+        lines = [head]
+        for each in self.problems:
+            lines.append(f"  {each.file}: {each.reason}")
+            lines += [f"      {place}" for place in each.estimators]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Damaged directories are told, in full, lazily and by verify; whole copies load."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,16 @@ from pathlib import Path
 
 import campaign
 import pytest
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import shardpickle
+from shardpickle.cli import main
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -55,6 +64,90 @@ def test_the_judge_notices_crashes_and_hangs(path, monkeypatch):
     monkeypatch.setattr(campaign, "_verdict", verdict)
     found = campaign.damage(path, cases, seconds=2)
     assert found == {"refused": 3, "crashed": 1, "hung": 1}
+
+
+def ranges_lost(path, shard):
+    """What verify says of a model without one of its shards."""
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1])
+    (problem,) = shardpickle.verify(path).problems
+    shard.write_bytes(data)
+    assert problem.file == f"shards/{shard.name}"
+    return problem.estimators
+
+
+def test_verify_says_which_estimators_a_damaged_shard_holds(path):
+    lost = []
+    for shard in sorted((path / "shards").iterdir()):
+        for place in ranges_lost(path, shard):
+            if place == "the RandomForestClassifier itself":
+                continue
+            name, _, kind = place.partition(" of ")
+            assert kind == "RandomForestClassifier"
+            if name not in ("estimator", "estimator_"):  # templates
+                start, stop = re.fullmatch(r"estimators_\[(\d+)(?::(\d+))?\]", name).groups()
+                lost.append((int(start), int(stop or int(start) + 1)))
+    lost.sort()
+    assert len(lost) >= 2
+    assert [lost[0][0], *(stop for _, stop in lost)] == [*(start for start, _ in lost), 20]
+    shard = next(
+        each
+        for each in (path / "shards").iterdir()
+        if any("estimators_[" in place and ":" in place for place in ranges_lost(path, each))
+    )
+    (place,) = [each for each in ranges_lost(path, shard) if "estimators_" in each]
+    start, stop = map(int, re.findall(r"\d+", place)[-2:])
+    shard.unlink()
+    with pytest.warns(shardpickle.DamagedModelWarning, match=f"{stop - start} of 20"):
+        left = shardpickle.load(path, skip_damaged=True)
+    expected = campaign.forest(0, 20).estimators_
+    for mine, theirs in zip(left.estimators_, [*expected[:start], *expected[stop:]], strict=True):
+        assert (mine.predict(campaign.X) == theirs.predict(campaign.X)).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "places"),
+    [
+        (
+            GradientBoostingClassifier(n_estimators=4, random_state=0),
+            {"estimators_.flat[0:12] of GradientBoostingClassifier"},
+        ),
+        (
+            HistGradientBoostingClassifier(max_iter=3),
+            {f"_predictors[{at}][0:3] of HistGradientBoostingClassifier" for at in range(3)},
+        ),
+        (
+            make_pipeline(StandardScaler(), RandomForestClassifier(4, random_state=0)),
+            {"estimators_[0:4] of RandomForestClassifier", "estimator of RandomForestClassifier"},
+        ),
+    ],
+)
+def test_verify_finds_estimators_wherever_they_stand(model, places, tmp_path):
+    model.fit(campaign.X, campaign.LABELS)
+    shardpickle.dump(model, tmp_path / "model", shard_size="5kB")
+    told = set()
+    for shard in (tmp_path / "model" / "shards").iterdir():
+        told |= set(ranges_lost(tmp_path / "model", shard))
+    joined = {re.sub(r"\[\d+:\d+\]| of .*|\[\d+\]", "", place) for place in told}
+    assert {re.sub(r"\[\d+:\d+\]| of .*|\[\d+\]", "", place) for place in places} <= joined
+    covered = {at for place in told for at in _covered(place)}
+    assert covered >= {at for place in places for at in _covered(place)}
+
+
+def _covered(place):
+    """The single items of a range."""
+    found = re.fullmatch(r"(.*)\[(\d+)(?::(\d+))?\] of (\w+)", place)
+    if found:
+        name, start, stop, kind = found.groups()
+        for at in range(int(start), int(stop or int(start) + 1)):
+            yield name, at, kind
+
+
+def test_the_command_prints_it(path, capsys):
+    shard = max((path / "shards").iterdir(), key=lambda each: each.stat().st_size)
+    shard.unlink()
+    assert main(["verify", str(path)]) == 1
+    assert "estimators_[" in capsys.readouterr().out
 
 
 def sound(path):

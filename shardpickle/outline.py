@@ -1,0 +1,136 @@
+"""A skeleton as plain data: what stands where. Makes nothing that the skeleton names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shardpickle import opcodes
+from shardpickle.opcodes import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An object of another part: the part's number among the references of this one."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An array, a tree or a long string, which left the skeleton; or a dtype or scalar."""
+
+    pid: Any
+
+
+@dataclass(eq=False, slots=True)
+class Made:
+    """What the skeleton would make: of a name, with arguments, a state, and items."""
+
+    name: Any
+    args: tuple[Any, ...] = ()
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+
+
+def members(steps: Sequence[Step]) -> tuple[Any, ...]:
+    """The objects of a part as dicts, lists, tuples, `Made`, `Reference` and `Value`."""
+    found = opcodes.run(steps, _Plain())
+    return found if isinstance(found, tuple) else (found,)
+
+
+def attributes(made: Any) -> dict[str, Any]:
+    """The attributes of what a part makes, where they are plain to see."""
+    state = made.state if isinstance(made, Made) else made
+    if isinstance(state, tuple) and state and isinstance(state[0], dict):
+        state = state[0]
+    return (
+        {name: value for name, value in state.items() if isinstance(name, str)}
+        if (isinstance(state, dict))
+        else {}
+    )
+
+
+def paths(obj: Any, wanted: Callable[[int], bool]) -> Iterator[str]:
+    """Where references that are wanted stand below an object, as Python would write it.
+
+    Neighbours in a list are one path, ``estimators_[0:25]``.
+    """
+    seen: set[int] = set()
+    todo: list[tuple[Any, str]] = [(value, name) for name, value in attributes(obj).items()]
+    todo.reverse()
+    while todo:
+        value, path = todo.pop()
+        if isinstance(value, Reference):
+            if wanted(value.number):
+                yield path
+            continue
+        if id(value) in seen or not isinstance(value, (list, tuple, dict, Made)):
+            continue
+        if len(path) > _LONGEST:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            below = [(each, f"{path}[{key!r}]") for key, each in value.items()]
+        elif isinstance(value, Made):
+            below = [(each, f"{path}.{name}") for name, each in attributes(value).items()]
+            below += [(value.args, path), (value.items, path)]
+            if isinstance(value.state, tuple) and len(value.state) == 5:  # an array of objects
+                below.append((value.state[4], f"{path}.flat"))
+        else:
+            yield from _ranges(value, path, wanted)
+            below = [
+                (each, f"{path}[{at}]")
+                for at, each in enumerate(value)
+                if not isinstance(each, Reference)
+            ]
+        todo.extend(reversed(below))
+
+
+_LONGEST = 500  # characters; nobody reads longer ones, and they would take memory
+
+
+def _ranges(items: Sequence[Any], path: str, wanted: Callable[[int], bool]) -> Iterator[str]:
+    start: int | None = None
+    for at, each in enumerate([*items, None]):
+        if isinstance(each, Reference) and wanted(each.number):
+            start = at if start is None else start
+        elif start is not None:
+            yield f"{path}[{start}]" if at == start + 1 else f"{path}[{start}:{at}]"
+            start = None
+
+
+class _Plain:
+    def find(self, module: str, name: str) -> Any:
+        return (module, name)
+
+    def persistent(self, pid: Any) -> Any:
+        if type(pid) is tuple and len(pid) == 1 and type(pid[0]) is int:
+            return Reference(pid[0])
+        return Value(pid)
+
+    def call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        return Made(function, args)
+
+    def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return Made(cls, args)
+
+    def build(self, instance: Any, state: Any) -> None:
+        if isinstance(instance, Made):
+            instance.state = state
+
+    def frozen(self, items: list[Any]) -> Any:
+        return items
+
+    def extend(self, target: Any, items: list[Any]) -> None:
+        (target.items if isinstance(target, Made) else target).extend(items)
+
+    def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
+        for key, value in items:
+            if isinstance(target, dict) and isinstance(key, (str, int, float, bytes)):
+                target[key] = value
+            elif isinstance(target, Made):
+                target.items.append(value)
+
+    def add(self, target: Any, items: list[Any]) -> None:
+        if isinstance(target, Made):
+            target.items.extend(items)

@@ -547,6 +547,8 @@ def verify(
     ------
     NotAModelError, ModelNotFoundError
         If there is no model to verify.
+    UnknownFormatError
+        If another version of the format wrote it, which cannot be verified here.
 
     Examples
     --------

@@ -10,6 +10,7 @@ from shardpickle._version import __version__
 from shardpickle.api import (
     dump,
     dumps,
+    estimate,
     inspect,
     load,
     loads,
@@ -97,6 +98,7 @@ __all__ = [
     "__version__",
     "dump",
     "dumps",
+    "estimate",
     "inspect",
     "load",
     "loads",

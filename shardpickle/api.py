@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from shardpickle import (
     environment,
     gathering,
+    inspecting,
     manifest,
     memory,
     packed,
@@ -50,7 +51,6 @@ from shardpickle.loading import (
     check_file,
     explained,
     in_file,
-    open_index,
     read_manifest,
     read_manifest_file,
     whole,
@@ -60,7 +60,7 @@ from shardpickle.manifest import Manifest
 from shardpickle.progress import Listener, Meter
 from shardpickle.rebuilding import Anything, Hardened, Rebuilder
 from shardpickle.reports import DumpReport, ModelInfo, VerifyReport
-from shardpickle.sealing import Advance, Usage
+from shardpickle.sealing import Advance
 from shardpickle.shelving import Source
 from shardpickle.storage import LocalStore, replacing
 from shardpickle.stores import Store, copy_shard
@@ -149,11 +149,7 @@ def dump(
     started = time.perf_counter()
     store = _store(path, storage_options)
     threads = checked_workers(workers)
-    if isinstance(level, bool) or level not in frames.LEVELS:
-        raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
-    most = sizes.parse(shard_size, "shard_size")
-    if profile not in manifest.PROFILES:
-        raise ValueError(f"profile is one of {manifest.PROFILES}, not {profile!r}")
+    most = _checked_options(level, shard_size, profile)
     notes = _checked_metadata(metadata)
     store.check_writable()
     parts, in_use = split_model(model, profile)
@@ -477,7 +473,7 @@ def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) ->
     data = read_manifest(store)
     while True:
         try:
-            return _inspected(store, data)
+            return inspecting.inspected(store, data)
         except MissingShardError:  # as in `load`
             newer = read_manifest(store)
             if newer == data:
@@ -491,30 +487,52 @@ def loops() -> str:
     return name
 
 
-def _inspected(store: Store, data: bytes) -> ModelInfo:
-    found = manifest.from_bytes(data)
-    slots: dict[tuple[int, int], tuple[int, int]] = {}
-    usages: list[Usage] = []
-    for number, entry in enumerate(found.shards):
-        with in_file(entry.file), store.open_shard(entry.sha256) as shard:
-            check_file(shard, entry)
-            index = open_index(shard, entry)
-            held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
-            used = sealing.usage(index, held)
-            of_tables = number in {found.parts[table].shard for table in found.tables}
-            usages += [replace(each, label="tables") for each in used] if of_tables else used
-        for slot, raw in enumerate(held.part_sizes()):
-            slots[number, slot] = raw, len(held.pieces[slot])
-    return ModelInfo.of(
-        store.name,
-        found,
-        manifest.digest(data),
-        len(data),
-        usages,
-        slots,
-        loops(),
-        {name: trust.verdict(name) or "untrusted" for name in found.names},
-    )
+def estimate(
+    model: Any,
+    *,
+    workers: int | None = None,
+    level: int = 3,
+    shard_size: int | str = "32MB",
+    profile: str = "full",
+    metadata: dict[str, Any] | None = None,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+) -> ModelInfo:
+    """What `dump` would store, without writing anything.
+
+    Takes the time of a dump: every shard is encoded, described and dropped.
+
+    Parameters
+    ----------
+    model, workers, level, shard_size, profile, metadata, progress, on_progress
+        As for `dump`.
+
+    Returns
+    -------
+    ModelInfo
+        What `inspect` would say of the directory, to the byte: sizes of parts and columns, names
+        that need trust.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> stored = shardpickle.estimate(forest).stored_bytes
+    >>> stored == shardpickle.dump(forest, "forest").stored_bytes
+    True
+    """
+    threads = checked_workers(workers)
+    most = _checked_options(level, shard_size, profile)
+    notes = _checked_metadata(metadata)
+    parts, _ = split_model(model, profile)
+    store = packed.MemoryStore()
+    dumper = Dumper(store, parts, most, level, profile)
+    with (
+        Meter("estimate", dumper.raw_to_seal, progress, on_progress) as meter,
+        Pool(threads) as pool,
+    ):
+        return inspecting.estimated(dumper, store, notes, pool, meter.advance)
 
 
 def verify(
@@ -854,6 +872,14 @@ def _warn_of_versions(store: Store, found: Manifest) -> None:
             VersionWarning,
             stacklevel=4,
         )
+
+
+def _checked_options(level: int, shard_size: int | str, profile: str) -> int:
+    if isinstance(level, bool) or level not in frames.LEVELS:
+        raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
+    if profile not in manifest.PROFILES:
+        raise ValueError(f"profile is one of {manifest.PROFILES}, not {profile!r}")
+    return sizes.parse(shard_size, "shard_size")
 
 
 def _checked_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:

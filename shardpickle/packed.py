@@ -256,6 +256,10 @@ class MemoryStore:
     def has(self, sha256: str, nbytes: int) -> bool:
         return sha256 in self.shards
 
+    def forget(self, sha256: str) -> None:
+        """Drop a shard."""
+        self.shards.pop(sha256, None)
+
     def keep(self) -> None:
         pass
 

@@ -8,6 +8,7 @@
 
 from shardpickle._version import __version__
 from shardpickle.api import (
+    diff,
     dump,
     dumps,
     estimate,
@@ -55,14 +56,23 @@ from shardpickle.errors import (
     WorkerLostError,
 )
 from shardpickle.progress import Progress
-from shardpickle.reports import DumpReport, ModelInfo, Problem, VerifyReport
+from shardpickle.reports import (
+    Change,
+    Difference,
+    DumpReport,
+    ModelInfo,
+    Problem,
+    VerifyReport,
+)
 
 __all__ = [
     "BusyDirectoryError",
+    "Change",
     "CorruptManifestError",
     "CorruptModelError",
     "CorruptShardError",
     "DamagedModelWarning",
+    "Difference",
     "DumpReport",
     "DurabilityWarning",
     "ForeignDirectoryError",
@@ -96,6 +106,7 @@ __all__ = [
     "VersionWarning",
     "WorkerLostError",
     "__version__",
+    "diff",
     "dump",
     "dumps",
     "estimate",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shardpickle import (
+    comparing,
     environment,
     gathering,
     inspecting,
@@ -59,7 +60,7 @@ from shardpickle.makers import Name
 from shardpickle.manifest import Manifest
 from shardpickle.progress import Listener, Meter
 from shardpickle.rebuilding import Anything, Hardened, Rebuilder
-from shardpickle.reports import DumpReport, ModelInfo, VerifyReport
+from shardpickle.reports import Difference, DumpReport, ModelInfo, VerifyReport
 from shardpickle.sealing import Advance
 from shardpickle.shelving import Source
 from shardpickle.storage import LocalStore, replacing
@@ -533,6 +534,33 @@ def estimate(
         Pool(threads) as pool,
     ):
         return inspecting.estimated(dumper, store, notes, pool, meter.advance)
+
+
+def diff(one: PathLike, other: PathLike, *, workers: int | None = None) -> Difference:
+    """How two models differ, without unpickling or importing anything.
+
+    Parameters
+    ----------
+    one, other : str or os.PathLike
+        Model directories, packed models, or URLs.
+    workers : int, optional
+        As for `load`.
+
+    Returns
+    -------
+    Difference
+        False if the models are the same: parameters, versions, estimators, metadata. It also tells
+        the bytes that would travel to make the first directory the second.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump({"a": 1}, "one"), shardpickle.dump({"a": 2}, "other")
+    >>> bool(shardpickle.diff("one", "other"))
+    True
+    """
+    with Pool(checked_workers(workers)) as pool:
+        return comparing.compared(_store(one), _store(other), pool)
 
 
 def verify(

@@ -55,6 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="for machines")
     verify.set_defaults(run=_verify)
 
+    diff = commands.add_parser(
+        "diff", help="how two models differ; exit 0 equal, 1 different, 2 could not tell"
+    )
+    diff.add_argument("one")
+    diff.add_argument("other")
+    diff.add_argument("--json", action="store_true", help="for machines")
+    diff.set_defaults(run=_diff)
+
     collect = commands.add_parser("gc", help="remove shards that only earlier models needed")
     collect.add_argument("model_dir")
     collect.set_defaults(run=_collect)
@@ -101,6 +109,12 @@ def _verify(chosen: argparse.Namespace) -> int:
     else:
         print(report)
     return SOUND if report.ok else UNSOUND
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    found = api.diff(chosen.one, chosen.other)
+    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
+    return UNSOUND if found else SOUND
 
 
 def _collect(chosen: argparse.Namespace) -> int:

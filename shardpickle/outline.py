@@ -1,7 +1,9 @@
 """A skeleton as plain data: what stands where. Makes nothing that the skeleton names."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from shardpickle import opcodes
@@ -50,23 +52,18 @@ def attributes(made: Any) -> dict[str, Any]:
     )
 
 
-def paths(obj: Any, wanted: Callable[[int], bool]) -> Iterator[str]:
-    """Where references that are wanted stand below an object, as Python would write it.
-
-    Neighbours in a list are one path, ``estimators_[0:25]``.
-    """
+def places(obj: Any) -> dict[int, str]:
+    """Where each reference stands first below an object, as Python would write it."""
+    found: dict[int, str] = {}
     seen: set[int] = set()
     todo: list[tuple[Any, str]] = [(value, name) for name, value in attributes(obj).items()]
     todo.reverse()
     while todo:
         value, path = todo.pop()
         if isinstance(value, Reference):
-            if wanted(value.number):
-                yield path
+            found.setdefault(value.number, path)
             continue
-        if id(value) in seen or not isinstance(value, (list, tuple, dict, Made)):
-            continue
-        if len(path) > _LONGEST:
+        if id(value) in seen or len(path) > _LONGEST:
             continue
         seen.add(id(value))
         if isinstance(value, dict):
@@ -76,27 +73,31 @@ def paths(obj: Any, wanted: Callable[[int], bool]) -> Iterator[str]:
             below += [(value.args, path), (value.items, path)]
             if isinstance(value.state, tuple) and len(value.state) == 5:  # an array of objects
                 below.append((value.state[4], f"{path}.flat"))
+        elif isinstance(value, (list, tuple)):
+            below = [(each, f"{path}[{at}]") for at, each in enumerate(value)]
         else:
-            yield from _ranges(value, path, wanted)
-            below = [
-                (each, f"{path}[{at}]")
-                for at, each in enumerate(value)
-                if not isinstance(each, Reference)
-            ]
+            continue
         todo.extend(reversed(below))
+    return found
+
+
+def joined(paths: Iterable[str]) -> Iterator[str]:
+    """Paths, those of neighbours in a list as one: ``estimators_[0:25]``."""
+    by_list: dict[str, list[int]] = {}
+    for path in paths:
+        found = re.fullmatch(r"(.*)\[(\d+)\]", path, re.DOTALL)
+        if found is None:
+            yield path
+        else:
+            by_list.setdefault(found[1], []).append(int(found[2]))
+    for name, numbers in by_list.items():
+        for _, run in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+            items = [number for _, number in run]
+            one = len(items) == 1
+            yield f"{name}[{items[0]}]" if one else f"{name}[{items[0]}:{items[-1] + 1}]"
 
 
 _LONGEST = 500  # characters; nobody reads longer ones, and they would take memory
-
-
-def _ranges(items: Sequence[Any], path: str, wanted: Callable[[int], bool]) -> Iterator[str]:
-    start: int | None = None
-    for at, each in enumerate([*items, None]):
-        if isinstance(each, Reference) and wanted(each.number):
-            start = at if start is None else start
-        elif start is not None:
-            yield f"{path}[{start}]" if at == start + 1 else f"{path}[{start}:{at}]"
-            start = None
 
 
 class _Plain:

@@ -117,7 +117,8 @@ def _places(store: Store, found: Manifest, mine: set[int], damaged: set[int]) ->
             yield f"{len(wanted)} parts of {_kind(part)}"
             continue
         for each in made:
-            for path in outline.paths(each, wanted.__contains__):
+            found_at = [path for at, path in outline.places(each).items() if at in wanted]
+            for path in outline.joined(found_at):
                 yield f"{path} of {_kind(part)}"
     rest = Counter(_kind(found.parts[number]) for number in sorted(mine - placed))
     for kind, count in rest.items():

@@ -201,7 +201,7 @@ def used():
         except Exception as error:  # estimators that need other data raise what they like
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
-        for part in split_model(model):
+        for part in split_model(model, "full")[0]:
             opcodes.read(part.content().skeleton, noted)
     return noted
 

@@ -1,0 +1,229 @@
+"""How two models differ, by what their directories hold. Wires rooms for `api`; unpickles nothing.
+
+A part's own content is its skeleton and its values; a part is the same as another one if its own
+content is, and the parts that it refers to are. Shards that both models have are not read for that.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from shardpickle import manifest, outline, sealing
+from shardpickle.codecs.streams import NODE
+from shardpickle.codecs.trees import Head, Tables
+from shardpickle.loading import explained, in_file, open_shard, read_manifest, read_tables
+from shardpickle.manifest import Manifest
+from shardpickle.nursery import Passing
+from shardpickle.rebuilding import Skeletons
+from shardpickle.reports import Change, Difference
+from shardpickle.stores import Store
+from shardpickle.workers import Pool
+
+_MOST_CHANGES = 1000  # parts that are described
+
+
+def compared(one: Store, other: Store, pool: Pool) -> Difference:
+    """What differs between two models."""
+    stored = [read_manifest(store) for store in (one, other)]
+    found = [manifest.from_bytes(data) for data in stored]
+    common = {each.sha256 for each in found[0].shards} & {each.sha256 for each in found[1].shards}
+    sides = [_Side(store, made, pool) for store, made in zip((one, other), found, strict=True)]
+    with explained(one, found[0]):
+        changes = list(_changes(*sides))
+    new = {each.sha256: each.nbytes for each in found[1].shards if each.sha256 not in common}
+    same = stored[0] == stored[1]
+    environments = found[0].environment, found[1].environment
+    names = sorted(environments[0].keys() | environments[1].keys())
+    versions = {
+        name: (environments[0].get(name), environments[1].get(name))
+        for name in names
+        if environments[0].get(name) != environments[1].get(name)
+    }
+    return Difference(
+        paths=(one.name, other.name),
+        digests=(manifest.digest(stored[0]), manifest.digest(stored[1])),
+        profiles=(found[0].profile, found[1].profile),
+        versions=versions,
+        metadata=found[0].metadata != found[1].metadata,
+        changes=tuple(changes),
+        travels=0 if same else sum(new.values()) + len(stored[1]),
+        shards=len(new),
+    )
+
+
+class _Side:
+    """One of the models: digests of its parts' own contents, and skeletons as plain data."""
+
+    def __init__(self, store: Store, found: Manifest, pool: Pool) -> None:
+        self.store = store
+        self.found = found
+        self.pool = pool
+        self.tables = read_tables(store, found, pool)
+        self._digests: dict[int, list[str]] = {}
+
+    @property
+    def root(self) -> int:
+        return len(self.found.parts) - 1
+
+    def place(self, number: int) -> tuple[str, int]:
+        """A shard's SHA-256 and a slot: parts of the same place are the same."""
+        part = self.found.parts[number]
+        return self.found.shards[part.shard].sha256, part.slot
+
+    def own(self, number: int) -> str:
+        """The digest of a part's skeleton and values."""
+        part = self.found.parts[number]
+        if part.shard not in self._digests:
+            self._digests[part.shard] = self._digests_of(part.shard)
+        return self._digests[part.shard][part.slot]
+
+    def _digests_of(self, shard: int) -> list[str]:
+        entry = self.found.shards[shard]
+        tables: Tables | None = self.tables.get(entry.table)
+        hashing = _Hashing()
+        held = open_shard(
+            self.store,
+            entry,
+            self.pool,
+            sealing.ignore,
+            nursery=lambda _: hashing,
+            tables=tables,
+            together=True,
+        )
+        numbers = held.directory[1].tolist()
+        skeletons = held.skeleton_list()
+        found = []
+        for slot, pieces in enumerate(held.pieces):
+            whole = hashlib.sha256(skeletons[numbers[slot]])
+            for place, (spec, piece) in enumerate(zip(held.specs(slot), pieces, strict=True)):
+                tree = hashing.found.get((slot, place))
+                whole.update(repr(spec).encode())
+                if tree is not None:
+                    whole.update(tree)
+                else:
+                    whole.update(repr(piece.shape).encode() + piece.tobytes())
+            found.append(whole.hexdigest())
+        return found
+
+    def outline(self, number: int) -> Any:
+        """The first object of a part, as plain data."""
+        part = self.found.parts[number]
+        entry = self.found.shards[part.shard]
+        held = open_shard(
+            self.store,
+            entry,
+            self.pool,
+            sealing.ignore,
+            nursery=lambda _: Passing(),
+            tables=self.tables.get(entry.table),
+            together=True,
+        )
+        with in_file(entry.file):
+            made = outline.members(Skeletons(held, entry.nbytes, {}).steps(part.slot))
+        return made[0] if made else None
+
+    def below(self, number: int, made: Any) -> dict[str, int]:
+        """The parts that a part refers to, by where they stand."""
+        places = outline.places(made)
+        references = self.found.parts[number].references
+        return {places.get(at, f"[{at}]"): other for at, (other, _) in enumerate(references)}
+
+
+class _Hashing(Passing):
+    """The SHA-256 of every tree."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[tuple[int, int], bytes] = {}
+
+    def take(self, part: int, place: int, head: Head) -> tuple[Any, Any]:
+        self._of_thread.head = head
+        return super().take(part, place, head)
+
+    def done(self, part: int, place: int, derived: bool) -> None:
+        whole = hashlib.sha256(repr(self._of_thread.head).encode())
+        nodes, values = self.last()
+        fields = nodes.view(NODE)
+        for name in sorted(set(NODE.names or ()) - {"padding"}):  # which is no data
+            whole.update(fields[name].tobytes())
+        whole.update(values.tobytes())
+        self.found[part, place] = whole.digest()
+
+
+class _Pairs:
+    """Which parts of two models are the same."""
+
+    def __init__(self, one: _Side, other: _Side) -> None:
+        self._sides = one, other
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def own(self, mine: int, yours: int) -> bool:
+        """Whether the parts' own contents are the same; common shards are not read for that."""
+        one, other = self._sides
+        return one.place(mine) == other.place(yours) or one.own(mine) == other.own(yours)
+
+    def same(self, mine: int, yours: int) -> bool:
+        """Whether the parts are the same, with all that they refer to."""
+        key = mine, yours
+        if key not in self._known:
+            one, other = (
+                side.found.parts[number] for side, number in zip(self._sides, key, strict=True)
+            )
+            self._known[key] = (
+                [index for _, index in one.references] == [index for _, index in other.references]
+                and self.own(mine, yours)
+                and all(
+                    self.same(a, b)
+                    for (a, _), (b, _) in zip(one.references, other.references, strict=True)
+                )
+            )
+        return self._known[key]
+
+
+def _changes(one: _Side, other: _Side) -> Iterator[Change]:
+    pairs = _Pairs(one, other)
+    todo = deque([("", one.root, other.root)])
+    told = 0
+    while todo and told < _MOST_CHANGES:
+        path, mine, yours = todo.popleft()
+        if pairs.same(mine, yours):
+            continue
+        kinds = one.found.parts[mine].kind, other.found.parts[yours].kind
+        leaves = not (one.found.parts[mine].references or other.found.parts[yours].references)
+        if leaves and told > _FEW:
+            yield Change(path or "the model", "differs", {})
+            told += 1
+            continue
+        made = one.outline(mine), other.outline(yours)
+        if not pairs.own(mine, yours) or kinds[0] != kinds[1]:
+            told += 1
+            values = _scalars(*made) if kinds[0] == kinds[1] else {"class": kinds}
+            yield Change(path or "the model", "differs", values)
+        below = one.below(mine, made[0]), other.below(yours, made[1])
+        prefix = f"{path}." if path else ""
+        for what, gone in (
+            ("only in the first", below[0].keys() - below[1].keys()),
+            ("only in the second", below[1].keys() - below[0].keys()),
+        ):
+            yield from (Change(prefix + each, what, {}) for each in outline.joined(gone))
+        todo += [
+            (prefix + each, below[0][each], below[1][each]) for each in below[0] if each in below[1]
+        ]
+
+
+_FEW = 20  # estimators whose parameters are compared
+
+
+def _scalars(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """Attributes with another plain value."""
+    mine, yours = outline.attributes(one), outline.attributes(other)
+    return {
+        name: (_plain(mine.get(name)), _plain(yours.get(name)))
+        for name in sorted(mine.keys() | yours.keys())
+        if _plain(mine.get(name)) != _plain(yours.get(name))
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else "…"

@@ -21,6 +21,7 @@ from shardpickle import (
     inspecting,
     manifest,
     memory,
+    mistakes,
     packed,
     remote,
     results,
@@ -70,6 +71,7 @@ from shardpickle.workers import Pool, checked_workers, threads_for
 PathLike = str | os.PathLike[str]
 
 
+@mistakes.advised(mistakes.DUMP_HABITS)
 def dump(
     model: Any,
     path: PathLike,
@@ -195,6 +197,7 @@ def dump(
     )
 
 
+@mistakes.advised(mistakes.LOAD_HABITS)
 def load(
     path: PathLike,
     *,

@@ -1,8 +1,16 @@
-"""What people point at by mistake, told from a file's first bytes. Opens nothing itself."""
+"""What people do by mistake: files they point at, told from their first bytes, and options of
+other libraries. Opens nothing itself.
+"""
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
 
 from shardpickle.errors import FormatError, NotAModelError
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 _LFS = b"version https://git-lfs"
 
@@ -55,3 +63,40 @@ def _what(start: bytes) -> tuple[str, str] | None:
     if len(start) > 1 and start[0] == 0x80 and start[1] <= 5:
         return "pickle or joblib", "joblib.load({0!r})"
     return None
+
+
+DUMP_HABITS = {
+    "compress": "a model is always compressed; level= is zstd's, 1 to 22",
+    "protocol": "the format is shardpickle's own; whatever pickle accepts goes in",
+    "cache_size": "joblib has dropped it, too",
+    "n_jobs": "workers=, by default all usable cores",
+}
+LOAD_HABITS = {
+    "mmap_mode": "lazy=True loads trees when they are asked for, within memory_limit=",
+    "ensure_native_byte_order": "arrays keep the byte order that they were dumped with",
+    "n_jobs": "workers=, by default all usable cores",
+}
+
+
+def advised(
+    habits: Mapping[str, str],
+) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Names what is meant where a function is given an option of joblib's or pickle's."""
+
+    def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        known = inspect.signature(function).parameters
+        most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in known.values())
+
+        @functools.wraps(function)
+        def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            names = [name for name in kwargs if name not in known and name in habits]
+            if len(args) > most:
+                names.append(next(iter(habits)))  # joblib's next one
+            if names:
+                advice = "; ".join(f"{name}: {habits[name]}" for name in names)
+                raise TypeError(f"{function.__name__}() has options of its own ({advice})")
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    return decorate

@@ -731,6 +731,35 @@ def test_wrong_paths(arguments, words, tmp_path, monkeypatch):
     assert listing(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda path: shardpickle.dump([1], path, compress=3), "level="),
+        (lambda path: shardpickle.dump([1], path, 3), "level="),
+        (lambda path: shardpickle.dump([1], path, protocol=4), "own"),
+        (lambda path: shardpickle.dump([1], path, n_jobs=2), "workers="),
+        (lambda path: shardpickle.load(path, mmap_mode="r"), "lazy=True"),
+        (lambda path: shardpickle.load(path, "r"), "lazy=True"),
+        (lambda path: shardpickle.load(path, nonsense=1), "nonsense"),
+        (lambda path: shardpickle.dump([1], io.BytesIO()), "a model is a directory"),
+        (lambda path: shardpickle.load(io.BytesIO()), "a model is a directory"),
+    ],
+)
+def test_habits_from_joblib_are_told_what_is_meant(call, words, tmp_path):
+    with pytest.raises(TypeError, match=words):
+        call(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_plain_calls_take_arguments_in_joblibs_order(tmp_path):
+    for dump, load in ((joblib.dump, joblib.load), (shardpickle.dump, shardpickle.load)):
+        path = tmp_path / dump.__module__.partition(".")[0]
+        dump(OLD, path)
+        assert_same(load(path), OLD)
+        dump(OLD, str(path))
+        assert_same(load(str(path)), OLD)
+
+
 def test_classes_of_main_are_warned_of(tmp_path):
     code = "import sys, shardpickle\nclass Mine: pass\nshardpickle.dump(Mine(), sys.argv[1])\n"
     done = subprocess.run(

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -54,7 +55,7 @@ def test_the_judge_notices_crashes_and_hangs(path, monkeypatch):
     def verdict(path, case):
         kind = case_of[next(iter(case.values()))]
         if kind == "crash":
-            os.abort()
+            os.kill(os.getpid(), signal.SIGKILL)
         if kind == "hang":
             os.read(os.pipe()[0], 1)
         return kind

@@ -819,7 +819,7 @@ def _load(
             f"{store.name} was dumped for inference: it predicts as the model did, and what its "
             "trees kept of their training (impurities, sample counts, inner values) is NaN or -1.",
             InferenceOnlyWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     with (
         explained(store, found, free),
@@ -889,7 +889,7 @@ def _warn_of_main(found: Manifest) -> None:
             f"{', '.join(names)} stand in __main__, the script or notebook that is running: the "
             "model loads only where __main__ defines them too. Move them into a module.",
             MainModuleWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -901,7 +901,7 @@ def _warn_of_versions(store: Store, found: Manifest) -> None:
             f"{store.name} was dumped under {lines}. It loads, but may predict differently: "
             "compare predictions, or use the same versions.",
             VersionWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -80,6 +80,6 @@ def _undamaged(source: Source, model: Any) -> Any:
         f"{source.store.name} is damaged: {lost} of {count} estimators are lost "
         f"({'; '.join(reasons)}). What is loaded averages the other {count - lost}.",
         DamagedModelWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
     return smaller

@@ -213,6 +213,7 @@ def _salvaged(path, trusted):
             found = shardpickle.load(path, skip_damaged=True, trusted=trusted)
         except shardpickle.CorruptShardError as error:
             return error, ""
+    assert caught[0].filename == __file__
     return found, str(caught[0].message)
 
 

@@ -82,6 +82,7 @@ def test_a_file_system_that_cannot_flush_directories_is_named_and_used(tmp_path)
     ):
         shardpickle.dump(campaign.OLD, path, **campaign.OPTIONS)
     assert len(told) == 1
+    assert told[0].filename == __file__
     assert str(path) in str(told[0].message)
     assert campaign.state(path) == "old"
     with warnings.catch_warnings():

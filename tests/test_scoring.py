@@ -127,8 +127,8 @@ def test_tasks_take_rows_where_trees_are_not_asked_by_themselves(name, tmp_path)
             found = shardpickle.predict(lazy, rows, method=method, workers=2)
             assert_same(found, getattr(model, method)(rows))
             assert_same(shardpickle.predict(lazy, frame, method=method, workers=2), found)
-    # The pipeline's last step is on disk too, and is loaded, without its trees.
-    assert CACHE.misses == (name == "boosting in a pipeline")
+    # A pipeline's last step may be on disk too, and is loaded, without its trees.
+    assert CACHE.misses <= (name == "boosting in a pipeline")
     # Within so little, only one task has what it needs: this process.
     few = shardpickle.load(tmp_path / "model", lazy=True)
     least = max(place(one)[0].least for one in stand_ins(few))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import campaign
+import joblib
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
@@ -83,6 +84,10 @@ def test_a_load_that_is_killed_changes_nothing(tmp_path):
     assert {name: (path / name).read_bytes() for name in campaign.files_of(path)} == before
 
 
+@pytest.mark.skipif(
+    tuple(map(int, joblib.__version__.split(".")[:2])) < (1, 4),
+    reason="joblib 1.3 sometimes waits for ever for a worker that was killed",
+)
 def test_a_worker_that_is_killed_ends_the_prediction_and_not_the_next(tmp_path):
     rng = np.random.default_rng(0)
     features, target = rng.random((3000, 5)), rng.random(3000)

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from measure import around, environment, fresh, tidied
+from measure import around, environment, fresh, summary, tidied
 from sklearn.datasets import make_classification, make_regression
 
 import shardpickle
 
 TREES = 500
+REPEATS = 3
 LEVEL = 19
-JOBLIB = {"joblib, zlib 9": ("zlib", 9), "joblib, xz 9": ("xz", 9), "joblib, lzma 9": ("lzma", 9)}
+JOBLIB = {"joblib, zlib 9": ("zlib", 9), "joblib, lzma 9": ("lzma", 9)}
 METHODS = ("own", *JOBLIB, "shardpickle", f"shardpickle, level {LEVEL}")
 
 
@@ -138,8 +139,9 @@ def report(library, kind, folder):
     print(f"{'pickle 5':<26}{pickled.stat().st_size:>12,}")
     for number, method in enumerate(METHODS):
         path = folder / f"{library}-{kind}-{number}"
+        rest = library, kind, method, pickled, path
         texts = [
-            summary(fresh(__file__, action, library, kind, method, pickled, path)["seconds"])
+            summary(fresh(__file__, action, *rest, repeats=REPEATS)["seconds"])
             for action in ("dump", "load")
         ]
         print(f"{method:<26}{size(path):>12,}" + "".join(f"{text:>18}" for text in texts))

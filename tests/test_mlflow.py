@@ -1,7 +1,9 @@
 """The MLflow flavor: with a real tracking store, through pyfunc, and served once."""
 
+import doctest
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -193,6 +195,20 @@ def test_another_method_than_predict(tmp_path):
     assert served.predict(X).tobytes() == PROBABILITIES.tobytes()
     with pytest.raises(ValueError, match="pyfunc_predict_fn"):
         flavor.save_model(FOREST, tmp_path / "other", pyfunc_predict_fn="fit")
+
+
+def test_docstring_examples(tracking):
+    found = doctest.testmod(flavor)
+    assert found.attempted > 5
+    assert found.failed == 0
+
+
+def code_of(page):
+    return "".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+def test_the_page_runs(tracking):
+    exec(code_of(Path(__file__).parents[1] / "docs" / "mlflow.md"), {})
 
 
 def test_what_does_not_predict_has_no_python_function(tmp_path):

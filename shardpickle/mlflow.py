@@ -107,8 +107,8 @@ def save_model(
     --------
     >>> from sklearn.tree import DecisionTreeClassifier
     >>> tree = DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])
-    >>> save_model(tree, "folder", model_config={"lazy": True})
-    >>> load_model("folder").predict([[1.0]])
+    >>> save_model(tree, "tree", model_config={"lazy": True})
+    >>> load_model("tree").predict([[1.0]])
     array([1])
     """
     if pyfunc_predict_fn not in METHODS:

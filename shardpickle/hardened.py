@@ -226,9 +226,12 @@ class Vetted:
 
 
 def check_names(names: Iterable[Any]) -> None:
-    """Refuse attributes that Python and NumPy ask for by themselves (``__array_interface__``)."""
+    """Refuse attributes that Python and NumPy ask for by themselves (``__array_interface__``).
+
+    All of these end as they begin; CatBoost's ``__model`` is nobody's but its own.
+    """
     for name in names:
-        if isinstance(name, str) and name.startswith("__"):
+        if isinstance(name, str) and name.startswith("__") and name.endswith("__"):
             raise refused(f"an attribute {name[:40]}")
 
 

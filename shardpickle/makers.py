@@ -11,6 +11,7 @@ What is checked, and what crashed or ran code where it was not, is told in docs/
 import datetime
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,7 +175,7 @@ def _time(args: Args) -> bool:
     return 1 <= len(args) <= 2 and type(args[0]) is bytes and zone
 
 
-_FACTORIES = (int, float, str, bool, list, dict, set, tuple, None)
+_FACTORIES = (int, float, str, bool, list, dict, OrderedDict, set, tuple, None)
 
 
 def _default_dict(args: Args) -> bool:

@@ -1,0 +1,286 @@
+"""MLflow's flavor "shardpickle". Nobody in the package imports it; what MLmodel says is no trust.
+
+An MLflow model folder is MLflow's own files and, in a folder of a fixed name, the model's shards.
+"""
+
+import sys
+import warnings
+from collections.abc import Collection, Mapping
+from importlib.metadata import packages_distributions
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import pyfunc
+from mlflow.artifacts import download_artifacts
+from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+from mlflow.models import Model, infer_signature
+from mlflow.models.model import ModelInfo
+from mlflow.models.utils import _save_example
+from mlflow.utils.environment import _process_pip_requirements, _PythonEnv
+
+from shardpickle import api
+from shardpickle._version import __version__
+from shardpickle.errors import ForeignDirectoryError, UnsafeForbiddenError
+
+FLAVOR_NAME = "shardpickle"
+METHODS = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "score_samples",
+    "transform",
+)
+_FOLDER = "shardpickle"  # never read from MLmodel: a path in there could lead anywhere
+# All that a folder may say of how it is loaded. MLflow lets a caller override only what is there.
+_CONFIG = {"lazy": False, "memory_limit": None}
+
+
+def get_default_pip_requirements() -> list[str]:
+    """Requirements of every model of this flavor.
+
+    Returns
+    -------
+    list of str
+        shardpickle, scikit-learn and numpy at the versions installed here. `save_model` adds the
+        packages of the model's own classes.
+
+    Examples
+    --------
+    >>> [each.partition("==")[0] for each in get_default_pip_requirements()]
+    ['numpy', 'scikit-learn', 'shardpickle']
+    """
+    return _requirements(("sklearn", "numpy"))
+
+
+def save_model(
+    model: Any,
+    path: str | Path,
+    *,
+    mlflow_model: Any = None,
+    signature: Any = None,
+    input_example: Any = None,
+    pip_requirements: Any = None,
+    extra_pip_requirements: Any = None,
+    metadata: dict[str, Any] | None = None,
+    model_config: Mapping[str, Any] | None = None,
+    pyfunc_predict_fn: str = "predict",
+    dump_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Save a model as an MLflow model folder.
+
+    Parameters
+    ----------
+    model : object
+        A fitted estimator, or anything else that `shardpickle.dump` saves. Without the method that
+        `pyfunc_predict_fn` names, the folder has no ``python_function`` flavor.
+    path : str or os.PathLike
+        A new or empty folder.
+    mlflow_model : mlflow.models.Model, optional
+        The configuration to add the flavor to.
+    signature : mlflow.models.ModelSignature, optional
+        Default: inferred from `input_example`, if there is one; False for none.
+    input_example : array-like or DataFrame, optional
+        Rows as the model takes them.
+    pip_requirements, extra_pip_requirements : list of str or str, optional
+        As in MLflow. Default: `get_default_pip_requirements` and the packages of the model's
+        classes, at the versions installed here; nothing is run to find them.
+    metadata : dict, optional
+        Kept in MLmodel.
+    model_config : dict, optional
+        ``lazy`` and ``memory_limit`` for `mlflow.pyfunc.load_model` and ``mlflow models serve``.
+    pyfunc_predict_fn : str, default "predict"
+        What `predict` of the ``python_function`` flavor calls; one of `METHODS`.
+    dump_options : dict, optional
+        Keywords of `shardpickle.dump`, such as ``{"profile": "inference"}``.
+
+    Raises
+    ------
+    ForeignDirectoryError
+        If the folder is there and not empty.
+    ValueError
+        For an unknown `pyfunc_predict_fn` or an unknown key of `model_config`.
+
+    Examples
+    --------
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> tree = DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1])
+    >>> save_model(tree, "tree", model_config={"lazy": True})
+    >>> load_model("tree").predict([[1.0]])
+    array([1])
+    """
+    if pyfunc_predict_fn not in METHODS:
+        raise ValueError(f"pyfunc_predict_fn is one of {METHODS}, not {pyfunc_predict_fn!r}")
+    config = _config(model_config)
+    folder = Path(path)
+    if folder.exists() and any(folder.iterdir()):
+        raise ForeignDirectoryError(17, "a model is saved to a new or empty folder", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    report = api.dump(model, folder / _FOLDER, **(dump_options or {}))
+    made = Model() if mlflow_model is None else mlflow_model
+    if input_example is not None:
+        _save_example(made, input_example, str(folder))
+    asked = getattr(model, pyfunc_predict_fn, None)
+    if signature is None and input_example is not None and asked is not None:
+        signature = infer_signature(input_example, asked(input_example))
+    if signature:
+        made.signature = signature
+    if metadata is not None:
+        made.metadata = metadata
+    if asked is not None:
+        if report.needs_trust:
+            warnings.warn(
+                f"{', '.join(report.needs_trust)}: mlflow.pyfunc and `mlflow models serve` will "
+                "refuse this model, since they trust nothing that is not vetted. Name these in the "
+                "entry points of their package (docs/trust.md), or load the model with "
+                "shardpickle.mlflow.load_model(..., trusted=[...])",
+                stacklevel=2,
+            )
+        pyfunc.add_to_model(
+            made,
+            loader_module="shardpickle.mlflow",
+            model_config=config,
+            python_env="python_env.yaml",
+            conda_env="conda.yaml",
+            predict_fn=pyfunc_predict_fn,
+        )
+    made.add_flavor(FLAVOR_NAME, shardpickle_version=__version__, digest=report.digest)
+    made.model_size_bytes = report.stored_bytes
+    needed = None
+    if pip_requirements is None:
+        info = api.inspect(folder / _FOLDER)
+        needed = _requirements(("sklearn", "numpy", *info.environment))
+    conda, listed, constraints = _process_pip_requirements(
+        needed, pip_requirements, extra_pip_requirements
+    )
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, default_flow_style=False))
+    (folder / "requirements.txt").write_text("\n".join(listed))
+    if constraints:
+        (folder / "constraints.txt").write_text("\n".join(constraints))
+    _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
+    made.save(str(folder / "MLmodel"))
+
+
+def log_model(model: Any, name: str | None = None, **options: Any) -> ModelInfo:
+    """Log a model to the active run (or a new one), and register it if asked to.
+
+    Parameters
+    ----------
+    model : object
+        As for `save_model`.
+    name : str, optional
+        The model's name in the tracking store.
+    **options
+        Those of `save_model` but `path` and `mlflow_model`, and those of
+        `mlflow.models.Model.log`, such as ``registered_model_name``.
+
+    Returns
+    -------
+    mlflow.models.model.ModelInfo
+        Its ``model_uri`` is what `load_model` takes.
+
+    Examples
+    --------
+    >>> import mlflow
+    >>> mlflow.set_tracking_uri("sqlite:///runs.db")
+    >>> info = log_model({"weights": [1, 2]}, "weights")
+    >>> load_model(info.model_uri)
+    {'weights': [1, 2]}
+    """
+    return Model.log(
+        artifact_path=None, name=name, flavor=sys.modules[__name__], model=model, **options
+    )
+
+
+def load_model(
+    model_uri: str | Path,
+    dst_path: str | None = None,
+    *,
+    lazy: bool = False,
+    memory_limit: int | str | None = None,
+    workers: int | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
+    expect: str | None = None,
+) -> Any:
+    """Load the model itself.
+
+    Nothing of MLmodel is used, but by MLflow to find the folder: no code path, no name to trust.
+
+    Parameters
+    ----------
+    model_uri : str or os.PathLike
+        A folder, or any address that MLflow knows (``models:/…``, ``runs:/…``, ``s3://…``).
+    dst_path : str, optional
+        Where MLflow downloads it to. A lazy model needs the folder for as long as it is used.
+    lazy, memory_limit, workers, trusted, expect
+        As for `shardpickle.load`.
+    unsafe : bool, default False
+        As for `shardpickle.load`. Forbidden too where ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION`` is
+        false.
+
+    Returns
+    -------
+    object
+        The model.
+
+    Raises
+    ------
+    UnsafeForbiddenError
+        If the environment forbids `unsafe`, or `trusted`.
+
+    Examples
+    --------
+    >>> save_model({"weights": [1, 2]}, "folder")
+    >>> load_model("folder")
+    {'weights': [1, 2]}
+    """
+    if unsafe and not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
+        raise UnsafeForbiddenError("unsafe=True", MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name)
+    folder = download_artifacts(artifact_uri=str(model_uri), dst_path=dst_path)
+    return api.load(
+        Path(folder, _FOLDER),
+        lazy=lazy,
+        memory_limit=memory_limit,
+        workers=workers,
+        trusted=trusted,
+        unsafe=unsafe,
+        expect=expect,
+    )
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "_Served":
+    """What `mlflow.pyfunc.load_model` calls. Who wrote `model_config` cannot be told from here."""
+    known = {key: value for key, value in (model_config or {}).items() if key in _CONFIG}
+    return _Served(api.load(Path(path, _FOLDER), **known))
+
+
+class _Served:
+    """A model as MLflow's ``python_function`` asks for it: by one of `METHODS`."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        for name in METHODS:
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
+
+    def get_raw_model(self) -> Any:
+        """The model itself: MLflow's `PyFuncModel.get_raw_model` asks for it."""
+        return self._model
+
+
+def _config(model_config: Mapping[str, Any] | None) -> dict[str, Any]:
+    unknown = set(model_config or ()) - set(_CONFIG)
+    if unknown:
+        raise ValueError(f"model_config is of {sorted(_CONFIG)}, not {sorted(unknown)}")
+    return {**_CONFIG, **(model_config or {})}
+
+
+def _requirements(modules: Collection[str]) -> list[str]:
+    """Pinned requirements of these top-level modules, and of this package."""
+    known = packages_distributions()
+    names = {name for module in modules for name in known.get(module, ())[:1]}
+    pins = {f"{name}=={installed(name)}" for name in names if name != "shardpickle"}
+    return sorted({*pins, f"shardpickle=={__version__}"})

@@ -16,6 +16,7 @@ from typing import Any
 
 from shardpickle import (
     comparing,
+    converting,
     environment,
     gathering,
     inspecting,
@@ -37,6 +38,7 @@ from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
+    ForeignFileError,
     InferenceOnlyWarning,
     MainModuleWarning,
     MissingShardError,
@@ -690,6 +692,118 @@ def unpack(
                     if sha256 != entry.sha256:
                         raise CorruptShardError("damaged (SHA-256)", file=entry.file)
         publication.publish(data)
+
+
+def convert(
+    source: PathLike,
+    path: PathLike,
+    *,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
+    **options: Any,
+) -> DumpReport:
+    """Make a model directory of a file that pickle, joblib, skops, cloudpickle or dill wrote.
+
+    Nothing that the file names is run or imported unless it is vetted, vouched for or `trusted`,
+    as with `load`. Models that were pickled under scikit-learn 1.0 to 1.4, which later releases
+    refuse or misread, are brought to the installed release.
+
+    Parameters
+    ----------
+    source : str or os.PathLike
+        The file: a pickle of any protocol of Python 3's, or joblib's, also compressed (gzip, zlib,
+        bz2, xz, lzma, zstd; lz4 with its package); or a ``.skops`` file, with skops installed.
+        Compressed files need room for their content in the folder for temporary files.
+    path : str or os.PathLike
+        The model directory, as for `dump`.
+    trusted : collection of str or type
+        Names beside those that `shardpickle` vouches for, as for `load`.
+    unsafe : bool, default False
+        Make whatever the file names, as pickle does: it may run any code.
+    **options
+        As for `dump`.
+
+    Returns
+    -------
+    DumpReport
+
+    Raises
+    ------
+    ForeignFileError
+        If the file is no such file, is damaged, or asks for what no model needs.
+    UntrustedTypeError
+        If it names what nobody vouches for, with all names. Nothing was made.
+    RebuildError
+        If what is installed cannot hold the model, or would predict something else from it.
+
+    Examples
+    --------
+    >>> import joblib, shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> files = joblib.dump(forest, "forest.joblib", compress=3)
+    >>> report = shardpickle.convert("forest.joblib", "forest")
+    >>> shardpickle.load("forest")
+    RandomForestClassifier(n_estimators=5)
+    """
+    callers = trust.Callers(trusted)
+    trust.check_allowed(callers, unsafe)
+    file = Path(source)
+    if file.is_dir():
+        raise ForeignFileError(f"{file} is a directory, not a file to convert")
+    try:
+        model = converting.read(file, callers, unsafe)
+    except FileNotFoundError:
+        raise ModelNotFoundError(f"there is no file {file}") from None
+    return dump(model, path, **options)
+
+
+def export(
+    path: PathLike,
+    target: PathLike,
+    *,
+    compress: int = 0,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Write a model as a file of joblib's or pickle's, for those who need one.
+
+    Whoever loads that file runs what it says, as with every pickle; and it loads as the release
+    that is installed here wrote it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The model directory, packed file or URL.
+    target : str or os.PathLike
+        The file to write: ``.joblib``, ``.pkl`` or ``.pickle``, ``.pkl.gz``. A file of that name is
+        replaced when the new one is whole.
+    compress : int, default 0
+        joblib's and gzip's level, 0 to 9. ``.pkl.gz`` has at least 1.
+    trusted, unsafe, workers
+        As for `load`.
+
+    Examples
+    --------
+    >>> import pickle, shardpickle
+    >>> report = shardpickle.dump([1, 2, 3], "model")
+    >>> shardpickle.export("model", "model.pkl")
+    >>> with open("model.pkl", "rb") as file:
+    ...     pickle.load(file)
+    [1, 2, 3]
+    """
+    file = Path(target)
+    suffixes = "".join(file.suffixes[-2:]).lower() if file.suffix == ".gz" else file.suffix.lower()
+    if suffixes not in (".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"):
+        raise ValueError(f"{file} is to be .joblib, .pkl, .pickle or .pkl.gz")
+    if not 0 <= compress <= 9:
+        raise ValueError(f"compress is 0 to 9, not {compress}")
+    if suffixes.endswith(".gz"):
+        compress = max(compress, 1)
+    model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
+    with replacing(file) as stream:
+        converting.write(model, stream, suffixes, compress)
 
 
 def dumps(model: Any, **options: Any) -> bytes:

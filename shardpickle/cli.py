@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from shardpickle import api, demo
 from shardpickle._version import __version__
-from shardpickle.errors import ShardpickleError
+from shardpickle.errors import ShardpickleError, UntrustedTypeError
 from shardpickle.results import read_features
 from shardpickle.scoring import METHODS
 from shardpickle.sizes import text
@@ -77,6 +77,27 @@ def _parser() -> argparse.ArgumentParser:
     unpack.add_argument("model_dir")
     unpack.set_defaults(run=_unpack)
 
+    convert = commands.add_parser(
+        "convert", help="make a model directory of a pickle, joblib or skops file"
+    )
+    convert.add_argument("file", help="model.pkl, model.pkl.gz, model.joblib, model.skops")
+    convert.add_argument("model_dir")
+    convert.add_argument(
+        "--trusted", action="append", default=[], metavar="NAME", help="a name to trust; repeat it"
+    )
+    convert.add_argument(
+        "--unsafe", action="store_true", help="run whatever the file says, as pickle does"
+    )
+    convert.add_argument("--level", type=int, default=3, help="zstd's level, 1 to 22")
+    convert.set_defaults(run=_convert)
+
+    export = commands.add_parser("export", help="write a model as a joblib or pickle file")
+    export.add_argument("model_dir")
+    export.add_argument("file", help="model.joblib, model.pkl or model.pkl.gz")
+    export.add_argument("--compress", type=int, default=0, help="0 to 9")
+    export.add_argument("--trusted", action="append", default=[], metavar="NAME")
+    export.set_defaults(run=_export)
+
     predict = commands.add_parser(
         "predict", help="predict with a model that may be larger than memory"
     )
@@ -130,6 +151,39 @@ def _pack(chosen: argparse.Namespace) -> int:
 
 def _unpack(chosen: argparse.Namespace) -> int:
     api.unpack(chosen.file, chosen.model_dir)
+    return SOUND
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    try:
+        report = api.convert(
+            chosen.file,
+            chosen.model_dir,
+            trusted=chosen.trusted,
+            unsafe=chosen.unsafe,
+            level=chosen.level,
+        )
+    except UntrustedTypeError as error:
+        options = " ".join(f"--trusted {name}" for name in error.names)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(
+            f"or: python -m shardpickle convert {chosen.file} {chosen.model_dir} {options}\n"
+            "or --unsafe, which runs whatever the file says, as pickle does",
+            file=sys.stderr,
+        )
+        return UNKNOWN
+    print(report)
+    return SOUND
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    try:
+        api.export(chosen.model_dir, chosen.file, compress=chosen.compress, trusted=chosen.trusted)
+    except ValueError as error:
+        if isinstance(error, ShardpickleError):
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return UNKNOWN
     return SOUND
 
 

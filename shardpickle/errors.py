@@ -77,6 +77,10 @@ class NotAModelError(FormatError):
     """What is at the path is something else: a pickle, a git-lfs pointer, …"""
 
 
+class ForeignFileError(FormatError):
+    """A file of another library's that cannot be read, or asks for what no model needs."""
+
+
 class UnknownFormatError(FormatError):
     """The manifest is of a format version that this shardpickle does not know."""
 
@@ -178,15 +182,17 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
         Each name, and the first part of the model that needs it.
     """
 
-    def __init__(self, path: str, names: dict[str, str]) -> None:
+    def __init__(
+        self, path: str, names: dict[str, str], call: str = "load({path}, {trusted})"
+    ) -> None:
         self.names = names
         lines = "\n".join(f"  {name}, in {part}" for name, part in names.items())
         count = "1 name" if len(names) == 1 else f"{len(names)} names"
         super().__init__(
             f"{path} needs {count} that shardpickle does not vouch for; nothing was loaded:\n"
             f"{lines}\n"
-            "If you trust these, and so their code, load the model with\n"
-            f"  shardpickle.load({path!r}, trusted={list(names)!r})"
+            "If you trust these, and so their code:\n"
+            "  shardpickle." + call.format(path=repr(path), trusted=f"trusted={list(names)!r}")
         )
 
 

@@ -252,10 +252,10 @@ def _reconstruct(target: Any) -> Maker:
         _need(fits, "an array with other arguments")
         return target(*args)
 
-    return Maker(call=call, build=_array_state, unfinished=True)
+    return Maker(call=call, build=array_state, unfinished=True)
 
 
-def _array_state(array: Any, state: Any) -> None:
+def array_state(array: Any, state: Any) -> None:
     _need(type(state) is tuple and len(state) == 5, "an array's state")
     version, shape, dtype, fortran, content = state
     _need(
@@ -278,6 +278,24 @@ def _array_state(array: Any, state: Any) -> None:
     else:
         _need(type(content) is bytes and len(content) == count * dtype.itemsize, "an array's bytes")
     array.__setstate__(state)
+
+
+def _masked_array(target: Any) -> Maker:
+    """NumPy's way to pickle a masked array; a skeleton of ours calls the class."""
+
+    def call(*args: Any) -> Any:
+        _need(args == (np.ma.MaskedArray, np.ndarray, (0,), "b"), "a masked array")
+        return target(*args)
+
+    def build(instance: Any, state: Any) -> None:
+        _need(type(state) is tuple and len(state) == 7 and state[0] == 1, "a masked array's state")
+        _, shape, dtype, fortran, content, mask, fill = state
+        for each, kept in ((dtype, content), (np.dtype(bool), mask)):
+            array_state(np.ndarray(0), (1, shape, each, fortran, kept))
+        _need(not dtype.names and not isinstance(fill, list), "a masked array of fields")
+        instance.__setstate__(state)
+
+    return Maker(call=call, build=build, unfinished=True)
 
 
 def _depth(array: Any) -> int:
@@ -518,6 +536,7 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
     ("types", "SimpleNamespace"): _namespace,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.ma.core", "_mareconstruct"): _masked_array,
     ("numpy.ma", "MaskedArray"): _calls(_masked),
     ("numpy.ma.core", "MaskedArray"): _calls(_masked),
     (_RANDOM, "__bit_generator_ctor"): _generator,

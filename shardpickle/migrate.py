@@ -15,9 +15,17 @@ import numpy as np
 import sklearn
 from numpy.random import BitGenerator, Generator, RandomState, _pickle
 from numpy.typing import NDArray
+from sklearn._loss import loss
 from sklearn.base import BaseEstimator
-from sklearn.tree._tree import NODE_DTYPE
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.ensemble._iforest import _average_path_length
+from sklearn.metrics._scorer import _PassthroughScorer
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree._tree import NODE_DTYPE, Tree
 from sklearn.utils import check_array
+from sklearn.utils._mask import _get_mask
 
 Release = tuple[int, ...]
 State = dict[str, Any]
@@ -83,7 +91,8 @@ if _NUMPY < (2, 0):
     }
 if _SKLEARN >= (1, 6):  # losses are made by their classes
     _STAND_INS |= {
-        ("_loss", f"__pyx_unpickle_Cy{name}"): _loss
+        (module, f"__pyx_unpickle_Cy{name}"): _loss
+        for module in ("_loss", "sklearn._loss._loss")
         for name in (
             *("AbsoluteError", "ExponentialLoss", "HalfBinomialLoss", "HalfGammaLoss"),
             *("HalfPoissonLoss", "HalfSquaredError", "HalfTweedieLoss", "HalfTweedieLossIdentity"),
@@ -110,7 +119,7 @@ def _gained(attribute: str, make: Callable[[State], Any], *, fitted: str) -> Cha
     return change
 
 
-def _value(parameter: str, old: str, new: str | None) -> Change:
+def _value(parameter: str, old: str, new: str | float | None) -> Change:
     def change(state: State) -> None:
         value = state.get(parameter)
         if isinstance(value, str) and value == old:
@@ -189,11 +198,120 @@ def _constant_statistics(state: State) -> None:
     state["statistics_"] = statistics.astype(state["_fill_dtype"])
 
 
+def _present_loss(state: State) -> None:
+    """Gradient boosting through 1.3, histogram boosting in 1.0: losses had classes of their own."""
+    old = state.pop("loss_", None) or state.get("_loss")
+    if not isinstance(old, Gone):
+        return
+    classes = len(state["classes_"]) if "classes_" in state else 1
+    state["_loss"] = _MAKE[type(old).__name__](old, classes)
+
+
+def _boosting(state: State) -> None:
+    if "estimators_" not in state:
+        return
+    _present_loss(state)
+    state["n_trees_per_iteration_"] = _array(state["estimators_"]).shape[1]
+    init = state.get("init_")
+    if "classes_" in state and not (isinstance(init, str) or type(init) is DummyClassifier):
+        raise ValueError(
+            "its init is a classifier of its own, whose probabilities scikit-learn 1.4 and later "
+            "clip elsewhere: what is installed would predict something else"
+        )
+
+
+def _histogram(state: State) -> None:
+    _present_loss(state)
+    baseline = state.get("_baseline_prediction")
+    if baseline is not None:  # 1.0: a number, or a column with a row for each class
+        state["_baseline_prediction"] = np.array(baseline, np.float64).reshape(1, -1)
+
+
+def _no_preprocessor(state: State) -> None:
+    """Through 1.3, categories are the numbers in X themselves."""
+    state.setdefault("_preprocessor", None)
+    state.setdefault("_is_categorical_remapped", state.get("is_categorical_"))
+
+
+def _depths(state: State) -> None:
+    """Isolation forests keep what they know of each tree since 1.3, as their fit computes it."""
+    trees = [each.tree_ for each in state.get("estimators_", ())]
+    if not trees or "_decision_path_lengths" in state:
+        return
+    if not all(isinstance(tree, Tree) for tree in trees):
+        raise ValueError("estimators that are no trees")
+    state["_average_path_length_per_tree"] = tuple(
+        _average_path_length(tree.n_node_samples) for tree in trees
+    )
+    state["_decision_path_lengths"] = tuple(tree.compute_node_depths() for tree in trees)
+
+
+def _sparse_output(state: State) -> None:
+    old = state.pop("sparse", "deprecated")
+    if isinstance(old, bool):
+        state["sparse_output"] = old
+
+
+def _groups(state: State) -> None:
+    """One-hot encoders tell apart since 1.2 what is dropped before and after rare categories."""
+    if "categories_" not in state:
+        return
+    if state.setdefault("_infrequent_enabled", False) and state.get("drop_idx_") is not None:
+        raise ValueError("it drops categories and groups rare ones, which 1.1 kept otherwise")
+    state.setdefault("_drop_idx_after_grouping", state.get("drop_idx_"))
+    dropped = state["drop_idx_"] if state.get("drop_idx_") is not None else ()
+    counts = [len(each) for each in state["categories_"]]
+    for place, index in enumerate(dropped):
+        counts[place] -= index is not None
+    state.setdefault("_n_features_outs", counts)
+
+
+def _gaps_at_fit(state: State) -> None:
+    if "_fit_X" in state:
+        state["_mask_fit_X"] = _get_mask(_array(state["_fit_X"]), state["missing_values"])
+        state["_valid_mask"] = ~state["_mask_fit_X"].all(axis=0)
+
+
+def _other_decisions(state: State) -> None:
+    if "estimators_" in state:
+        raise ValueError(
+            "scikit-learn 1.3 changed what AdaBoostClassifier's probabilities and decisions are: "
+            "what is installed would predict something else"
+        )
+
+
+def _scorer(state: State) -> None:
+    if state.get("scorer_") is _PASSTHROUGH:
+        state["scorer_"] = _PassthroughScorer(state["estimator"])
+
+
+def _all_of(*changes: Change) -> Change:
+    def change(state: State) -> None:
+        for each in changes:
+            each(state)
+
+    return change
+
+
 _NO_WEIGHTS = _gained("_sample_weight", _nothing, fitted="estimators_")
 _FILL_DTYPE = _gained(
     "_fill_dtype", lambda state: _array(state["statistics_"]).dtype, fitted="statistics_"
 )
+_FIT_DTYPE = _gained(
+    "_fit_dtype", lambda state: _array(state["statistics_"]).dtype, fitted="statistics_"
+)
 _EMPTY = _gained("_is_empty_feature", _empty_features, fitted="initial_imputer_")
+_CRITERIA = _all_of(
+    _value("criterion", "mse", "squared_error"), _value("criterion", "mae", "absolute_error")
+)
+_OLD_LOSSES = _all_of(
+    *(_value("loss", "ls", "squared_error"), _value("loss", "lad", "absolute_error")),
+    *(_value("loss", "least_squares", "squared_error"), _value("loss", "auto", "log_loss")),
+    *(_value("loss", "least_absolute_deviation", "absolute_error"),),
+    *(_value("loss", "deviance", "log_loss"), _value("loss", "binary_crossentropy", "log_loss")),
+    *(_value("loss", "categorical_crossentropy", "log_loss"),),
+)
+_AUTO_ROOT = _value("max_features", "auto", "sqrt")
 _SQUARED = _value("criterion", "friedman_mse", "squared_error")  # always the same, says 1.9
 _TO_ESTIMATOR = _renamed("base_estimator", "estimator")
 _TO_BASE = _renamed("estimator", "base_estimator")
@@ -205,6 +323,31 @@ _SET = _value("criterion", "deprecated", "friedman_mse")
 # (release of scikit-learn, a class or its base, change from before that release, change to before
 # it), oldest first.
 _STEPS: tuple[tuple[Release, str, Change, Change], ...] = (
+    ((1, 1), "BaseHistGradientBoosting", _histogram, _nothing),
+    ((1, 1), "KNNImputer", _gaps_at_fit, _nothing),
+    ((1, 1), "SimpleImputer", _FIT_DTYPE, _nothing),
+    ((1, 2), "AdaBoostClassifier", _TO_ESTIMATOR_, _nothing),
+    ((1, 2), "AdaBoostRegressor", _TO_ESTIMATOR_, _nothing),
+    ((1, 2), "BaseBagging", _TO_ESTIMATOR_, _nothing),
+    ((1, 2), "BaseEnsemble", _TO_ESTIMATOR, _nothing),
+    ((1, 2), "BaseForest", _TO_ESTIMATOR_, _nothing),
+    ((1, 2), "BaseDecisionTree", _CRITERIA, _nothing),
+    ((1, 2), "BaseForest", _CRITERIA, _nothing),
+    ((1, 2), "BaseGradientBoosting", _CRITERIA, _nothing),
+    ((1, 2), "BaseHistGradientBoosting", _OLD_LOSSES, _nothing),
+    ((1, 2), "OneHotEncoder", _groups, _nothing),
+    ((1, 3), "AdaBoostClassifier", _other_decisions, _nothing),
+    ((1, 3), "BaseGradientBoosting", _OLD_LOSSES, _nothing),
+    ((1, 3), "BaseSearchCV", _scorer, _nothing),
+    ((1, 3), "DecisionTreeClassifier", _AUTO_ROOT, _nothing),
+    ((1, 3), "DecisionTreeRegressor", _value("max_features", "auto", None), _nothing),
+    ((1, 3), "ForestClassifier", _AUTO_ROOT, _nothing),
+    ((1, 3), "ForestRegressor", _value("max_features", "auto", 1.0), _nothing),
+    ((1, 3), "IsolationForest", _depths, _nothing),
+    ((1, 4), "BaseEnsemble", _TO_ESTIMATOR, _nothing),
+    ((1, 4), "BaseGradientBoosting", _boosting, _nothing),
+    ((1, 4), "BaseHistGradientBoosting", _no_preprocessor, _nothing),
+    ((1, 4), "OneHotEncoder", _sparse_output, _nothing),
     ((1, 6), "AdaBoostClassifier", _not_samme_r, _samme),
     ((1, 6), "BaseHistGradientBoosting", _value("categorical_features", "warn", None), _nothing),
     ((1, 6), "IterativeImputer", _EMPTY, _nothing),
@@ -279,7 +422,7 @@ def state(instance: Any, state: Any) -> Any:
     return state
 
 
-# Trees of older releases, for a converter of their pickles. ---------------------------------------
+# Trees of older releases. -------------------------------------------------------------------------
 
 
 def nodes(array: NDArray[np.void]) -> NDArray[np.void]:
@@ -337,3 +480,92 @@ def fractions(
     with np.errstate(divide="ignore", invalid="ignore"):  # nodes without weight
         found: NDArray[np.float64] = values / weighted_n_node_samples[:, None, None]
     return found.astype(np.float64, copy=False)
+
+
+# What only pickles of others need: shardpickle's own files begin with scikit-learn 1.5. --------
+
+
+class Gone:
+    """In the place of an instance of a class that is gone: what it kept."""
+
+
+def _gone(kind: str) -> type:
+    return type(kind, (Gone,), {})
+
+
+def _huber(old: Any, classes: int) -> Any:
+    made = loss.HuberLoss(quantile=float(old.alpha))
+    made.closs.delta = float(old.gamma)
+    return made
+
+
+# How each loss through scikit-learn 1.3 (histogram boosting: 1.0) is made since, from what the old
+# one kept and the number of classes. Source: both releases' `_get_loss`.
+_LOSSES: dict[str, dict[str, Callable[[Any, int], Any]]] = {
+    "sklearn.ensemble._gb_losses": {
+        "LeastSquaresError": lambda old, classes: loss.HalfSquaredError(),
+        "LeastAbsoluteError": lambda old, classes: loss.AbsoluteError(),
+        "HuberLossFunction": _huber,
+        "QuantileLossFunction": lambda old, classes: loss.PinballLoss(quantile=float(old.alpha)),
+        "BinomialDeviance": lambda old, classes: loss.HalfBinomialLoss(),
+        "MultinomialDeviance": lambda old, classes: loss.HalfMultinomialLoss(n_classes=classes),
+        "ExponentialLoss": lambda old, classes: loss.ExponentialLoss(),
+    },
+    "sklearn.ensemble._hist_gradient_boosting.loss": {
+        "LeastSquares": lambda old, classes: loss.HalfSquaredError(),
+        "LeastAbsoluteDeviation": lambda old, classes: loss.AbsoluteError(),
+        "Poisson": lambda old, classes: loss.HalfPoissonLoss(),
+        "BinaryCrossEntropy": lambda old, classes: loss.HalfBinomialLoss(),
+        "CategoricalCrossEntropy": lambda old, classes: loss.HalfMultinomialLoss(n_classes=classes),
+    },
+}
+_PASSTHROUGH = _gone("_passthrough_scorer")  # a function; a class with the estimator since 1.3
+
+# (module, name) of older releases: what stands for it while a foreign pickle is read.
+GONE: dict[tuple[str, str], type] = {
+    ("sklearn.metrics._scorer", "_passthrough_scorer"): _PASSTHROUGH,
+    **{(module, name): _gone(name) for module, names in _LOSSES.items() for name in names},
+}
+_MAKE = {name: make for names in _LOSSES.values() for name, make in names.items()}
+_MOVED_NAMES = {("sklearn.utils", "Bunch"): ("sklearn.utils._bunch", "Bunch")}  # 1.2
+
+
+def present_name(module: str, name: str) -> tuple[str, str]:
+    """What the releases that are supported call a name of an older one."""
+    return _MOVED_NAMES.get((module, name), (module, name))
+
+
+def foreign_state(instance: Any, state: Any) -> Any:
+    """The state of a compiled class, or of one that holds its arrays, in the present layout."""
+    if type(state) is not dict:
+        return state
+    if isinstance(instance, Tree) and isinstance(state.get("nodes"), np.ndarray):
+        return {**state, "nodes": nodes(state["nodes"])}
+    if isinstance(instance, TreePredictor) and isinstance(state.get("nodes"), np.ndarray):
+        return {**state, "nodes": _fields(state["nodes"], PREDICTOR_RECORD_DTYPE)}
+    return state
+
+
+def _fields(array: NDArray[np.void], dtype: np.dtype[Any]) -> NDArray[np.void]:
+    """The same fields, each as wide as the present release has it."""
+    if array.dtype.names is None or set(array.dtype.names) != set(dtype.names or ()):
+        raise ValueError(f"nodes with other fields: {array.dtype.names}")
+    found = np.zeros(array.shape, dtype)
+    for name in array.dtype.names:
+        np.copyto(found[name], array[name], casting="same_kind")
+    return found
+
+
+def counting_tree(instance: Any, state: Any) -> Any:
+    """The tree of a classifier's state, where it holds the weight of each class; else None."""
+    if not isinstance(instance, DecisionTreeClassifier) or type(state) is not dict:
+        return None
+    version, tree = state.get("_sklearn_version"), state.get("tree_")
+    old = type(version) is str and _release(version) < (1, 4)
+    return tree if old and isinstance(tree, Tree) else None
+
+
+def to_fractions(tree: Any) -> None:
+    """Make a tree's values fractions, where they stand; see `fractions`."""
+    held = tree.__getstate__()  # the tree's own memory
+    held["values"][...] = fractions(held["values"], held["nodes"]["weighted_n_node_samples"])

@@ -21,13 +21,13 @@ def of_file(name: str, start: bytes) -> NotAModelError | None:
         return NotAModelError(
             f"{name} is a git-lfs pointer, not the file itself: run `git lfs pull`, then load again"
         )
-    what = _what(start)
-    if what is None:
+    found = kind(start)
+    if found is None:
         return None
-    tool, line = what
     return NotAModelError(
-        f"{name} is a {tool} file, not a shardpickle directory. Convert it once: "
-        f"shardpickle.dump({line.format(name)}, 'model_dir')"
+        f"{name} is a {_CALLED.get(found, 'compressed joblib')} file, not a shardpickle directory. "
+        f"Convert it once: shardpickle.convert({name!r}, 'model_dir'), or "
+        f"python -m shardpickle convert {name} model_dir"
     )
 
 
@@ -51,18 +51,34 @@ def of_shard(file: str, start: bytes) -> FormatError | None:
     return of_file(file, start) if start.startswith(_LFS) else None
 
 
-def _what(start: bytes) -> tuple[str, str] | None:
-    if start.startswith(b"PK\x03\x04"):
-        return "skops (or other zip)", "skops.io.load({0!r})"
-    if start.startswith(b"\x1f\x8b"):
-        return "gzip-compressed pickle", "pickle.load(gzip.open({0!r}))"
-    zlib = start[:1] == b"\x78" and len(start) > 1 and start[1] in (0x01, 0x5E, 0x9C, 0xDA)
-    compressed = (b"BZh", b"\xfd7zXZ\x00", b"]\x00\x00", b"\x04\x22\x4d\x18", b"ZF")
-    if zlib or start.startswith(compressed):
-        return "compressed joblib", "joblib.load({0!r})"
-    if len(start) > 1 and start[0] == 0x80 and start[1] <= 5:
-        return "pickle or joblib", "joblib.load({0!r})"
-    return None
+def kind(start: bytes) -> str | None:
+    """What a file of another library's is, from its first bytes; None if they tell nothing.
+
+    ``"zip"``, ``"pickle"``, or how a pickle is compressed.
+    """
+    for found, firsts in _FIRST.items():
+        if start.startswith(firsts):
+            return found
+    if start[:1] == b"\x78" and len(start) > 1 and start[1] in (0x01, 0x5E, 0x9C, 0xDA):
+        return "zlib"
+    return "pickle" if len(start) > 1 and start[0] == 0x80 and start[1] <= 5 else None
+
+
+_FIRST = {
+    "zip": b"PK\x03\x04",
+    "gzip": b"\x1f\x8b",
+    "bz2": b"BZh",
+    "xz": b"\xfd7zXZ\x00",
+    "lzma": b"]\x00\x00",
+    "lz4": b"\x04\x22\x4d\x18",
+    "zstd": b"\x28\xb5\x2f\xfd",
+    "old joblib": b"ZF",
+}
+_CALLED = {
+    "zip": "skops (or other zip)",
+    "gzip": "gzip-compressed pickle",
+    "pickle": "pickle or joblib",
+}
 
 
 DUMP_HABITS = {

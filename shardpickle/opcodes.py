@@ -102,11 +102,14 @@ def parse(
         If the bytes are not a pickle that our writer could have made.
     """
     shared = texts if texts is not None and len(data) <= SHARED_TEXT_BYTES else {}
-    parser = _Parser(data, shared, len(data) if most is None else most)
+    parser = Parser(data, shared, len(data) if most is None else most)
     try:
-        return parser.parse()
-    except _MISTAKES as error:
+        steps = parser.parse()
+    except MISTAKES as error:
         raise CorruptShardError(f"skeleton, byte {parser.at}: {error!r}") from error
+    if parser.at != len(data):
+        raise CorruptShardError("skeleton does not end where it should")
+    return steps
 
 
 def run(steps: "Sequence[Step]", construct: Construct) -> Any:
@@ -124,19 +127,19 @@ def run(steps: "Sequence[Step]", construct: Construct) -> Any:
     CorruptShardError
         If the steps do not leave exactly one object.
     """
-    machine = _Machine(construct)
+    machine = Machine(construct)
     at = 0
     try:
         for step, argument, at in steps:  # noqa: B007  # used where a step fails
             step(machine, argument)
-    except _MISTAKES as error:
+    except MISTAKES as error:
         raise CorruptShardError(f"skeleton, byte {at}: {error!r}") from error
     if machine.marks or len(machine.stack) != 1:
         raise CorruptShardError("skeleton does not end where it should")
     return machine.stack[0]
 
 
-_MISTAKES = (
+MISTAKES = (
     IndexError,
     KeyError,
     TypeError,
@@ -147,14 +150,14 @@ _MISTAKES = (
 )
 
 
-_U16 = struct.Struct("<H").unpack_from
-_I32 = struct.Struct("<i").unpack_from
-_U32 = struct.Struct("<I").unpack_from
-_U64 = struct.Struct("<Q").unpack_from
+U16 = struct.Struct("<H").unpack_from
+I32 = struct.Struct("<i").unpack_from
+U32 = struct.Struct("<I").unpack_from
+U64 = struct.Struct("<Q").unpack_from
 _F64 = struct.Struct(">d").unpack_from
 
 
-class _Machine:
+class Machine:
     """A stack, its marks and the memo, and what each step does to them."""
 
     def __init__(self, construct: Construct) -> None:
@@ -274,11 +277,11 @@ def _tuple(args: Any) -> tuple[Any, ...]:
     return args
 
 
-Step = tuple[Callable[[_Machine, Any], None], Any, int]  # its argument, and where it stands
-_MADE = object()  # stands in the parser's memo for what is not a constant
+Step = tuple[Callable[[Machine, Any], None], Any, int]  # its argument, and where it stands
+MADE = object()  # stands in the parser's memo for what is not a constant
 
 
-class _Parser:
+class Parser:
     """From bytes to steps. `run` are the constants on top of the stack that no step has yet."""
 
     def __init__(self, data: bytes, texts: dict[bytes, str], most: int) -> None:
@@ -295,7 +298,7 @@ class _Parser:
         # The commonest opcodes stand here: where each tree has a skeleton of its own (a seed, say),
         # a call for each would double the time of loading.
         data, texts, memo = self.data, self.texts, self.memo
-        at = 0
+        at = self.at
         while True:
             code = data[at]
             at += 1
@@ -317,27 +320,26 @@ class _Parser:
             elif code == _MEMOIZE and self.run:
                 self.noted.append(self.run[-1])
                 memo.append(self.run[-1])
-            elif code == _STOP:
+            elif code == STOP:
                 break
             else:
                 self.at = at
                 self.other(code)
                 at = self.at
-        if at != len(data):
-            raise CorruptShardError("skeleton does not end where it should")
+        self.at = at
         self.flush()
         return self.steps
 
     def other(self, code: int) -> None:
-        read = _READERS[code]
+        read = READERS[code]
         if read is not None:
             read(self)
-        elif code in _STEPS:
-            self.step(_STEPS[code])
+        elif code in STEPS:
+            self.step(STEPS[code])
         else:
             raise CorruptShardError(f"skeleton, byte {self.at - 1}: opcode {code:#04x}")
 
-    def step(self, step: Callable[[_Machine, Any], None], argument: Any = None) -> None:
+    def step(self, step: Callable[[Machine, Any], None], argument: Any = None) -> None:
         self.flush()
         self.steps.append((step, argument, self.at))
         if len(self.steps) > self.most:
@@ -345,7 +347,7 @@ class _Parser:
 
     def flush(self) -> None:
         if self.run or self.noted:
-            self.steps.append((_Machine.push, (self.run, self.noted), self.at))
+            self.steps.append((Machine.push, (self.run, self.noted), self.at))
             self.run, self.noted = [], []
 
     def take(self, count: int) -> bytes:
@@ -374,7 +376,7 @@ class _Parser:
             raise IndexError("not protocol 4 or 5")
 
     def frame(self) -> None:
-        if self.number(_U64, 8) > len(self.data) - self.at:
+        if self.number(U64, 8) > len(self.data) - self.at:
             raise IndexError("a frame reaches past the end")
 
     def true(self) -> None:
@@ -384,16 +386,16 @@ class _Parser:
         self.run.append(False)
 
     def int2(self) -> None:
-        self.run.append(self.number(_U16, 2))
+        self.run.append(self.number(U16, 2))
 
     def int4(self) -> None:
-        self.run.append(self.number(_I32, 4))
+        self.run.append(self.number(I32, 4))
 
     def long1(self) -> None:
         self.run.append(int.from_bytes(self.take(self.take(1)[0]), "little", signed=True))
 
     def long4(self) -> None:
-        self.run.append(int.from_bytes(self.take(self.number(_U32, 4)), "little", signed=True))
+        self.run.append(int.from_bytes(self.take(self.number(U32, 4)), "little", signed=True))
 
     def float8(self) -> None:
         self.run.append(self.number(_F64, 8))
@@ -402,19 +404,19 @@ class _Parser:
         self.run.append(self.take(self.take(1)[0]))
 
     def bytes4(self) -> None:
-        self.run.append(self.take(self.number(_U32, 4)))
+        self.run.append(self.take(self.number(U32, 4)))
 
     def bytes8(self) -> None:
-        self.run.append(self.take(self.number(_U64, 8)))
+        self.run.append(self.take(self.number(U64, 8)))
 
     def bytearray8(self) -> None:
-        self.step(_Machine.bytearray_, self.take(self.number(_U64, 8)))
+        self.step(Machine.bytearray_, self.take(self.number(U64, 8)))
 
     def text4(self) -> None:
-        self.text(self.number(_U32, 4))
+        self.text(self.number(U32, 4))
 
     def text8(self) -> None:
-        self.text(self.number(_U64, 8))
+        self.text(self.number(U64, 8))
 
     def empty_tuple(self) -> None:
         self.run.append(())
@@ -433,18 +435,18 @@ class _Parser:
         if len(items) == count and not any(type(item) is tuple for item in items):
             self.run[-count:] = [tuple(items)]
         else:
-            self.step(_Machine.short_tuple, count)
+            self.step(Machine.short_tuple, count)
 
     # The memo
 
     def memoize(self) -> None:
-        self.step(_Machine.memoize)  # a constant's stands in the loop
-        self.memo.append(_MADE)
+        self.step(Machine.memoize)  # a constant's stands in the loop
+        self.memo.append(MADE)
 
     def get(self, number: int) -> None:
         known = self.memo[number]
-        if known is _MADE:
-            self.step(_Machine.get, number)
+        if known is MADE:
+            self.step(Machine.get, number)
         else:
             self.run.append(known)
 
@@ -452,7 +454,7 @@ class _Parser:
         self.get(self.take(1)[0])
 
     def get4(self) -> None:
-        self.get(self.number(_U32, 4))
+        self.get(self.number(U32, 4))
 
     # What a global or a persistent id says is a constant, or the skeleton is none of ours
 
@@ -460,60 +462,58 @@ class _Parser:
         name, module = self.run.pop(), self.run.pop()
         if type(name) is not str or type(module) is not str:
             raise TypeError("a name that is no string")
-        self.step(_Machine.find, (module, name))
+        self.step(Machine.find, (module, name))
 
     def binpersid(self) -> None:
-        self.step(_Machine.persistent, self.run.pop())
+        self.step(Machine.persistent, self.run.pop())
 
 
-_STOP, _NONE, _INT1, _TEXT1, _MEMOIZE = b".NK\x8c\x94"
-_READERS: list[Callable[[_Parser], None] | None] = [None] * 256
+STOP, _NONE, _INT1, _TEXT1, _MEMOIZE = b".NK\x8c\x94"
+READERS: list[Callable[[Parser], None] | None] = [None] * 256
 for _code, _read in {
-    b"\x80": _Parser.proto,
-    b"\x95": _Parser.frame,
-    b"\x88": _Parser.true,
-    b"\x89": _Parser.false,
-    b"M": _Parser.int2,
-    b"J": _Parser.int4,
-    b"\x8a": _Parser.long1,
-    b"\x8b": _Parser.long4,
-    b"G": _Parser.float8,
-    b"C": _Parser.bytes1,
-    b"B": _Parser.bytes4,
-    b"\x8e": _Parser.bytes8,
-    b"\x96": _Parser.bytearray8,
-    b"X": _Parser.text4,
-    b"\x8d": _Parser.text8,
-    b")": _Parser.empty_tuple,
-    b"\x85": _Parser.tuple1,
-    b"\x86": _Parser.tuple2,
-    b"\x87": _Parser.tuple3,
-    b"\x94": _Parser.memoize,
-    b"h": _Parser.get1,
-    b"j": _Parser.get4,
-    b"\x93": _Parser.stack_global,
-    b"Q": _Parser.binpersid,
+    b"\x80": Parser.proto,
+    b"\x95": Parser.frame,
+    b"\x88": Parser.true,
+    b"\x89": Parser.false,
+    b"M": Parser.int2,
+    b"J": Parser.int4,
+    b"\x8a": Parser.long1,
+    b"\x8b": Parser.long4,
+    b"G": Parser.float8,
+    b"C": Parser.bytes1,
+    b"B": Parser.bytes4,
+    b"\x8e": Parser.bytes8,
+    b"\x96": Parser.bytearray8,
+    b"X": Parser.text4,
+    b"\x8d": Parser.text8,
+    b")": Parser.empty_tuple,
+    b"\x85": Parser.tuple1,
+    b"\x86": Parser.tuple2,
+    b"\x87": Parser.tuple3,
+    b"\x94": Parser.memoize,
+    b"h": Parser.get1,
+    b"j": Parser.get4,
+    b"\x93": Parser.stack_global,
+    b"Q": Parser.binpersid,
 }.items():
-    _READERS[_code[0]] = _read
-_STEPS: dict[int, Callable[[_Machine, Any], None]] = {
-    b"("[0]: _Machine.mark,
-    b"0"[0]: _Machine.pop,
-    b"1"[0]: _Machine.pop_mark,
-    b"t"[0]: _Machine.tuple_,
-    b"]"[0]: _Machine.empty_list,
-    b"a"[0]: _Machine.append,
-    b"e"[0]: _Machine.appends,
-    b"}"[0]: _Machine.empty_dict,
-    b"s"[0]: _Machine.setitem,
-    b"u"[0]: _Machine.setitems,
-    b"\x8f"[0]: _Machine.empty_set,
-    b"\x90"[0]: _Machine.additems,
-    b"\x91"[0]: _Machine.frozenset_,
-    b"R"[0]: _Machine.reduce,
-    b"\x81"[0]: _Machine.newobj,
-    b"\x92"[0]: _Machine.newobj_ex,
-    b"b"[0]: _Machine.build,
+    READERS[_code[0]] = _read
+STEPS: dict[int, Callable[[Machine, Any], None]] = {
+    b"("[0]: Machine.mark,
+    b"0"[0]: Machine.pop,
+    b"1"[0]: Machine.pop_mark,
+    b"t"[0]: Machine.tuple_,
+    b"]"[0]: Machine.empty_list,
+    b"a"[0]: Machine.append,
+    b"e"[0]: Machine.appends,
+    b"}"[0]: Machine.empty_dict,
+    b"s"[0]: Machine.setitem,
+    b"u"[0]: Machine.setitems,
+    b"\x8f"[0]: Machine.empty_set,
+    b"\x90"[0]: Machine.additems,
+    b"\x91"[0]: Machine.frozenset_,
+    b"R"[0]: Machine.reduce,
+    b"\x81"[0]: Machine.newobj,
+    b"\x92"[0]: Machine.newobj_ex,
+    b"b"[0]: Machine.build,
 }
-OPCODES = frozenset(
-    {*_STEPS, *(code for code, read in enumerate(_READERS) if read), *b".NK\x8c\x94"}
-)
+OPCODES = frozenset({*STEPS, *(code for code, read in enumerate(READERS) if read), *b".NK\x8c\x94"})

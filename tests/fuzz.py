@@ -1,6 +1,6 @@
 """Random damage to manifests, shards and skeletons, with digests made right again.
 
-    python tests/fuzz.py [COUNT] [SEED]       # COUNT inputs of each of the three kinds
+    python tests/fuzz.py [COUNT] [SEED]       # COUNT inputs of each of the four kinds
 
 Each batch runs in a forked process: a crash or a hang names the seed that repeats it. Whatever
 loads in spite of the damage is asked to predict, which may raise but not crash.
@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import os
+import pickle
 import random
 import signal
 import sys
@@ -18,6 +19,7 @@ import time
 import warnings
 from pathlib import Path
 
+import joblib
 import numpy as np
 from sklearn.ensemble import (
     GradientBoostingRegressor,
@@ -32,8 +34,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 import shardpickle
-from shardpickle import migrate, opcodes, rebuilding
+from shardpickle import converting, migrate, opcodes, rebuilding
 from shardpickle.hardened import Ledger, Vetted
+from shardpickle.trust import Callers
 
 BATCH = 200
 SECONDS = 120  # for a batch
@@ -77,7 +80,7 @@ class Inputs:
     """Good directories, and what their skeletons are read with."""
 
     def __init__(self, folder):
-        self.folders, self.parts, self.asked = {}, [], {}
+        self.folders, self.parts, self.asked, self.files = {}, [], {}, []
         members = rebuilding.Hardened.members
 
         def noted(this, number, part, skeletons, values, references):
@@ -96,6 +99,10 @@ class Inputs:
                 self.asked[name] = features
                 shardpickle.dump(model, folder / name, shard_size=20_000)
                 shardpickle.load(folder / name)
+                for protocol in (0, 2, 4, 5):
+                    self.files.append((name, pickle.dumps(model, protocol)))
+                joblib.dump(model, folder / "model.joblib")
+                self.files.append((name, (folder / "model.joblib").read_bytes()))
         finally:
             rebuilding.Hardened.members = members
 
@@ -134,11 +141,18 @@ class Inputs:
         os.symlink(self.folders[name] / "shards", here / "shards")
         self.use(name, here, "{\n" + ",\n".join(lines) + ',\n"sha256": "')
 
+    def foreign(self, chance, here):
+        name, content = chance.choice(self.files)
+        (here / "model.pkl").write_bytes(damaged(content, chance))
+        self.ask(name, converting.read(here / "model.pkl", Callers(), False))
+
     def use(self, name, here, manifest):
         body = manifest.rpartition(',\n"sha256": "')[0].encode()
         digest = hashlib.sha256(body).hexdigest()
         (here / "manifest.json").write_bytes(body + f',\n"sha256": "{digest}"\n}}\n'.encode())
-        model = shardpickle.load(here, workers=1)
+        self.ask(name, shardpickle.load(here, workers=1))
+
+    def ask(self, name, model):
         try:
             model.predict(self.asked[name])
         except Exception:  # an ordinary error of the library's is as good as a refusal
@@ -204,7 +218,7 @@ def one(inputs, kind, seed):
             return
 
 
-def run(count, start=0, kinds=("skeleton", "shard", "manifest")):
+def run(count, start=0, kinds=("skeleton", "shard", "manifest", "foreign")):
     """The (kind, seed) of what went wrong."""
     bad = []
     with tempfile.TemporaryDirectory() as folder:

@@ -487,6 +487,12 @@ def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) ->
             data = newer
 
 
+def write_text(path: PathLike, text: str) -> None:
+    """Write a file of text that is whole, or as it was before."""
+    with replacing(Path(path)) as stream:
+        stream.write(text.encode())
+
+
 def loops() -> str:
     """What codes trees here: ``"Cython"``, or ``"NumPy"`` if there was no compiler."""
     name: str = backend.loops.NAME

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="what a model directory holds; unpickles nothing")
     inspect.add_argument("model_dir")
     inspect.add_argument("--json", action="store_true", help="for machines")
+    inspect.add_argument("--html", metavar="FILE", help="a page for a browser, of one file")
     inspect.add_argument("--trust", action="store_true", help="each name and why it is trusted")
     inspect.set_defaults(run=_inspect)
 
@@ -116,7 +117,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _inspect(chosen: argparse.Namespace) -> int:
     info = api.inspect(chosen.model_dir)
-    if chosen.json:
+    if chosen.html:
+        api.write_text(chosen.html, info.to_html())
+        print(chosen.html)
+    elif chosen.json:
         print(json.dumps(info.to_dict(), indent=2))
     else:
         print(info.trust() if chosen.trust else info)

@@ -1,16 +1,19 @@
 """What shards say of themselves, put together. Wires rooms for `api`; unpickles nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from shardpickle import manifest, sealing, trust
 from shardpickle.codecs import backend
+from shardpickle.codecs.trees import Head
+from shardpickle.contents import Contents
 from shardpickle.dumping import Dumper
 from shardpickle.loading import check_file, in_file, open_index
 from shardpickle.manifest import Manifest, ShardEntry
 from shardpickle.packed import MemoryStore
-from shardpickle.reports import ModelInfo
+from shardpickle.reports import ModelInfo, Size
 from shardpickle.sealing import Advance, Usage
 from shardpickle.stores import Store
 from shardpickle.workers import Pool
@@ -18,10 +21,11 @@ from shardpickle.workers import Pool
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a shard's columns take, and for each part its raw bytes and number of values."""
+    """What a shard's columns take; for each part its raw bytes and number of values; its trees."""
 
     usages: Sequence[Usage]
     parts: Sequence[tuple[int, int]]
+    trees: Sequence[Size]
 
 
 def inspected(store: Store, data: bytes) -> ModelInfo:
@@ -53,24 +57,36 @@ def _facts(store: Store, entry: ShardEntry) -> Facts:
         index = open_index(shard, entry)
         held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
         values = [len(pieces) for pieces in held.pieces]
-        return Facts(sealing.usage(index, held), list(zip(held.part_sizes(), values, strict=True)))
+        sizes = list(zip(held.part_sizes(), values, strict=True))
+        return Facts(sealing.usage(index, held), sizes, list(_trees(held)))
+
+
+def _trees(held: Contents) -> Iterator[Size]:
+    """The sizes of a shard's trees, from their heads: no column of theirs is decoded."""
+    for piece in chain.from_iterable(held.pieces):
+        if isinstance(piece, Head):
+            yield Size(piece.nodes, piece.depth)
+        elif "is_leaf" in (piece.dtype.names or ()):  # histogram boosting says no depth
+            yield Size(len(piece), None)
 
 
 def _info(name: str, found: Manifest, data: bytes, facts: Sequence[Facts]) -> ModelInfo:
     of_tables = {found.parts[table].shard for table in found.tables}
-    usages: list[Usage] = []
     slots: dict[tuple[int, int], tuple[int, int]] = {}
+    blocks: list[tuple[int, Usage]] = []
     for shard, each in enumerate(facts):
         tables = shard in of_tables
-        usages += [replace(one, label="tables") if tables else one for one in each.usages]
+        own = [replace(one, label="tables") if tables else one for one in each.usages]
+        blocks += [(shard, one) for one in own]
         slots |= {(shard, slot): sizes for slot, sizes in enumerate(each.parts)}
     return ModelInfo.of(
         name,
         found,
         manifest.digest(data),
         len(data),
-        usages,
+        blocks,
         slots,
+        [size for each in facts for size in each.trees],
         backend.loops.NAME,
         {name: trust.verdict(name) or "untrusted" for name in found.names},
     )

@@ -1,11 +1,13 @@
 """What dump, inspect and verify report, and how it reads. Pure; opens nothing."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardpickle import manifest as format_
+from shardpickle import page
 from shardpickle.manifest import Manifest, PartEntry
 from shardpickle.outline import joined
 from shardpickle.sealing import Usage
@@ -13,6 +15,7 @@ from shardpickle.sizes import text
 
 _BAR = 24
 _MOST_LINES = 20
+_MOST_BINS = 24
 _DEEPEST = 40
 _MOST_NODES = 2000
 
@@ -161,6 +164,73 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How large a tree is: its nodes, and its depth where the file says it."""
+
+    nodes: int
+    depth: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What shards of like parts take.
+
+    Attributes
+    ----------
+    name : str
+        The class of the parts; of several, the one with the most bytes "and others".
+    parts : int
+        How many there are.
+    columns : tuple of Usage
+        Raw and stored bytes of each kind of column, largest first.
+    """
+
+    name: str
+    parts: int
+    columns: tuple[Usage, ...]
+
+    @property
+    def stored(self) -> int:
+        return sum(usage.stored for usage in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """How many trees there are of each depth and size.
+
+    Attributes
+    ----------
+    count : int
+        Trees that are stored.
+    depths : tuple of (int, int, int)
+        Depths from, to, and how many trees; empty where the trees do not say it.
+    leaves : tuple of (int, int, int)
+        The same for numbers of leaves.
+    """
+
+    count: int
+    depths: tuple[tuple[int, int, int], ...]
+    leaves: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, sizes: Sequence[Size]) -> "Trees":
+        depths = [each.depth for each in sizes if each.depth is not None]
+        leaves = [(each.nodes + 1) // 2 for each in sizes]  # every split has two children
+        return cls(len(sizes), _histogram(depths), _histogram(leaves))
+
+
+def _histogram(values: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    """Values counted in at most `_MOST_BINS` bins of equal width."""
+    if not values:
+        return ()
+    low, high = min(values), max(values)
+    width = -(-(high - low + 1) // _MOST_BINS)
+    counts = Counter((value - low) // width for value in values)
+    starts = [low + number * width for number in range((high - low) // width + 1)]
+    return tuple((at, at + width - 1, counts[number]) for number, at in enumerate(starts))
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What a model directory holds.
 
@@ -188,6 +258,10 @@ class ModelInfo:
         Numbers of parts and of shard files; parts that hold a cycle of references.
     columns : tuple of Usage
         Raw and stored bytes of each kind of column, largest first.
+    kinds : tuple of Kind
+        The same for each kind of part, largest first.
+    trees : Trees
+        Depths and numbers of leaves of the trees.
     largest : tuple of (str, int)
         The largest parts and their raw bytes.
     names : dict of str to str
@@ -211,6 +285,8 @@ class ModelInfo:
     shards: int
     folded: int
     columns: tuple[Usage, ...]
+    kinds: tuple[Kind, ...]
+    trees: Trees
     largest: tuple[tuple[str, int], ...]
     names: dict[str, str]
 
@@ -221,15 +297,16 @@ class ModelInfo:
         found: Manifest,
         digest: str,
         manifest_bytes: int,
-        usages: Sequence[Usage],
+        blocks: Sequence[tuple[int, Usage]],
         slots: Mapping[tuple[int, int], tuple[int, int]],
+        sizes: Sequence[Size],
         loops: str,
         verdicts: Mapping[tuple[str, str], str],
     ) -> "ModelInfo":
         """Put together from a manifest and what its shards say of themselves.
 
-        `slots` gives, for each shard and slot, the raw bytes and the number of values; `verdicts`
-        whether each name is trusted.
+        `blocks` gives each shard's columns, `slots`, for each shard and slot, the raw bytes and the
+        number of values, `sizes` those of the trees, `verdicts` whether each name is trusted.
         """
         sized = [
             0 if number in found.tables else slots[part.shard, part.slot][0]
@@ -255,7 +332,9 @@ class ModelInfo:
             parts=len(found.parts) - len(found.tables),
             shards=len(found.shards),
             folded=sum(part.objects > 1 for part in found.parts) - len(found.tables),
-            columns=_merged(usages),
+            columns=_merged([usage for _, usage in blocks]),
+            kinds=_kinds(found, sized, blocks),
+            trees=Trees.of(sizes),
             largest=_largest(found.parts, sized),
             names={".".join(name): verdicts[name] for name in sorted(found.names)},
         )
@@ -274,6 +353,10 @@ class ModelInfo:
 
     def __str__(self) -> str:
         return "\n".join(map(_printable, _page(self)))
+
+    def to_html(self) -> str:
+        """The same as a page of its own, for a browser; nothing in it is fetched or run."""
+        return page.html(self)
 
     def trust(self) -> str:
         """Each name with its verdict, untrusted ones first."""
@@ -409,6 +492,27 @@ def _merged(usages: Sequence[Usage]) -> tuple[Usage, ...]:
         sums[usage.label] = raw + usage.raw, stored + usage.stored
     merged = [Usage(label, *both) for label, both in sums.items() if any(both)]
     return tuple(sorted(merged, key=lambda usage: (-usage.stored, usage.label)))
+
+
+def _kinds(
+    found: Manifest, sized: Sequence[int], blocks: Sequence[tuple[int, Usage]]
+) -> tuple[Kind, ...]:
+    """A shard's columns count for the class that most of its bytes are of."""
+    raw: dict[int, Counter[str]] = {}
+    for part, size in zip(found.parts, sized, strict=True):
+        raw.setdefault(part.shard, Counter())[part.kind] += size
+    names = {shard: _kind_name(of.most_common()) for shard, of in raw.items()}
+    by_name: dict[str, list[Usage]] = {}
+    for shard, usage in blocks:
+        by_name.setdefault(names[shard], []).append(usage)
+    counts = Counter(names[part.shard] for part in found.parts)
+    kinds = [Kind(name, counts[name], _merged(usages)) for name, usages in by_name.items()]
+    return tuple(sorted(kinds, key=lambda kind: (-kind.stored, kind.name)))
+
+
+def _kind_name(classes: Sequence[tuple[str, int]]) -> str:
+    name = classes[0][0].rpartition(".")[2]
+    return name if len(classes) == 1 else f"{name} and others"
 
 
 def _largest(parts: Sequence[PartEntry], sized: Sequence[int]) -> tuple[tuple[str, int], ...]:

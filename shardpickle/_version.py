@@ -1,3 +1,8 @@
-"""The version of the package; `pyproject.toml` reads it from here."""
+"""The version of the package: that of the git tag it was built from."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("shardpickle")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"

@@ -104,3 +104,14 @@ def test_all_is_sorted_and_real():
     assert all(hasattr(shardpickle, name) for name in names)
     errors = {each for each in vars(shardpickle.errors) if each.endswith("Error")}
     assert errors <= set(names)
+
+
+def test_the_api_page_has_every_public_name_once():
+    named = re.findall(r"^::: shardpickle\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
+    assert sorted(named) == sorted(set(shardpickle.__all__) - {"__version__"})
+
+
+def test_the_site_has_every_page():
+    config = (ROOT / ".mkdocs.yml").read_text()
+    listed = re.findall(r": (\S+\.md)$", config, re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))

@@ -20,6 +20,7 @@ from shardpickle.api import (
     materialize,
     pack,
     predict,
+    prune,
     unpack,
     verify,
 )
@@ -122,6 +123,7 @@ __all__ = [
     "materialize",
     "pack",
     "predict",
+    "prune",
     "unpack",
     "verify",
 ]

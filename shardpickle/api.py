@@ -24,6 +24,7 @@ from shardpickle import (
     memory,
     mistakes,
     packed,
+    pruning,
     remote,
     results,
     scoring,
@@ -34,6 +35,7 @@ from shardpickle import (
     verifying,
 )
 from shardpickle.codecs import backend, frames
+from shardpickle.cutting import Limits
 from shardpickle.dumping import Dumper, previous, split_model
 from shardpickle.errors import (
     CorruptModelError,
@@ -450,6 +452,66 @@ def predict(
 
 
 _ROWS = 1 << 16  # of X at a time: what 14 trees say of 5 classes is 37 MB
+
+
+def prune(
+    model: Any,
+    *,
+    n_estimators: int | None = None,
+    max_depth: int | None = None,
+    min_samples_leaf: int | None = None,
+) -> Any:
+    """A smaller model of the same class, without fitting again.
+
+    An inner node holds the value that a leaf in its place would have had, so a tree can be cut
+    where a limit on its fit would have ended it. Predictions are those of walking the original
+    trees and stopping early.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted decision tree, forest, Extra-Trees, bagging of such trees, or a pipeline that ends
+        in one; it stays as it is. Boosting can lose its last estimators (`n_estimators`); its trees
+        can be cut with ``loss="squared_error"`` only. May be lazy.
+    n_estimators : int, optional
+        Keep the first so many.
+    max_depth : int, optional
+        Splits from the root to a leaf, 1 or more.
+    min_samples_leaf : int, optional
+        A split of which a side has fewer training samples becomes a leaf. A fit with this limit
+        would have looked for other splits; this only takes some away.
+
+    Returns
+    -------
+    estimator
+        Its parameters are set to match. What is not cut is shared with the given model; out-of-bag
+        scores are left out.
+
+    Raises
+    ------
+    TypeError
+        If it is not known how such a model is cut.
+    ValueError
+        If the model would be wrong: where leaves were given other values than inner nodes have
+        (boosting of other losses, AdaBoost), or inner nodes hold none (`profile="inference"`).
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(20, random_state=0).fit(*load_digits(return_X_y=True))
+    >>> smaller = shardpickle.prune(forest, n_estimators=10, max_depth=5)
+    >>> len(smaller.estimators_), max(tree.get_depth() for tree in smaller.estimators_)
+    (10, 5)
+    """
+    for name, value in (
+        *(("n_estimators", n_estimators), ("max_depth", max_depth)),
+        ("min_samples_leaf", min_samples_leaf),
+    ):
+        if value is not None and (type(value) is bool or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name} is 1 or more, not {value!r}")
+    return pruning.pruned(model, n_estimators, Limits(max_depth, min_samples_leaf))
 
 
 def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) -> ModelInfo:

@@ -99,6 +99,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--trusted", action="append", default=[], metavar="NAME")
     export.set_defaults(run=_export)
 
+    prune = commands.add_parser("prune", help="a smaller model, without fitting again")
+    prune.add_argument("model_dir")
+    prune.add_argument("smaller_dir")
+    for option, what in (
+        ("--n-estimators", "keep the first so many"),
+        ("--max-depth", "splits from the root to a leaf"),
+        ("--min-samples-leaf", "training samples of the smaller side of a split"),
+    ):
+        prune.add_argument(option, type=int, help=what)
+    prune.add_argument("--trusted", action="append", default=[], metavar="NAME")
+    prune.set_defaults(run=_prune)
+
     predict = commands.add_parser(
         "predict", help="predict with a model that may be larger than memory"
     )
@@ -188,6 +200,24 @@ def _export(chosen: argparse.Namespace) -> int:
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return UNKNOWN
+    return SOUND
+
+
+def _prune(chosen: argparse.Namespace) -> int:
+    model = api.load(chosen.model_dir, lazy=True, trusted=chosen.trusted)
+    try:
+        smaller = api.prune(
+            model,
+            n_estimators=chosen.n_estimators,
+            max_depth=chosen.max_depth,
+            min_samples_leaf=chosen.min_samples_leaf,
+        )
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ShardpickleError):
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return UNKNOWN
+    print(api.dump(smaller, chosen.smaller_dir))
     return SOUND
 
 

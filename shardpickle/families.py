@@ -7,7 +7,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.pipeline import Pipeline
-from sklearn.tree import BaseDecisionTree
+from sklearn.tree import (
+    BaseDecisionTree,
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
 from sklearn.tree._tree import NODE_DTYPE
 from sklearn.tree._tree import Tree as SklearnTree
 
@@ -83,6 +89,11 @@ class Ensemble:
     count: str = ""
 
 
+def is_bagging(model: Any) -> bool:
+    """Whether the parameters of an ensemble's trees are those of its `estimator`."""
+    return ensemble(type(model)) is _BAGGING
+
+
 def asks_apart(model: Any) -> bool:
     """Whether an ensemble's estimators are not asked one after the other about the same rows.
 
@@ -140,6 +151,49 @@ _ENSEMBLES = {
     ("sksurv", "RandomSurvivalForest"): _FOREST,
     ("sksurv", "ExtraSurvivalTrees"): _FOREST,
 }
+CUT_NAMES = "decision trees, forests, Extra-Trees, bagging of trees, boosting of squared errors"
+
+
+def is_cut_alike(kind: type) -> bool:
+    """Whether an inner node of such a tree holds what a leaf in its place would have held."""
+    return kind in _CUT_ALIKE
+
+
+_CUT_ALIKE = (
+    *(DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor),
+)
+
+
+def why_not_cut(model: Any) -> str | None:
+    """Why the trees of an ensemble must stay whole; None if they may be cut."""
+    known = ensemble(type(model))
+    name = type(model).__qualname__
+    if known is _GRADIENT_BOOSTING:
+        if model.loss == "squared_error":
+            return None
+        return (
+            f"the leaves of a {name} with loss={model.loss!r} were given other values than the "
+            "inner nodes have"
+        )
+    if known is _HISTOGRAM_BOOSTING:
+        return f"the inner nodes of a {name} hold no predictions"
+    if known is _ADABOOST:
+        return f"the weights of a {name} are those of its whole trees"
+    if known is _ISOLATION:
+        return f"the scores of a {name} are depths"
+    if type(model).__module__.startswith("sksurv"):
+        return f"the inner nodes of a {name} are not known to hold predictions"
+    return None
+
+
+def regrown(tree: Any, nodes: Any, values: Any, depth: int) -> Any:
+    """A tree of the same inputs and outputs, with other nodes."""
+    made = SklearnTree(tree.n_features, np.array(tree.n_classes, np.intp), tree.n_outputs)
+    state = {"max_depth": depth, "node_count": len(nodes), "nodes": nodes, "values": values}
+    made.__setstate__(state)
+    return made
+
+
 ENSEMBLE_NAMES = "forests, Extra-Trees, bagging, isolation forests, AdaBoost and gradient boosting"
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from shardpickle import lazy, prune, sealing, thawing
+from shardpickle import lazy, pruning, sealing, thawing
 from shardpickle.errors import CorruptModelError, DamagedModelWarning, StorageError
 from shardpickle.loading import explained
 from shardpickle.sealing import Advance
@@ -24,7 +24,7 @@ def opened(source: Source, estimators: slice | None) -> Any:
 
 def cut(model: Any, estimators: slice) -> Any:
     """A model of the same class with the estimators of a slice."""
-    return prune.taken(model, lambda count: range(count)[estimators])
+    return pruning.taken(model, lambda count: range(count)[estimators])
 
 
 def raw(source: Source, model: Any) -> int:
@@ -67,7 +67,7 @@ def _undamaged(source: Source, model: Any) -> Any:
 
     first = next(iter(source.lost.values()))
     try:
-        smaller, lost, count = prune.without(model, lambda obj: error_of(obj) is not None)
+        smaller, lost, count = pruning.without(model, lambda obj: error_of(obj) is not None)
     except (TypeError, ValueError) as error:
         first.add_note(f"skip_damaged cannot help: {error}")
         raise first from None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from shardpickle import families, lazy
+from shardpickle.cutting import Limits, cut
 from shardpickle.families import Ensemble
 
 Choose = Callable[[int], Sequence[int]]
@@ -63,6 +64,93 @@ def taken(model: Any, choose: Choose) -> Any:
     if ensemble.count in state:
         state[ensemble.count] = len(numbers)
     return put(smaller)
+
+
+def pruned(model: Any, n_estimators: int | None, limits: Limits) -> Any:
+    """A model of the same class with fewer estimators, or with smaller trees.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted tree or ensemble, or a pipeline that ends in one; stays as it is.
+    n_estimators : int, optional
+        How many of the first estimators to keep.
+    limits : cutting.Limits
+        How large each tree may be.
+
+    Raises
+    ------
+    TypeError
+        If it is not known how such a model is cut.
+    ValueError
+        If what is asked for would be wrong.
+    """
+    final, put = _ensemble_of(model)
+    if families.is_cut_alike(type(final)):
+        if n_estimators is not None:
+            raise ValueError(f"a {type(final).__qualname__} is one tree: it has no n_estimators")
+        return put(_smaller_tree(final, limits))
+    smaller = model if n_estimators is None else taken(model, _first(n_estimators))
+    if not limits:
+        return smaller
+    final, put = _ensemble_of(smaller)
+    ensemble = _known(final)
+    why = families.why_not_cut(final)
+    if why:
+        raise ValueError(f"trees cannot be cut here: {why}; n_estimators= can be")
+    _items(final, ensemble)
+    made = copy.copy(final)
+    held = final.__dict__[ensemble.estimators]
+    items = held.ravel() if isinstance(held, np.ndarray) else lazy.items_of(held)
+    trees: Any = [_smaller_tree(lazy.real(each), limits) for each in items]
+    if isinstance(held, np.ndarray):
+        trees = np.array(trees, object).reshape(held.shape)
+    made.__dict__[ensemble.estimators] = trees
+    for name in _OF_ALL:
+        made.__dict__.pop(name, None)
+    _limit(made, limits)
+    if families.is_bagging(final):
+        made.estimator_ = _limit(copy.copy(lazy.real(final.estimator_)), limits)
+        made.estimator = _limit(copy.copy(lazy.real(final.estimator or final.estimator_)), limits)
+    return put(made)
+
+
+def _first(count: int) -> Choose:
+    def choose(of: int) -> Sequence[int]:
+        if count > of:
+            raise ValueError(f"n_estimators={count} of {of}")
+        return range(count)
+
+    return choose
+
+
+def _smaller_tree(estimator: Any, limits: Limits) -> Any:
+    if not families.is_cut_alike(type(estimator)):
+        raise TypeError(
+            f"how a {type(estimator).__qualname__} is cut is not known; it is for "
+            f"{families.CUT_NAMES}, and for pipelines that end in one of them"
+        )
+    if not hasattr(estimator, "tree_"):
+        raise ValueError(f"the {type(estimator).__qualname__} is not fitted")
+    smaller = copy.copy(estimator)
+    state = estimator.tree_.__getstate__()
+    nodes, values, depth = cut(state["nodes"], state["values"], limits)
+    if len(nodes) < len(state["nodes"]):
+        smaller.tree_ = families.regrown(estimator.tree_, nodes, values, depth)
+    return _limit(smaller, limits)
+
+
+def _limit(estimator: Any, limits: Limits) -> Any:
+    """Set the parameters that a fit to such limits would have had, where there are any."""
+    state = estimator.__dict__
+    if limits.max_depth is not None and "max_depth" in state:
+        before = state["max_depth"]
+        state["max_depth"] = limits.max_depth if before is None else min(before, limits.max_depth)
+    if limits.min_samples_leaf is not None and "min_samples_leaf" in state:
+        before = state["min_samples_leaf"]
+        given = limits.min_samples_leaf
+        state["min_samples_leaf"] = max(before, given) if type(before) is int else given
+    return estimator
 
 
 _OF_ALL = ("oob_score_", "oob_decision_function_", "oob_prediction_")

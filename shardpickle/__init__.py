@@ -21,6 +21,7 @@ from shardpickle.api import (
     pack,
     predict,
     prune,
+    tradeoff,
     unpack,
     verify,
 )
@@ -68,6 +69,7 @@ from shardpickle.reports import (
     Problem,
     VerifyReport,
 )
+from shardpickle.tradeoffs import Smaller, Tradeoff
 
 __all__ = [
     "BusyDirectoryError",
@@ -100,8 +102,10 @@ __all__ = [
     "ReadBackError",
     "RebuildError",
     "ShardpickleError",
+    "Smaller",
     "StorageError",
     "StoragePermissionError",
+    "Tradeoff",
     "UnexpectedModelError",
     "UnknownFormatError",
     "UnpicklableError",
@@ -124,6 +128,7 @@ __all__ = [
     "pack",
     "predict",
     "prune",
+    "tradeoff",
     "unpack",
     "verify",
 ]

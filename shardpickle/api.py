@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shardpickle import (
     comparing,
     converting,
@@ -31,8 +33,10 @@ from shardpickle import (
     sealing,
     sizes,
     thawing,
+    tradeoffs,
     trust,
     verifying,
+    weighing,
 )
 from shardpickle.codecs import backend, frames
 from shardpickle.cutting import Limits
@@ -70,6 +74,7 @@ from shardpickle.sealing import Advance
 from shardpickle.shelving import Source
 from shardpickle.storage import LocalStore, replacing
 from shardpickle.stores import Store, copy_shard
+from shardpickle.tradeoffs import Smaller, Tradeoff
 from shardpickle.workers import Pool, checked_workers, threads_for
 
 PathLike = str | os.PathLike[str]
@@ -512,6 +517,108 @@ def prune(
         if value is not None and (type(value) is bool or not isinstance(value, int) or value < 1):
             raise ValueError(f"{name} is 1 or more, not {value!r}")
     return pruning.pruned(model, n_estimators, Limits(max_depth, min_samples_leaf))
+
+
+def tradeoff(
+    model: Any,
+    X_val: Any,  # noqa: N803  # scikit-learn's name
+    y_val: Any,
+    *,
+    scoring: Any = None,
+    memory_limit: int | str | None = None,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Tradeoff:
+    """What smaller versions of a model would cost, and how well they would predict.
+
+    Prefixes of the ensemble, limits on depth and on samples per leaf, alone and together, without
+    fitting or making any of them: each tree is looked at once. `prune` makes the one you choose.
+
+    Parameters
+    ----------
+    model : estimator, str or os.PathLike
+        A fitted forest, Extra-Trees, bagging of trees, single tree, or gradient boosting (prefixes
+        only), or a pipeline that ends in one; lazy or not. Or the path of one, which is loaded
+        lazily.
+    X_val : array-like of shape (rows, features)
+        Rows that the model was not fitted with.
+    y_val : array-like of shape (rows,) or (rows, outputs)
+    scoring : str or callable, optional
+        As in scikit-learn. Default: accuracy, or R².
+    memory_limit : int or str, default "1GB"
+        What the answers of all versions may take, which is why there may be fewer of them; half of
+        it is for the trees where `model` is a path.
+    workers : int, optional
+        Threads. Default: the cores this process may use.
+    progress : bool, optional
+        As in `dump`.
+
+    Returns
+    -------
+    Tradeoff
+        The table; ``.rows``, ``.best``, ``.plot()``, ``.to_html()``. Differences have the half
+        width of a 95 % interval, by a paired bootstrap over the rows.
+
+    Raises
+    ------
+    TypeError
+        If smaller versions of such a model are not known.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> forest = RandomForestClassifier(50, random_state=0).fit(X[:1000], y[:1000])
+    >>> found = shardpickle.tradeoff(forest, X[1000:], y[1000:], progress=False)
+    >>> found.whole.n_estimators, found.best[0].stored_bytes < found.whole.stored_bytes
+    (50, True)
+    """
+    limit = sizes.parse("1GB" if memory_limit is None else memory_limit, "memory_limit")
+    threads = checked_workers(workers)
+    if isinstance(model, (str, os.PathLike)):
+        limit //= 2
+        model = load(model, lazy=True, memory_limit=limit, progress=False)
+    ensemble = weighing.Ensemble(model, X_val)
+    truth = np.asarray(y_val)
+    count = len(truth)
+    limits = ensemble.limits(limit // max(1, 8 * count * ensemble.width()))
+
+    def stored(trees: Any) -> int:
+        found = estimate(trees, workers=1, progress=False)
+        return sum(usage.stored for usage in found.columns)
+
+    costs = [ensemble.costs(each, stored, count) for each in limits]
+    score = weighing.Scores(ensemble.model, scoring, truth)
+    rows = []
+    with (
+        Meter("tradeoff", ensemble.count, progress, None, unit="tree") as meter,
+        Pool(threads) as pool,
+    ):
+        for version in ensemble.versions(limits, pool.map, meter.advance):
+            rows.append((version.estimators, version.limits, version, score.of(version.answers)))
+    whole = next(
+        scores for number, which, _, scores in rows if number == ensemble.count and which == 0
+    )
+    return tradeoffs.table(
+        score.name,
+        count,
+        [
+            Smaller(
+                n_estimators=version.estimators,
+                max_depth=limits[which].max_depth,
+                min_samples_leaf=limits[which].min_samples_leaf,
+                stored_bytes=round(costs[which].stored * version.nodes),
+                memory_bytes=version.nbytes,
+                seconds=costs[which].seconds * version.estimators,
+                score=float(scores[0]),
+                difference=float(scores[0] - whole[0]),
+                interval=tradeoffs.half_interval(scores, whole),
+            )
+            for _, which, version, scores in rows
+        ],
+    )
 
 
 def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) -> ModelInfo:

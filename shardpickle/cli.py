@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from shardpickle import api, demo
 from shardpickle._version import __version__
 from shardpickle.errors import ShardpickleError, UntrustedTypeError
-from shardpickle.results import read_features
+from shardpickle.results import read_features, read_labelled
 from shardpickle.scoring import METHODS
 from shardpickle.sizes import text
 
@@ -110,6 +110,16 @@ def _parser() -> argparse.ArgumentParser:
         prune.add_argument(option, type=int, help=what)
     prune.add_argument("--trusted", action="append", default=[], metavar="NAME")
     prune.set_defaults(run=_prune)
+
+    tradeoff = commands.add_parser("tradeoff", help="what smaller versions of a model would cost")
+    tradeoff.add_argument("model_dir")
+    tradeoff.add_argument("validation", help=".npz with X and y, .parquet or .csv with --target")
+    tradeoff.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    tradeoff.add_argument("--scoring", help="as in scikit-learn; default accuracy or R²")
+    tradeoff.add_argument("--memory-limit", help="for the model and the answers, as 2GB")
+    tradeoff.add_argument("--html", metavar="FILE", help="a page for a browser, of one file")
+    tradeoff.add_argument("--json", action="store_true", help="for machines")
+    tradeoff.set_defaults(run=_tradeoff)
 
     predict = commands.add_parser(
         "predict", help="predict with a model that may be larger than memory"
@@ -218,6 +228,25 @@ def _prune(chosen: argparse.Namespace) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return UNKNOWN
     print(api.dump(smaller, chosen.smaller_dir))
+    return SOUND
+
+
+def _tradeoff(chosen: argparse.Namespace) -> int:
+    try:
+        found = api.tradeoff(
+            chosen.model_dir,
+            *read_labelled(chosen.validation, chosen.target),
+            scoring=chosen.scoring,
+            memory_limit=chosen.memory_limit,
+        )
+    except (OSError, TypeError, ValueError, ImportError) as error:
+        if isinstance(error, ShardpickleError):
+            raise
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return UNKNOWN
+    if chosen.html:
+        api.write_text(chosen.html, found.to_html())
+    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
     return SOUND
 
 

@@ -72,6 +72,21 @@ def reached(nodes: Array, stop: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found
 
 
+def ends(nodes: Array, stop: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Where the way from the root to each node stops: itself, or the first that stops before it."""
+    found = np.arange(len(nodes))
+    level = np.zeros(1, np.int64)
+    while len(level):
+        level = level[nodes["left_child"][level] != LEAF]
+        over = found[level]
+        over = np.where(stop[over], over, UNDEFINED)
+        for side in ("left_child", "right_child"):
+            child = nodes[side][level]
+            found[child] = np.where(over == UNDEFINED, child, over)
+        level = np.concatenate([nodes["left_child"][level], nodes["right_child"][level]])
+    return found
+
+
 def cut(nodes: Array, values: Array, limits: Limits) -> tuple[Array, Array, int]:
     """A tree within limits: the nodes, the values and the depth that are left.
 

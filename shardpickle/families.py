@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.base import is_classifier as _is_classifier
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.tree import (
     BaseDecisionTree,
@@ -57,6 +59,10 @@ def template(model: Any, name: str, estimator: Any) -> Any:
         return default
     made = clone(estimator)
     return made.set_params(random_state=None) if "random_state" in made.get_params() else made
+
+
+def is_classifier(model: Any) -> bool:
+    return bool(_is_classifier(model))
 
 
 def is_pipeline(obj: object) -> bool:
@@ -184,6 +190,77 @@ def why_not_cut(model: Any) -> str | None:
     if type(model).__module__.startswith("sksurv"):
         return f"the inner nodes of a {name} are not known to hold predictions"
     return None
+
+
+def is_average_of_trees(model: Any) -> bool:
+    """Whether a model answers with the mean of what its trees answer."""
+    known = ensemble(type(model))
+    return known in (_FOREST, _BAGGING) and why_not_cut(model) is None
+
+
+def has_stages(model: Any) -> bool:
+    return ensemble(type(model)) is _GRADIENT_BOOSTING
+
+
+def stages(model: Any, rows: Any) -> Any:
+    """What the prefixes of gradient boosting answer, one after the other."""
+    return (model.staged_predict_proba if is_classifier(model) else model.staged_predict)(rows)
+
+
+def inputs(rows: Any) -> np.ndarray[Any, Any]:
+    """Rows as compiled trees take them."""
+    return np.ascontiguousarray(np.asarray(rows), np.float32)
+
+
+def member_of(model: Any, number: int, tree: Any) -> tuple[Any, Any]:
+    """The features that an ensemble's tree is given (None: all), and the columns it answers."""
+    if not is_cut_alike(type(tree)):
+        raise TypeError(f"how a {type(tree).__qualname__} is cut is not known")
+    if ensemble(type(model)) is not _BAGGING:
+        return None, slice(None)
+    features = model.estimators_features_[number]
+    every = np.array_equal(features, np.arange(model.n_features_in_))
+    columns = np.asarray(tree.classes_, int) if is_classifier(model) else slice(None)
+    return None if every else features, columns
+
+
+class _Answers(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A fitted model that gives answers which are known already, to scikit-learn's scorers."""
+
+    def __init__(self, model: Any, answers: Any) -> None:
+        self.model = model
+        self.answers = answers
+        self._estimator_type = "classifier" if is_classifier(model) else "regressor"
+        if is_classifier(model):
+            self.classes_ = model.classes_
+
+    def __sklearn_tags__(self) -> Any:
+        return self.model.__sklearn_tags__()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, rows: Any, target: Any = None) -> Any:
+        raise TypeError("it is fitted")
+
+    def predict(self, rows: Any) -> Any:
+        return labels(self.model, self.answers)
+
+    def predict_proba(self, rows: Any) -> Any:
+        return self.answers
+
+
+def labels(model: Any, answers: Any) -> Any:
+    """What `predict` makes of the mean answers."""
+    if is_classifier(model):
+        return model.classes_.take(answers.argmax(axis=1))
+    return answers[:, 0] if answers.shape[1] == 1 else answers
+
+
+def scored(model: Any, scoring: Any, answers: Any, truth: Any) -> float:
+    """The score that scikit-learn gives these answers."""
+    known = _Answers(model, answers)
+    return float(check_scoring(known, scoring)(known, np.zeros((len(answers), 1)), truth))
 
 
 def regrown(tree: Any, nodes: Any, values: Any, depth: int) -> Any:

@@ -25,6 +25,26 @@ def read_features(path: str | os.PathLike[str]) -> Any:
     return pandas.read_parquet(path) if kind == ".parquet" else pandas.read_csv(path)
 
 
+def read_labelled(path: str | os.PathLike[str], target: str | None) -> tuple[Any, Any]:
+    """Features and targets: ``X`` and ``y`` of an ``.npz``, or a table and its column `target`.
+
+    Raises
+    ------
+    ValueError
+        If they are not there.
+    """
+    if Path(path).suffix.lower() == ".npz":
+        with np.load(path, allow_pickle=False) as held:
+            if not {"X", "y"} <= set(held.files):
+                raise ValueError(f"{path} holds {sorted(held.files)}, not X and y")
+            return held["X"], held["y"]
+    table = read_features(path)
+    columns = list(getattr(table, "columns", ()))
+    if target not in columns:
+        raise ValueError(f"--target is to be a column of {path}: {columns}")
+    return table.drop(columns=[target]), table[target].to_numpy()
+
+
 def rows(features: Any) -> int:
     """How many rows there are."""
     shape = getattr(features, "shape", None)

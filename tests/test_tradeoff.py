@@ -1,0 +1,205 @@
+"""What smaller versions would cost and score: beside the versions that `prune` makes."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+from estimators import LABELS, X
+from sklearn.ensemble import (
+    BaggingClassifier,
+    BaggingRegressor,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.metrics import get_scorer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+import shardpickle
+from shardpickle import tradeoffs
+from shardpickle.cli import main
+
+TARGET = X[:, 0] + X[:, 1] ** 2
+BOTH = np.column_stack([TARGET, -TARGET])
+SOME = {"n_estimators": 12, "random_state": 0}
+HALF = len(X) // 2
+MODELS = {
+    "forest": (RandomForestClassifier(**SOME), LABELS),
+    "extra": (ExtraTreesClassifier(**SOME), LABELS),
+    "regression": (RandomForestRegressor(**SOME), TARGET),
+    "outputs": (RandomForestRegressor(**SOME), BOTH),
+    "bagging": (BaggingClassifier(DecisionTreeClassifier(), max_features=0.7, **SOME), LABELS),
+    "bagged regression": (BaggingRegressor(**SOME), TARGET),
+    "tree": (DecisionTreeClassifier(random_state=0), LABELS),
+    "tree of values": (DecisionTreeRegressor(random_state=0), TARGET),
+    "pipeline": (make_pipeline(StandardScaler(), RandomForestClassifier(**SOME)), LABELS),
+    "boosting": (GradientBoostingClassifier(**SOME), LABELS),
+}
+
+
+def pruned(model, row):
+    last = model[-1] if hasattr(model, "steps") else model
+    count = {"n_estimators": row.n_estimators} if hasattr(last, "n_estimators") else {}
+    return shardpickle.prune(
+        model, max_depth=row.max_depth, min_samples_leaf=row.min_samples_leaf, **count
+    )
+
+
+def trees(model):
+    last = model[-1] if hasattr(model, "steps") else model
+    return np.ravel(getattr(last, "estimators_", [last]))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_row_is_the_model_that_prune_makes(name):
+    model, target = MODELS[name]
+    model.fit(X[:HALF], target[:HALF])
+    rows, truth = X[HALF:], target[HALF:]
+    found = shardpickle.tradeoff(model, rows, truth, progress=False)
+    assert found.samples == len(rows)
+    assert found.whole.score == pytest.approx(model.score(rows, truth), abs=1e-12)
+    assert (found.whole.difference, found.whole.interval) == (0, 0)
+    for row in found.rows[:: max(1, len(found.rows) // 12)]:
+        made = pruned(model, row)
+        assert row.score == pytest.approx(made.score(rows, truth), abs=1e-9), row.name
+        states = [tree.tree_.__getstate__() for tree in trees(made)]
+        arrays = sum(state["nodes"].nbytes + state["values"].nbytes for state in states)
+        assert row.memory_bytes == arrays, row.name
+        assert row.difference == pytest.approx(row.score - found.whole.score)
+        assert row.seconds > 0
+
+
+def test_stored_bytes_are_near_those_of_the_dump():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(3000, 6))
+    target = rows[:, 0] * 3 + np.abs(rows[:, 1]) + rng.normal(size=3000)
+    forest = RandomForestRegressor(25, random_state=0).fit(rows[:2000], target[:2000])
+    found = shardpickle.tradeoff(forest, rows[2000:], target[2000:], progress=False)
+    for row in found.rows[::15]:
+        real = shardpickle.estimate(pruned(forest, row), progress=False).stored_bytes
+        assert 0.75 < row.stored_bytes / real < 1.35, row.name
+
+
+def test_the_best_rows_are_those_that_no_other_one_beats():
+    model, target = MODELS["forest"]
+    found = shardpickle.tradeoff(model.fit(X[:HALF], target[:HALF]), X[HALF:], target[HALF:])
+    for row in found.rows:
+        beaten = any(
+            (other.stored_bytes <= row.stored_bytes and other.score > row.score)
+            or (other.stored_bytes < row.stored_bytes and other.score >= row.score)
+            for other in found.rows
+        )
+        assert row.best is not beaten or (not row.best and _twin(found, row)), row.name
+    assert found.best
+    assert found.best[-1].score == max(row.score for row in found.rows)
+
+
+def _twin(found, row):
+    return any(
+        other is not row and (other.stored_bytes, other.score) == (row.stored_bytes, row.score)
+        for other in found.rows
+    )
+
+
+def test_scores_of_resamples_are_scikit_learns():
+    rng = np.random.default_rng(1)
+    truth, answers = rng.normal(size=(50, 2)), rng.normal(size=(50, 2))
+    draws = tradeoffs.resamples(50)
+    assert (draws[0] == 1).all()
+    assert (draws.sum(axis=1) == 50).all()
+    from sklearn.metrics import accuracy_score, r2_score
+
+    mine = tradeoffs.r2_scores(answers, truth, draws)
+    right = truth[:, 0] > answers[:, 0]
+    shares = tradeoffs.accuracies(right, draws)
+    for number in (0, 1, 7, 200):
+        chosen = np.repeat(np.arange(50), draws[number])
+        assert mine[number] == pytest.approx(r2_score(truth[chosen], answers[chosen]))
+        assert shares[number] == pytest.approx(accuracy_score(np.ones(50), right[chosen]))
+
+
+def test_the_interval_covers_what_other_rows_would_have_shown():
+    """Of 60 validation sets, about 95 % hold the difference of the whole population."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(60):
+        one, other = rng.random(300) < 0.8, rng.random(300) < 0.75
+        draws = tradeoffs.resamples(300)
+        scores = [tradeoffs.accuracies(right, draws) for right in (one, other)]
+        difference = scores[0][0] - scores[1][0]
+        held += abs(difference - 0.05) <= tradeoffs.half_interval(*scores)
+    assert 50 <= held <= 60
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "balanced_accuracy"])
+def test_a_scoring_of_the_callers(scoring):
+    model, target = MODELS["forest"]
+    model.fit(X[:HALF], target[:HALF])
+    found = shardpickle.tradeoff(model, X[HALF:], target[HALF:], scoring=scoring, progress=False)
+    expected = get_scorer(scoring)(model, X[HALF:], target[HALF:])
+    assert found.whole.score == pytest.approx(expected)
+    assert found.scoring == scoring
+
+
+def test_a_lazy_model_within_a_limit_and_the_command(tmp_path, capsys):
+    model, target = MODELS["regression"]
+    model.fit(X[:HALF], target[:HALF])
+    shardpickle.dump(model, tmp_path / "model", shard_size="20kB")
+    expected = shardpickle.tradeoff(model, X[HALF:], target[HALF:], progress=False)
+    found = shardpickle.tradeoff(
+        tmp_path / "model", X[HALF:], target[HALF:], memory_limit="2MB", progress=False
+    )
+    for mine, theirs in zip(found.rows, expected.rows, strict=True):
+        assert (mine.name, mine.score, mine.stored_bytes) == (
+            *(theirs.name, theirs.score, theirs.stored_bytes),
+        )
+    np.savez(tmp_path / "validation.npz", X=X[HALF:], y=target[HALF:])
+    page = tmp_path / "page.html"
+    arguments = ["tradeoff", str(tmp_path / "model"), str(tmp_path / "validation.npz")]
+    assert main([*arguments, "--html", str(page)]) == 0
+    assert f"R² on {len(X) - HALF} rows" in capsys.readouterr().out
+    text = page.read_text()
+    assert "<script" not in text
+    assert text.count("<tr id=") == len(expected.rows)
+    table = pandas.DataFrame(X[HALF:]).rename(columns=str).assign(goal=target[HALF:])
+    table.to_csv(tmp_path / "v.csv", index=False)
+    arguments[2] = str(tmp_path / "v.csv")
+    assert main([*arguments, "--target", "goal", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["score"] == pytest.approx(expected.rows[0].score)
+    assert main([*arguments, "--target", "price"]) == 2
+    assert "--target" in capsys.readouterr().err
+
+
+def test_little_memory_leaves_fewer_versions():
+    model, target = MODELS["forest"]
+    model.fit(X[:HALF], target[:HALF])
+    few = shardpickle.tradeoff(model, X[HALF:], target[HALF:], memory_limit="5kB", progress=False)
+    many = shardpickle.tradeoff(model, X[HALF:], target[HALF:], progress=False)
+    assert 2 <= len(few.rows) < len(many.rows)
+    assert few.whole.score == many.whole.score
+
+
+def test_plot():
+    mpl = pytest.importorskip("matplotlib", reason="plots are an extra: shardpickle[plot]")
+    mpl.use("agg")
+    model, target = MODELS["tree"]
+    found = shardpickle.tradeoff(model.fit(X[:HALF], target[:HALF]), X[HALF:], target[HALF:])
+    drawn = found.plot().lines
+    assert sum(len(line.get_xdata()) for line in drawn) == len(found.rows)
+
+
+def test_other_models_are_refused():
+    model = HistGradientBoostingRegressor(max_iter=2).fit(X, TARGET)
+    with pytest.raises(TypeError, match="HistGradientBoostingRegressor"):
+        shardpickle.tradeoff(model, X, TARGET)
+    both = RandomForestClassifier(2).fit(X, np.column_stack([LABELS, LABELS]))
+    with pytest.raises(TypeError, match="several outputs"):
+        shardpickle.tradeoff(both, X, LABELS)
+    with pytest.raises(ValueError, match="not fitted"):
+        shardpickle.tradeoff(RandomForestClassifier(), X, LABELS)

@@ -10,6 +10,7 @@ import mmap
 import pickle
 import shutil
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +169,8 @@ def _lz4(source: Path, mode: str) -> Any:
 
 def _skops(source: Path, callers: Callers, unsafe: bool) -> Any:
     """Through skops itself, which asks for names of its own; ours and the caller's are given it."""
+    if not _is_skops(source):
+        raise ForeignFileError(f"{source} is a zip file that skops did not write")
     try:
         import skops.io
     except ImportError:
@@ -182,6 +185,13 @@ def _skops(source: Path, callers: Callers, unsafe: bool) -> Any:
         raise
     except Exception as error:  # of whatever the file holds
         raise ForeignFileError(f"{source}: skops: {type(error).__name__}: {error}") from error
+
+
+def _is_skops(source: Path) -> bool:
+    if not zipfile.is_zipfile(source):
+        return False
+    with zipfile.ZipFile(source) as file:
+        return "schema.json" in file.namelist()
 
 
 def write(model: Any, stream: IO[bytes], suffix: str, compress: int) -> None:

@@ -395,6 +395,12 @@ def test_files_that_lie_are_refused(lie, unsafe, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_other_zip_files_are_not_skops_files(tmp_path):
+    np.savez(tmp_path / "rows.npz", X=X)
+    with pytest.raises(shardpickle.ForeignFileError, match="skops did not write"):
+        shardpickle.convert(tmp_path / "rows.npz", tmp_path / "model")
+
+
 def test_names_of_joblib_0_9_are_told_apart(tmp_path):
     path = tmp_path / "model.pkl"
     path.write_bytes(b"\x80\x02cjoblib.numpy_pickle\nNDArrayWrapper\n)\x81.")

@@ -128,8 +128,8 @@ def _dtype_state(dtype: Any, state: Any) -> None:
         meant = np.dtype(f"{order}{dtype.kind}8{_unit(state[8])}")
     else:
         meant = dtype.newbyteorder(order)
-    if dtype.kind != "V" or meant.names is None:
-        need(meant.kind == dtype.kind and meant.itemsize == dtype.itemsize, "a dtype's state")
+    # An array may have it already: what it says of the array's memory must stay true.
+    need(meant.kind == dtype.kind and meant.itemsize == dtype.itemsize, "a dtype's state")
     dtype.__setstate__(meant.__reduce__()[2])
 
 

@@ -238,7 +238,7 @@ def _depths(state: State) -> None:
     trees = [each.tree_ for each in state.get("estimators_", ())]
     if not trees or "_decision_path_lengths" in state:
         return
-    if not all(isinstance(tree, Tree) for tree in trees):
+    if not all(isinstance(tree, Tree) and tree.node_count > 0 for tree in trees):
         raise ValueError("estimators that are no trees")
     state["_average_path_length_per_tree"] = tuple(
         _average_path_length(tree.n_node_samples) for tree in trees
@@ -562,7 +562,7 @@ def counting_tree(instance: Any, state: Any) -> Any:
         return None
     version, tree = state.get("_sklearn_version"), state.get("tree_")
     old = type(version) is str and _release(version) < (1, 4)
-    return tree if old and isinstance(tree, Tree) else None
+    return tree if old and isinstance(tree, Tree) and tree.node_count > 0 else None
 
 
 def to_fractions(tree: Any) -> None:

@@ -5,6 +5,7 @@ are gone, what the model predicted there (tests/foreign/models.py).
 """
 
 import bz2
+import copyreg
 import gzip
 import io
 import lzma
@@ -28,6 +29,7 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -35,6 +37,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import ExtraTreeRegressor
+from sklearn.tree._tree import Tree
 
 import shardpickle
 from shardpickle import converting, foreign
@@ -425,6 +429,57 @@ def test_a_tree_that_would_crash_is_refused(tmp_path):
     path.write_bytes(pickle.dumps(forest))
     with pytest.raises(shardpickle.ForeignFileError, match="out of range"):
         shardpickle.convert(path, tmp_path / "model")
+
+
+class Made:
+    """Pickles as a call, with a state that may hold it."""
+
+    def __init__(self, function, args):
+        self.call, self.state = (function, args), None
+
+    def __reduce__(self):
+        return (*self.call, self.state)
+
+
+def test_a_dtype_that_changes_under_its_array_is_refused(tmp_path):
+    """An array of one item of 8 bytes, whose dtype is given 4096 when the array has it."""
+    dtype = Made(np.dtype, ("V8", False, True))
+    array = Made(np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b"b"))
+    array.state = (1, (1,), dtype, False, bytes(8))
+    fields = {"a": (np.dtype("V4096"), 0), "unasked": array}
+    dtype.state = (3, "|", None, ("a",), fields, 4096, 1, 16)
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps([dtype, array]))
+    with pytest.raises(shardpickle.ForeignFileError, match="dtype"):
+        read(path)
+
+
+def test_an_older_forest_without_nodes_is_refused(tmp_path):
+    """Its depths would be computed from memory that is not the tree's."""
+
+    class Bare:
+        def __reduce__(self):
+            return Tree, (2, np.array([1]), 1)
+
+    state = {"estimators_": [Holds(Bare())], "_sklearn_version": "1.2.2"}
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(Stated(IsolationForest, state)))
+    with pytest.raises(shardpickle.RebuildError, match="no trees"):
+        read(path)
+
+
+class Stated:
+    """Pickles as an instance of a class, with a state."""
+
+    def __init__(self, kind, state):
+        self.kind, self.state = kind, state
+
+    def __reduce__(self):
+        return copyreg._reconstructor, (self.kind, object, None), self.state
+
+
+def Holds(tree):  # noqa: N802  # makes an estimator
+    return Stated(ExtraTreeRegressor, {"tree_": tree, "_sklearn_version": "1.2.2"})
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -107,10 +107,23 @@ def test_m2cgen(name, loaded):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.fixture
+def java():
+    """A Java program that evaluates PMML, for as long as the test runs."""
+    from jpmml_evaluator.py4j import Py4JBackend
+
+    Py4JBackend.createGateway()
+    gateway = Py4JBackend.gateway
+    yield Py4JBackend()
+    Py4JBackend.destroyGateway()
+    gateway.java_process.stdin.close()
+    gateway.java_process.wait(30)
+
+
 @needs("sklearn2pmml")
 @pytest.mark.skipif(shutil.which("java") is None, reason="needs Java; CI installs Debian's")
 @pytest.mark.parametrize("name", ["classifier", "regressor", "boosting"])
-def test_pmml(name, loaded, tmp_path):
+def test_pmml(name, loaded, tmp_path, java):
     import jpmml_evaluator
     import pandas
     from sklearn2pmml import sklearn2pmml
@@ -121,7 +134,7 @@ def test_pmml(name, loaded, tmp_path):
     # It pickles the model for a Java program, and a lazy model pickles as a reference.
     model = shardpickle.materialize(loaded(name))
     sklearn2pmml(PMMLPipeline([("model", model)]), file)
-    evaluator = jpmml_evaluator.make_evaluator(file, backend="py4j").verify()
+    evaluator = jpmml_evaluator.make_evaluator(file, backend=java).verify()
     names = [field.name for field in evaluator.getInputFields()]
     numbers = [int(field.lstrip("x")) - 1 for field in names]
     found = evaluator.evaluateAll(pandas.DataFrame(rows[:, numbers], columns=names))

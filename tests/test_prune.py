@@ -191,6 +191,7 @@ def test_pipelines_are_cut_at_their_end():
     assert max(tree.get_depth() for tree in model[-1].estimators_) > 2
 
 
+@pytest.mark.filterwarnings("ignore:The SAMME.R algorithm:FutureWarning")  # of 1.5
 def test_what_would_be_wrong_is_refused(tmp_path):
     few = {"n_estimators": 3, "random_state": 0}
     wrong = [

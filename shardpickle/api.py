@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -510,13 +511,19 @@ def prune(
     >>> len(smaller.estimators_), max(tree.get_depth() for tree in smaller.estimators_)
     (10, 5)
     """
-    for name, value in (
-        *(("n_estimators", n_estimators), ("max_depth", max_depth)),
-        ("min_samples_leaf", min_samples_leaf),
-    ):
-        if value is not None and (type(value) is bool or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} is 1 or more, not {value!r}")
-    return pruning.pruned(model, n_estimators, Limits(max_depth, min_samples_leaf))
+    limits = Limits(
+        _checked_count(max_depth, "max_depth"), _checked_count(min_samples_leaf, "min_samples_leaf")
+    )
+    return pruning.pruned(model, _checked_count(n_estimators, "n_estimators"), limits)
+
+
+def _checked_count(value: Any, name: str) -> int | None:
+    """NumPy's integers are taken, too: tables give these."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is 1 or more, not {value!r}")
+    return int(value)
 
 
 def tradeoff(

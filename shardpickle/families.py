@@ -85,6 +85,8 @@ class Ensemble:
         Attributes with one entry before the first estimator and one after each.
     count : str
         The attribute that holds their number, if there is one.
+    pipelines : str
+        One of `beside` that holds pipelines, each ending in a copy of an estimator.
     """
 
     averages: bool
@@ -93,6 +95,7 @@ class Ensemble:
     beside: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     count: str = ""
+    pipelines: str = ""
 
 
 def is_bagging(model: Any) -> bool:
@@ -152,7 +155,7 @@ _ENSEMBLES = {
     ("sklearn", "HistGradientBoostingClassifier"): _HISTOGRAM_BOOSTING,
     ("sklearn", "HistGradientBoostingRegressor"): _HISTOGRAM_BOOSTING,
     ("imblearn", "BalancedRandomForestClassifier"): Ensemble(
-        averages=True, beside=("samplers_", "pipelines_")
+        averages=True, beside=("samplers_", "pipelines_"), pipelines="pipelines_"
     ),
     ("sksurv", "RandomSurvivalForest"): _FOREST,
     ("sksurv", "ExtraSurvivalTrees"): _FOREST,

@@ -106,6 +106,10 @@ def pruned(model: Any, n_estimators: int | None, limits: Limits) -> Any:
     if isinstance(held, np.ndarray):
         trees = np.array(trees, object).reshape(held.shape)
     made.__dict__[ensemble.estimators] = trees
+    if ensemble.pipelines in made.__dict__:
+        held = made.__dict__[ensemble.pipelines]
+        ends = [_ensemble_of(lazy.real(each)) for each in lazy.items_of(held)]
+        made.__dict__[ensemble.pipelines] = [put(_smaller_tree(end, limits)) for end, put in ends]
     for name in _OF_ALL:
         made.__dict__.pop(name, None)
     _limit(made, limits)

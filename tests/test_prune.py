@@ -191,6 +191,39 @@ def test_pipelines_are_cut_at_their_end():
     assert max(tree.get_depth() for tree in model[-1].estimators_) > 2
 
 
+def test_pipelines_of_each_tree_are_cut_with_it(tmp_path):
+    """imblearn keeps a copy of each tree after its sampler."""
+    kind = pytest.importorskip("imblearn.ensemble").BalancedRandomForestClassifier
+    given = {"sampling_strategy": "all", "replacement": True, "bootstrap": False}
+    whole = kind(**SOME, **given).fit(X, LABELS)
+    shardpickle.dump(whole, tmp_path / "model")
+    names = [
+        "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
+        "imblearn.pipeline.Pipeline",
+        "imblearn.ensemble._forest.BalancedRandomForestClassifier",
+    ]
+    lazy = shardpickle.load(tmp_path / "model", lazy=True, trusted=names)
+    for model in (whole, lazy):
+        cut = shardpickle.prune(model, n_estimators=4, max_depth=2)
+        assert len(cut.pipelines_) == 4
+        for tree, pipeline in zip(cut.estimators_, cut.pipelines_, strict=True):
+            check_invariants(pipeline[-1])
+            assert pipeline[-1].get_depth() == tree.get_depth() == 2
+            assert pipeline[-1].tree_.predict(np.float32(X)).tobytes() == (
+                tree.tree_.predict(np.float32(X)).tobytes()
+            )
+    assert max(pipeline[-1].get_depth() for pipeline in whole.pipelines_) > 2
+
+
+def test_numbers_of_numpy_are_numbers():
+    cut = shardpickle.prune(FORESTS["forest"], n_estimators=np.int64(3), max_depth=np.int32(2))
+    assert (type(cut.n_estimators), type(cut.max_depth)) == (int, int)
+    assert len(cut.estimators_) == 3
+    for wrong in (True, 2.0, 0, np.int64(-1)):
+        with pytest.raises(ValueError, match="n_estimators is 1 or more"):
+            shardpickle.prune(FORESTS["forest"], n_estimators=wrong)
+
+
 @pytest.mark.filterwarnings("ignore:The SAMME.R algorithm:FutureWarning")  # of 1.5
 def test_what_would_be_wrong_is_refused(tmp_path):
     few = {"n_estimators": 3, "random_state": 0}

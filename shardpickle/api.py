@@ -603,8 +603,8 @@ def tradeoff(
         Meter("tradeoff", ensemble.count, progress, None, unit="tree") as meter,
         Pool(threads) as pool,
     ):
-        for version in ensemble.versions(limits, pool.map, meter.advance):
-            rows.append((version.estimators, version.limits, version, score.of(version.answers)))
+        for version, answers in ensemble.versions(limits, pool.map, meter.advance):
+            rows.append((version.estimators, version.limits, version, score.of(answers)))
     whole = next(
         scores for number, which, _, scores in rows if number == ensemble.count and which == 0
     )

@@ -142,29 +142,46 @@ def table(scoring: str, samples: int, rows: Sequence[Smaller]) -> Tradeoff:
 # Scores -------------------------------------------------------------------------------------------
 
 
-def resamples(rows: int) -> Array:
+def resamples(rows: int) -> NDArray[np.uint8]:
     """How often each row is drawn: once each at first, then in every resample.
+
+    A byte is enough: that one row of many is drawn 256 times has a chance of less than 1e-500.
 
     Returns
     -------
     ndarray of shape (resamples + 1, rows)
     """
-    drawn = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), RESAMPLES)
-    return np.concatenate([np.ones((1, rows), np.int64), drawn])
+    generator, even = np.random.default_rng(0), np.full(rows, 1 / rows)
+    found = np.ones((RESAMPLES + 1, rows), np.uint8)
+    for each in found[1:]:
+        each[:] = generator.multinomial(rows, even)
+    return found
+
+
+_BLOCK = 4096  # rows: their draws take 7 MB as floats
+
+
+def _totals(draws: Array, values: Array) -> Array:
+    """Sums of the drawn values, a block of rows after the other."""
+    found = np.zeros((len(draws), *values.shape[1:]))
+    for start in range(0, len(values), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found += draws[:, block].astype(np.float64) @ values[block]
+    return found
 
 
 def accuracies(right: Array, draws: Array) -> Array:
     """The share of right answers, in every resample."""
-    shares: Array = draws @ right / right.shape[0]
+    shares: Array = _totals(draws, right) / right.shape[0]
     return shares
 
 
 def r2_scores(answers: Array, truth: Array, draws: Array) -> Array:
     """R², averaged over outputs, in every resample."""
     count = truth.shape[0]
-    left = draws @ (truth - answers) ** 2
+    left = _totals(draws, (truth - answers) ** 2)
     centred = truth - truth.mean(axis=0)  # of no matter to the sum, and exact where means are large
-    total = draws @ centred**2 - (draws @ centred) ** 2 / count
+    total = _totals(draws, centred**2) - _totals(draws, centred) ** 2 / count
     scores: Array = (1 - left / np.where(total == 0, 1, total)).mean(axis=1)
     return scores
 

@@ -38,15 +38,12 @@ class Version:
         Which of the limits.
     nodes, nbytes : int
         Nodes of its trees, and the bytes of their arrays.
-    answers : ndarray of shape (rows, outputs)
-        Values, or probabilities of classes. The memory is used again for the next version.
     """
 
     estimators: int
     limits: int
     nodes: int
     nbytes: int
-    answers: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +173,11 @@ class Ensemble:
 
     def versions(
         self, limits: Sequence[Limits], each: Each, advance: Callable[[int], None]
-    ) -> Iterator[Version]:
-        """Every prefix with every limit, prefixes ascending."""
+    ) -> Iterator[tuple[Version, Array]]:
+        """Every prefix with every limit, prefixes ascending, and its answers.
+
+        These are values, or probabilities of classes, of shape (rows, outputs).
+        """
         if self.staged:
             yield from self._stages(advance)
             return
@@ -194,7 +194,10 @@ class Ensemble:
             if number + 1 in wanted:
                 for place, total in enumerate(sums):
                     count = int(nodes[place])
-                    yield Version(number + 1, place, count, count * width, total / (number + 1))
+                    yield (
+                        Version(number + 1, place, count, count * width),
+                        total / (number + 1),
+                    )
 
     @staticmethod
     def _add(
@@ -221,7 +224,7 @@ class Ensemble:
         each(add, range(len(limits)))
         return int(state["nodes"].itemsize + 8 * values.shape[1])
 
-    def _stages(self, advance: Callable[[int], None]) -> Iterator[Version]:
+    def _stages(self, advance: Callable[[int], None]) -> Iterator[tuple[Version, Array]]:
         wanted, nodes, nbytes = set(self.prefixes()), 0, 0
         for number, answers in enumerate(families.stages(self.model, self.rows)):
             for tree in map(lazy.real, self.trees(number)):
@@ -229,4 +232,4 @@ class Ensemble:
                 nbytes += families.head(tree.tree_).nbytes
             advance(1)
             if number + 1 in wanted:
-                yield Version(number + 1, 0, nodes, nbytes, answers.reshape(len(answers), -1))
+                yield Version(number + 1, 0, nodes, nbytes), answers.reshape(len(answers), -1)

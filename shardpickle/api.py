@@ -590,13 +590,15 @@ def tradeoff(
     ensemble = weighing.Ensemble(model, X_val)
     truth = np.asarray(y_val)
     count = len(truth)
-    limits = ensemble.limits(limit // max(1, 8 * count * ensemble.width()))
+    sample = ensemble.sample()
+    limits = ensemble.limits(sample, limit // max(1, 8 * count * ensemble.width()))
 
     def stored(trees: Any) -> int:
         found = estimate(trees, workers=1, progress=False)
         return sum(usage.stored for usage in found.columns)
 
-    costs = [ensemble.costs(each, stored, count) for each in limits]
+    costs = [ensemble.costs(sample, each, stored, count) for each in limits]
+    del sample
     score = weighing.Scores(ensemble.model, scoring, truth)
     rows = []
     with (

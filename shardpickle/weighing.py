@@ -130,6 +130,11 @@ class Ensemble:
         found = self.model.estimators_[number]
         return list(found) if isinstance(found, np.ndarray) else [lazy.real(found)]
 
+    def _at_a_time(self) -> int:
+        """Trees of one estimator."""
+        held = None if self.single else self.model.estimators_
+        return int(held.shape[1]) if isinstance(held, np.ndarray) else 1
+
     def sample(self) -> list[Any]:
         """Some trees, evenly apart."""
         count = self.count
@@ -139,11 +144,11 @@ class Ensemble:
     def prefixes(self) -> list[int]:
         return [*(each for each in _PREFIXES if each < self.count), self.count]
 
-    def limits(self, most: int) -> list[Limits]:
+    def limits(self, sample: Sequence[Any], most: int) -> list[Limits]:
         """The first is none; then depths and leaves alone, then together; at most so many."""
         if self.staged:
             return [Limits()]
-        deepest = max(each.tree_.max_depth for each in self.sample())
+        deepest = max(each.tree_.max_depth for each in sample)
         depths = sorted({max(1, round(deepest * share)) for share in _DEPTHS} - {deepest})
         alone = [Limits(max_depth=each) for each in depths]
         alone += [Limits(min_samples_leaf=each) for each in _LEAVES]
@@ -156,9 +161,11 @@ class Ensemble:
             return len(self.model.classes_)
         return int(getattr(self.model, "n_outputs_", 1))
 
-    def costs(self, limits: Limits, stored: Callable[[Any], int], rows: int) -> Costs:
+    def costs(
+        self, sample: Sequence[Any], limits: Limits, stored: Callable[[Any], int], rows: int
+    ) -> Costs:
         """What its trees would cost within limits; `stored` says what an object takes on disk."""
-        trees = [pruned(each, None, limits) for each in self.sample()]
+        trees = [pruned(each, None, limits) for each in sample]
         nodes = sum(each.tree_.node_count for each in trees)
         shape = (min(rows, 2000), trees[0].tree_.n_features)
         some = np.resize(families.inputs(self.rows), shape)
@@ -169,7 +176,7 @@ class Ensemble:
                 each.tree_.predict(some)
             seconds.append(time.perf_counter() - began)
         scale = rows / len(some) / len(trees)
-        return Costs(stored(trees) / nodes, min(seconds) * scale * len(self.trees(0)))
+        return Costs(stored(trees) / nodes, min(seconds) * scale * self._at_a_time())
 
     def versions(
         self, limits: Sequence[Limits], each: Each, advance: Callable[[int], None]

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import shardpickle
-from shardpickle import tradeoffs
+from shardpickle import tradeoffs, weighing
 from shardpickle.cli import main
 
 TARGET = X[:, 0] + X[:, 1] ** 2
@@ -174,6 +174,23 @@ def test_a_lazy_model_within_a_limit_and_the_command(tmp_path, capsys):
     assert rows[0]["score"] == pytest.approx(expected.rows[0].score)
     assert main([*arguments, "--target", "price"]) == 2
     assert "--target" in capsys.readouterr().err
+
+
+def test_a_lazy_tree_is_not_opened_for_every_limit(tmp_path, monkeypatch):
+    model, target = MODELS["regression"]
+    model.fit(X[:HALF], target[:HALF])
+    shardpickle.dump(model, tmp_path / "model", shard_size="1kB")
+    opened = []
+    trees = weighing.Ensemble.trees
+
+    def noted(self, number):
+        opened.append(number)
+        return trees(self, number)
+
+    monkeypatch.setattr(weighing.Ensemble, "trees", noted)
+    found = shardpickle.tradeoff(tmp_path / "model", X[HALF:], target[HALF:], progress=False)
+    assert len(found.rows) > 20
+    assert max(opened.count(number) for number in range(12)) <= 3
 
 
 def test_little_memory_leaves_fewer_versions():

@@ -570,6 +570,8 @@ def tradeoff(
     ------
     TypeError
         If smaller versions of such a model are not known.
+    ValueError
+        If `X_val` has other features, or `y_val` another number of rows.
 
     Examples
     --------
@@ -589,6 +591,7 @@ def tradeoff(
         model = load(model, lazy=True, memory_limit=limit, progress=False)
     ensemble = weighing.Ensemble(model, X_val)
     truth = np.asarray(y_val)
+    ensemble.check(truth)
     count = len(truth)
     sample = ensemble.sample()
     limits = ensemble.limits(sample, limit // max(1, 8 * count * ensemble.width()))

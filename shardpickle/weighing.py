@@ -119,6 +119,20 @@ class Ensemble:
         if families.is_classifier(model) and getattr(model, "n_outputs_", 1) != 1:
             raise TypeError("classifiers of several outputs are not weighed")
 
+    def check(self, truth: Array) -> None:
+        """Refuse rows that are not the model's: compiled trees read whatever is there.
+
+        Raises
+        ------
+        ValueError
+            If there are other features, or targets of another number.
+        """
+        rows, features = families.inputs(self.rows).shape
+        if features != self.model.n_features_in_:
+            raise ValueError(f"X_val has {features} features, not {self.model.n_features_in_}")
+        if len(truth) != rows or not rows:
+            raise ValueError(f"y_val has {len(truth)} entries for {rows} rows of X_val")
+
     @property
     def count(self) -> int:
         return 1 if self.single else len(self.model.estimators_)

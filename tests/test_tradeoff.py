@@ -202,6 +202,17 @@ def test_little_memory_leaves_fewer_versions():
     assert few.whole.score == many.whole.score
 
 
+def test_rows_that_are_not_the_models_are_refused():
+    """Compiled trees would read past the end of rows with fewer features."""
+    model, target = MODELS["forest"]
+    model.fit(X[:HALF], target[:HALF])
+    for rows in (X[HALF:, :2], X[HALF:][:, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]):
+        with pytest.raises(ValueError, match="features, not"):
+            shardpickle.tradeoff(model, rows, target[HALF:], progress=False)
+    with pytest.raises(ValueError, match="y_val has"):
+        shardpickle.tradeoff(model, X[HALF:], target[HALF:-1], progress=False)
+
+
 def test_plot():
     mpl = pytest.importorskip("matplotlib", reason="plots are an extra: shardpickle[plot]")
     mpl.use("agg")

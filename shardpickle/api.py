@@ -15,8 +15,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shardpickle import (
     comparing,
     converting,
@@ -553,8 +551,9 @@ def tradeoff(
     scoring : str or callable, optional
         As in scikit-learn. Default: accuracy, or R².
     memory_limit : int or str, default "1GB"
-        What the answers of all versions may take, which is why there may be fewer of them; half of
-        it is for the trees where `model` is a path.
+        What the answers of all versions may take, with resamples of the rows and a sample of the
+        trees; under a low limit there are fewer of each, but never less than the prefixes with 50
+        resamples. Half of it is for the trees where `model` is a path.
     workers : int, optional
         Threads. Default: the cores this process may use.
     progress : bool, optional
@@ -571,7 +570,7 @@ def tradeoff(
     TypeError
         If smaller versions of such a model are not known.
     ValueError
-        If `X_val` has other features, or `y_val` another number of rows.
+        If the model refuses `X_val`, or `y_val` does not belong to it.
 
     Examples
     --------
@@ -590,45 +589,46 @@ def tradeoff(
         limit //= 2
         model = load(model, lazy=True, memory_limit=limit, progress=False)
     ensemble = weighing.Ensemble(model, X_val)
-    truth = np.asarray(y_val)
-    ensemble.check(truth)
-    count = len(truth)
-    sample = ensemble.sample()
-    limits = ensemble.limits(sample, limit // max(1, 8 * count * ensemble.width()))
+    truth = ensemble.targets(y_val)
+    share = weighing.share(limit, ensemble.samples, ensemble.width(), threads)
+    sample = ensemble.sample(share.sample)
+    limits = ensemble.limits(sample, share.limits)
 
     def stored(trees: Any) -> int:
         found = estimate(trees, workers=1, progress=False)
         return sum(usage.stored for usage in found.columns)
 
-    costs = [ensemble.costs(sample, each, stored, count) for each in limits]
+    costs = [ensemble.costs(sample, each, stored) for each in limits]
     del sample
-    score = weighing.Scores(ensemble.model, scoring, truth)
+    score = weighing.Scores(ensemble.model, scoring, truth, share.resamples)
     rows = []
     with (
         Meter("tradeoff", ensemble.count, progress, None, unit="tree") as meter,
         Pool(threads) as pool,
     ):
         for version, answers in ensemble.versions(limits, pool.map, meter.advance):
-            rows.append((version.estimators, version.limits, version, score.of(answers)))
+            rows.append((version, score.of(answers)))
     whole = next(
-        scores for number, which, _, scores in rows if number == ensemble.count and which == 0
+        scores
+        for version, scores in rows
+        if version.estimators == ensemble.count and version.limits == 0
     )
     return tradeoffs.table(
         score.name,
-        count,
+        ensemble.samples,
         [
             Smaller(
                 n_estimators=version.estimators,
-                max_depth=limits[which].max_depth,
-                min_samples_leaf=limits[which].min_samples_leaf,
-                stored_bytes=round(costs[which].stored * version.nodes),
+                max_depth=limits[version.limits].max_depth,
+                min_samples_leaf=limits[version.limits].min_samples_leaf,
+                stored_bytes=round(costs[version.limits].stored * version.nodes),
                 memory_bytes=version.nbytes,
-                seconds=costs[which].seconds * version.estimators,
+                seconds=costs[version.limits].seconds * version.estimators,
                 score=float(scores[0]),
                 difference=float(scores[0] - whole[0]),
                 interval=tradeoffs.half_interval(scores, whole),
             )
-            for _, which, version, scores in rows
+            for version, scores in rows
         ],
     )
 

@@ -210,8 +210,10 @@ def stages(model: Any, rows: Any) -> Any:
     return (model.staged_predict_proba if is_classifier(model) else model.staged_predict)(rows)
 
 
-def inputs(rows: Any) -> np.ndarray[Any, Any]:
-    """Rows as compiled trees take them."""
+def inputs(rows: Any) -> Any:
+    """Rows as compiled trees take them, sparse or not; these check nothing."""
+    if hasattr(rows, "tocsr"):
+        return rows.tocsr().astype(np.float32)
     return np.ascontiguousarray(np.asarray(rows), np.float32)
 
 

@@ -87,7 +87,7 @@ def pruned(model: Any, n_estimators: int | None, limits: Limits) -> Any:
     """
     final, put = _ensemble_of(model)
     if families.is_cut_alike(type(final)):
-        if n_estimators is not None:
+        if n_estimators not in (None, 1):
             raise ValueError(f"a {type(final).__qualname__} is one tree: it has no n_estimators")
         return put(_smaller_tree(final, limits))
     smaller = model if n_estimators is None else taken(model, _first(n_estimators))

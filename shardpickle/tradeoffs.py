@@ -67,7 +67,7 @@ class Smaller:
 
 @dataclass(frozen=True, slots=True)
 class Tradeoff:
-    """Smaller versions of a model; the last row is the model itself.
+    """Smaller versions of a model, and the model itself.
 
     Attributes
     ----------
@@ -100,6 +100,13 @@ class Tradeoff:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON."""
         return asdict(self)
+
+    def to_pandas(self) -> Any:
+        """The rows as a DataFrame, where pandas is installed."""
+        import pandas  # type: ignore[import-untyped]
+
+        table = pandas.DataFrame([{"name": row.name, **asdict(row)} for row in self.rows])
+        return table.astype({"max_depth": "Int64", "min_samples_leaf": "Int64"})
 
     def to_html(self) -> str:
         """A page of its own: a chart and the table; nothing in it is fetched or run."""
@@ -142,27 +149,27 @@ def table(scoring: str, samples: int, rows: Sequence[Smaller]) -> Tradeoff:
 # Scores -------------------------------------------------------------------------------------------
 
 
-def resamples(rows: int) -> NDArray[np.uint8]:
+def resamples(rows: int, count: int = RESAMPLES) -> NDArray[np.uint8]:
     """How often each row is drawn: once each at first, then in every resample.
 
     A byte is enough: that one row of many is drawn 256 times has a chance of less than 1e-500.
 
     Returns
     -------
-    ndarray of shape (resamples + 1, rows)
+    ndarray of shape (count + 1, rows)
     """
     generator, even = np.random.default_rng(0), np.full(rows, 1 / rows)
-    found = np.ones((RESAMPLES + 1, rows), np.uint8)
+    found = np.ones((count + 1, rows), np.uint8)
     for each in found[1:]:
         each[:] = generator.multinomial(rows, even)
     return found
 
 
-_BLOCK = 4096  # rows: their draws take 7 MB as floats
+_BLOCK = 4096  # rows: of 201 draws, 7 MB as floats
 
 
 def _totals(draws: Array, values: Array) -> Array:
-    """Sums of the drawn values, a block of rows after the other."""
+    """Sums of the drawn values; all draws as floats would take eight times their memory."""
     found = np.zeros((len(draws), *values.shape[1:]))
     for start in range(0, len(values), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -187,8 +194,10 @@ def r2_scores(answers: Array, truth: Array, draws: Array) -> Array:
 
 
 def half_interval(one: Array, other: Array) -> float:
-    """Half of the 95 % interval of a difference, from the scores of resamples."""
-    return float(1.96 * np.std((one - other)[1:], ddof=1))
+    """Half of the 95 % interval of a difference, from the scores of resamples that have one."""
+    found = (one - other)[1:]
+    found = found[np.isfinite(found)]
+    return float(1.96 * np.std(found, ddof=1)) if len(found) > 1 else float("nan")
 
 
 # Text -------------------------------------------------------------------------------------------

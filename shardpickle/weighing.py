@@ -5,6 +5,7 @@ would be a leaf under it (`cutting`), and the sums after each tree are those of 
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from shardpickle import cutting, families, lazy, tradeoffs
 from shardpickle.cutting import Limits
-from shardpickle.pruning import pruned
+from shardpickle.pruning import pruned, taken
 
 Array = NDArray[Any]
 Each = Callable[[Callable[[int], Any], Sequence[int]], list[Any]]
@@ -62,17 +63,46 @@ class Costs:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How a memory limit is shared out.
+
+    Attributes
+    ----------
+    sample : int
+        Bytes of trees that costs are measured with.
+    resamples : int
+        Of the rows, a byte each; not fewer than 50.
+    limits : int
+        How many limits there can be: each has sums of its own. At least one.
+    """
+
+    sample: int
+    resamples: int
+    limits: int
+
+
+def share(limit: int, rows: int, width: int, threads: int) -> Share:
+    """The shares of `rows` that are answered with `width` numbers each."""
+    answers = 8 * rows * width
+    sample = limit // 8
+    resamples = max(_FEWER, min(tradeoffs.RESAMPLES, limit // 4 // rows))
+    passing = (2 * threads + 4) * answers + 32 * rows  # what a tree adds, and what is scored
+    left = limit - 2 * sample - resamples * rows - passing
+    return Share(sample, resamples, max(1, left // answers))
+
+
 class Scores:
     """Scores of answers: on the rows as they are, then on each resample of them.
 
-    Any `scoring` but the default is asked for each resample, so there are fewer of these.
+    Any `scoring` but the default is asked for each resample, so there are fewer of these. One
+    without a score (ROC where a class was not drawn) is NaN.
     """
 
-    def __init__(self, model: Any, scoring: Any, truth: Array) -> None:
+    def __init__(self, model: Any, scoring: Any, truth: Array, resamples: int) -> None:
         self._model, self._scoring, self._truth = model, scoring, truth
-        self._draws = tradeoffs.resamples(len(truth))
-        if scoring is not None:
-            self._draws = self._draws[: _FEWER + 1]
+        count = resamples if scoring is None else min(resamples, _FEWER)
+        self._draws = tradeoffs.resamples(len(truth), count)
         default = "accuracy" if families.is_classifier(model) else "R²"
         self.name = default if scoring is None else str(getattr(scoring, "__name__", scoring))
 
@@ -83,12 +113,18 @@ class Scores:
         if self._scoring is None:
             truth = self._truth.reshape(len(answers), -1).astype(np.float64)
             return tradeoffs.r2_scores(answers, truth, self._draws)
-        found = []
-        for draw in self._draws:
-            rows = np.repeat(np.arange(len(draw)), draw)
-            truth = self._truth[rows]
-            found.append(families.scored(self._model, self._scoring, answers[rows], truth))
+        found = [families.scored(self._model, self._scoring, answers, self._truth)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of each resample the same as of the rows, or no score
+            found += [self._of_drawn(answers, draw) for draw in self._draws[1:]]
         return np.array(found)
+
+    def _of_drawn(self, answers: Array, draw: Array) -> float:
+        rows = np.repeat(np.arange(len(draw)), draw)
+        try:
+            return families.scored(self._model, self._scoring, answers[rows], self._truth[rows])
+        except ValueError:
+            return float("nan")
 
 
 class Ensemble:
@@ -98,6 +134,8 @@ class Ensemble:
     ------
     TypeError
         If it is not known how such a model is cut.
+    ValueError
+        If the model would refuse the rows. Compiled trees would not: they read past a short row.
     """
 
     def __init__(self, model: Any, rows: Any) -> None:
@@ -118,20 +156,13 @@ class Ensemble:
             raise ValueError(f"the {type(model).__qualname__} is not fitted")
         if families.is_classifier(model) and getattr(model, "n_outputs_", 1) != 1:
             raise TypeError("classifiers of several outputs are not weighed")
-
-    def check(self, truth: Array) -> None:
-        """Refuse rows that are not the model's: compiled trees read whatever is there.
-
-        Raises
-        ------
-        ValueError
-            If there are other features, or targets of another number.
-        """
-        rows, features = families.inputs(self.rows).shape
-        if features != self.model.n_features_in_:
-            raise ValueError(f"X_val has {features} features, not {self.model.n_features_in_}")
-        if len(truth) != rows or not rows:
-            raise ValueError(f"y_val has {len(truth)} entries for {rows} rows of X_val")
+        trees = self.trees(0)
+        if not families.is_cut_alike(type(trees[0])):
+            raise TypeError(f"how a {type(trees[0]).__qualname__} is cut is not known")
+        self._trees_each = len(trees)
+        first = model if self.single else taken(model, lambda _: [0])
+        first.predict(rows)
+        self._inputs = families.inputs(rows)
 
     @property
     def count(self) -> int:
@@ -142,18 +173,36 @@ class Ensemble:
         if self.single:
             return [self.model]
         found = self.model.estimators_[number]
-        return list(found) if isinstance(found, np.ndarray) else [lazy.real(found)]
+        return [lazy.real(each) for each in (found if isinstance(found, np.ndarray) else [found])]
 
-    def _at_a_time(self) -> int:
-        """Trees of one estimator."""
-        held = None if self.single else self.model.estimators_
-        return int(held.shape[1]) if isinstance(held, np.ndarray) else 1
+    @property
+    def samples(self) -> int:
+        return int(self._inputs.shape[0])
 
-    def sample(self) -> list[Any]:
-        """Some trees, evenly apart."""
+    def targets(self, given: Any) -> Array:
+        """What the rows should have been answered with.
+
+        Raises
+        ------
+        ValueError
+            If it is of other rows, or of other outputs.
+        """
+        found = np.asarray(given)
+        width = 1 if families.is_classifier(self.model) else self.width()
+        if found.shape[:1] != (self.samples,) or found.size != self.samples * width:
+            raise ValueError(
+                f"y_val has the shape {found.shape}; the model has {width} output"
+                f"{'s' if width > 1 else ''}, X_val {self.samples} rows"
+            )
+        return found.reshape(-1) if width == 1 else found
+
+    def sample(self, most: int) -> list[Any]:
+        """Some trees, evenly apart: one, and more of them where these take no more bytes."""
         count = self.count
-        numbers = sorted({number * count // _SAMPLE for number in range(_SAMPLE)})
-        return [lazy.real(self.trees(number)[0]) for number in numbers]
+        size = max(1, families.head(self.trees(0)[0].tree_).nbytes)
+        wanted = max(1, min(_SAMPLE, most // size))
+        numbers = sorted({number * count // wanted for number in range(wanted)})
+        return [self.trees(number)[0] for number in numbers]
 
     def prefixes(self) -> list[int]:
         return [*(each for each in _PREFIXES if each < self.count), self.count]
@@ -175,50 +224,45 @@ class Ensemble:
             return len(self.model.classes_)
         return int(getattr(self.model, "n_outputs_", 1))
 
-    def costs(
-        self, sample: Sequence[Any], limits: Limits, stored: Callable[[Any], int], rows: int
-    ) -> Costs:
+    def costs(self, sample: Sequence[Any], limits: Limits, stored: Callable[[Any], int]) -> Costs:
         """What its trees would cost within limits; `stored` says what an object takes on disk."""
         trees = [pruned(each, None, limits) for each in sample]
         nodes = sum(each.tree_.node_count for each in trees)
-        shape = (min(rows, 2000), trees[0].tree_.n_features)
-        some = np.resize(families.inputs(self.rows), shape)
+        some = families.inputs(self._inputs[:2000, : trees[0].tree_.n_features])
         seconds = []
         for _ in range(_TIMES):
             began = time.perf_counter()
             for each in trees:
                 each.tree_.predict(some)
             seconds.append(time.perf_counter() - began)
-        scale = rows / len(some) / len(trees)
-        return Costs(stored(trees) / nodes, min(seconds) * scale * self._at_a_time())
+        scale = self.samples / some.shape[0] / len(trees)
+        return Costs(stored(trees) / nodes, min(seconds) * scale * self._trees_each)
 
     def versions(
         self, limits: Sequence[Limits], each: Each, advance: Callable[[int], None]
     ) -> Iterator[tuple[Version, Array]]:
-        """Every prefix with every limit, prefixes ascending, and its answers.
+        """Every prefix with every limit, prefixes ascending, and what it answers.
 
-        These are values, or probabilities of classes, of shape (rows, outputs).
+        That is values or probabilities of classes, (rows, outputs).
         """
         if self.staged:
             yield from self._stages(advance)
             return
         wanted = set(self.prefixes())
-        rows = families.inputs(self.rows)
-        sums = np.zeros((len(limits), len(rows), self.width()))
+        rows = self._inputs
+        sums = np.zeros((len(limits), self.samples, self.width()))
         nodes = np.zeros(len(limits), np.int64)
         for number in range(self.count):
             (tree,) = self.trees(number)
             features, columns = families.member_of(self.model, number, tree)
-            own = rows if features is None else np.ascontiguousarray(rows[:, features])
+            own = rows if features is None else families.inputs(rows[:, features])
             width = self._add(tree, own, columns, limits, each, sums, nodes)
             advance(1)
             if number + 1 in wanted:
                 for place, total in enumerate(sums):
                     count = int(nodes[place])
-                    yield (
-                        Version(number + 1, place, count, count * width),
-                        total / (number + 1),
-                    )
+                    version = Version(number + 1, place, count, count * width)
+                    yield version, total / (number + 1)
 
     @staticmethod
     def _add(
@@ -248,7 +292,7 @@ class Ensemble:
     def _stages(self, advance: Callable[[int], None]) -> Iterator[tuple[Version, Array]]:
         wanted, nodes, nbytes = set(self.prefixes()), 0, 0
         for number, answers in enumerate(families.stages(self.model, self.rows)):
-            for tree in map(lazy.real, self.trees(number)):
+            for tree in self.trees(number):
                 nodes += tree.tree_.node_count
                 nbytes += families.head(tree.tree_).nbytes
             advance(1)

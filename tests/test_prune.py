@@ -250,7 +250,8 @@ def test_what_would_be_wrong_is_refused(tmp_path):
     with pytest.raises(ValueError, match="max_depth is 1 or more"):
         shardpickle.prune(FORESTS["forest"], max_depth=0)
     with pytest.raises(ValueError, match="one tree"):
-        shardpickle.prune(TREES["classifier"], n_estimators=1)
+        shardpickle.prune(TREES["classifier"], n_estimators=2)
+    assert shardpickle.prune(TREES["classifier"], n_estimators=1, max_depth=2).get_depth() == 2
     shardpickle.dump(FORESTS["forest"], tmp_path / "model", profile="inference")
     with pytest.warns(shardpickle.InferenceOnlyWarning):
         bare = shardpickle.load(tmp_path / "model")

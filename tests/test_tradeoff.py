@@ -1,10 +1,12 @@
 """What smaller versions would cost and score: beside the versions that `prune` makes."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pandas
 import pytest
+import scipy.sparse
 from estimators import LABELS, X
 from sklearn.ensemble import (
     BaggingClassifier,
@@ -15,6 +17,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -168,7 +171,9 @@ def test_a_lazy_model_within_a_limit_and_the_command(tmp_path, capsys):
     assert text.count("<tr id=") == len(expected.rows)
     table = pandas.DataFrame(X[HALF:]).rename(columns=str).assign(goal=target[HALF:])
     table.to_csv(tmp_path / "v.csv", index=False)
-    arguments[2] = str(tmp_path / "v.csv")
+    model.fit(pandas.DataFrame(X[:HALF]).rename(columns=str), target[:HALF])
+    shardpickle.dump(model, tmp_path / "named")
+    arguments[1:] = [str(tmp_path / "named"), str(tmp_path / "v.csv")]
     assert main([*arguments, "--target", "goal", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert rows[0]["score"] == pytest.approx(expected.rows[0].score)
@@ -176,21 +181,123 @@ def test_a_lazy_model_within_a_limit_and_the_command(tmp_path, capsys):
     assert "--target" in capsys.readouterr().err
 
 
+def _score(model, rows, truth, **options):
+    return shardpickle.tradeoff(model, rows, truth, progress=False, **options).whole.score
+
+
+def test_rows_that_the_model_refuses_are_refused():
+    """Compiled trees check nothing: of a short row they would read the memory behind it."""
+    table = pandas.DataFrame(X).rename(columns=lambda number: f"c{number}")
+    named = RandomForestClassifier(**SOME).fit(table, LABELS)
+    wrong = [
+        (named, table[table.columns[::-1]], "feature names should match"),
+        (named, table.iloc[:0], "0 sample"),
+    ]
+    for name in ("forest", "bagging", "tree", "boosting"):
+        model, target = MODELS[name]
+        model.fit(X, target)
+        wrong += [
+            (model, X[:, :-1], "features"),
+            (model, np.hstack([X, X]), "features"),
+            (model, np.where(X > 1, np.inf, X), "infinity"),
+        ]
+    for model, rows, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            _score(model, rows, LABELS[: len(rows)])
+    assert _score(named, table, LABELS) == named.score(table, LABELS)
+
+
+def test_targets_that_do_not_belong_to_the_rows_are_refused():
+    forest, values = MODELS["forest"][0].fit(X, LABELS), MODELS["regression"][0].fit(X, TARGET)
+    for model, truth in ((forest, LABELS[:-1]), (forest, BOTH), (values, BOTH), (values, 1.0)):
+        with pytest.raises(ValueError, match="y_val has the shape"):
+            _score(model, X, truth)
+    assert _score(forest, X, LABELS[:, None]) == forest.score(X, LABELS)
+    assert _score(values, X, TARGET[:, None]) == pytest.approx(values.score(X, TARGET), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["forest", "bagging", "tree", "boosting"])
+def test_sparse_rows(name):
+    model, target = MODELS[name]
+    model.fit(X[:HALF], target[:HALF])
+    sparse = scipy.sparse.csr_matrix(X[HALF:])
+    mine = shardpickle.tradeoff(model, sparse, target[HALF:], progress=False)
+    dense = shardpickle.tradeoff(model, X[HALF:], target[HALF:], progress=False)
+    assert [row.score for row in mine.rows] == [row.score for row in dense.rows]
+    assert mine.whole.score == pytest.approx(model.score(sparse, target[HALF:]))
+
+
+def test_resamples_without_a_score_do_not_count():
+    """A third of the resamples draw none of the one positive row: these have no ROC."""
+    truth = np.arange(HALF) == 3
+    model = RandomForestClassifier(**SOME).fit(X[HALF:], LABELS[HALF:] == 1)
+    found = shardpickle.tradeoff(model, X[:HALF], truth, scoring="roc_auc", progress=False)
+    assert found.whole.score == pytest.approx(get_scorer("roc_auc")(model, X[:HALF], truth))
+    assert all(np.isfinite(row.interval) for row in found.rows)
+    assert max(row.interval for row in found.rows) > 0
+    assert np.isnan(tradeoffs.half_interval(np.array([1.0, np.nan, 1.0]), np.ones(3)))
+
+
+def test_a_models_versions_stay_within_the_limit():
+    """All answers of 30 versions in two prefixes would be 96 MB, the draws as numbers 32 MB."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20_000, 2)).astype(np.float32)
+    forest = RandomForestRegressor(11, max_depth=6, random_state=0)
+    forest.fit(rows[:500], np.column_stack([rows[:500]] * 5))
+    truth = np.column_stack([rows] * 5)
+    tracemalloc.start()
+    try:
+        found = shardpickle.tradeoff(
+            forest, rows, truth, memory_limit="25MB", workers=1, progress=False
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 2 < len(found.rows) < 30
+    assert peak < 25e6
+
+
+def test_costs_are_those_of_as_many_trees_as_the_limit_holds():
+    model, _ = MODELS["regression"]
+    ensemble = weighing.Ensemble(model.fit(X, TARGET), X)
+    largest = max(
+        sum(part.nbytes for part in tree.tree_.__getstate__().values() if hasattr(part, "nbytes"))
+        for tree in model.estimators_
+    )
+    assert [len(ensemble.sample(most)) for most in (1, 10**9)] == [1, 8]
+    assert 1 < len(ensemble.sample(3 * largest)) < 8
+
+
 def test_a_lazy_tree_is_not_opened_for_every_limit(tmp_path, monkeypatch):
     model, target = MODELS["regression"]
-    model.fit(X[:HALF], target[:HALF])
+    model.fit(X, target)
     shardpickle.dump(model, tmp_path / "model", shard_size="1kB")
+    lazy = shardpickle.load(tmp_path / "model", lazy=True)
     opened = []
-    trees = weighing.Ensemble.trees
-
-    def noted(self, number):
-        opened.append(number)
-        return trees(self, number)
-
-    monkeypatch.setattr(weighing.Ensemble, "trees", noted)
-    found = shardpickle.tradeoff(tmp_path / "model", X[HALF:], target[HALF:], progress=False)
+    monkeypatch.setattr(
+        weighing.Ensemble,
+        "trees",
+        lambda self, number, trees=weighing.Ensemble.trees: (
+            opened.append(number) or trees(self, number)
+        ),
+    )
+    found = shardpickle.tradeoff(lazy, X, target, progress=False)
     assert len(found.rows) > 20
-    assert max(opened.count(number) for number in range(12)) <= 3
+    assert max(opened.count(number) for number in range(12)) <= 5
+    assert found.whole.score == pytest.approx(model.score(X, target), abs=1e-12)
+
+
+def test_the_rows_as_a_data_frame():
+    model, target = MODELS["regression"]
+    model.fit(X[:HALF], target[:HALF])
+    found = shardpickle.tradeoff(model, X[HALF:], target[HALF:], progress=False)
+    table = found.to_pandas()
+    assert table["name"].tolist() == [row.name for row in found.rows]
+    chosen = table.dropna().iloc[0]
+    made = shardpickle.prune(
+        model, **chosen[["n_estimators", "max_depth", "min_samples_leaf"]].to_dict()
+    )
+    assert made.score(X[HALF:], target[HALF:]) == pytest.approx(chosen["score"], abs=1e-9)
 
 
 def test_little_memory_leaves_fewer_versions():
@@ -200,17 +307,6 @@ def test_little_memory_leaves_fewer_versions():
     many = shardpickle.tradeoff(model, X[HALF:], target[HALF:], progress=False)
     assert 2 <= len(few.rows) < len(many.rows)
     assert few.whole.score == many.whole.score
-
-
-def test_rows_that_are_not_the_models_are_refused():
-    """Compiled trees would read past the end of rows with fewer features."""
-    model, target = MODELS["forest"]
-    model.fit(X[:HALF], target[:HALF])
-    for rows in (X[HALF:, :2], X[HALF:][:, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]):
-        with pytest.raises(ValueError, match="features, not"):
-            shardpickle.tradeoff(model, rows, target[HALF:], progress=False)
-    with pytest.raises(ValueError, match="y_val has"):
-        shardpickle.tradeoff(model, X[HALF:], target[HALF:-1], progress=False)
 
 
 def test_plot():
@@ -229,5 +325,8 @@ def test_other_models_are_refused():
     both = RandomForestClassifier(2).fit(X, np.column_stack([LABELS, LABELS]))
     with pytest.raises(TypeError, match="several outputs"):
         shardpickle.tradeoff(both, X, LABELS)
+    bagged = BaggingClassifier(LogisticRegression(), n_estimators=2).fit(X, LABELS)
+    with pytest.raises(TypeError, match="LogisticRegression"):
+        shardpickle.tradeoff(bagged, X, LABELS)
     with pytest.raises(ValueError, match="not fitted"):
         shardpickle.tradeoff(RandomForestClassifier(), X, LABELS)

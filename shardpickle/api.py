@@ -60,6 +60,7 @@ from shardpickle.loading import (
     check_file,
     explained,
     in_file,
+    parsed_manifest,
     read_manifest,
     read_manifest_file,
     whole,
@@ -173,9 +174,11 @@ def dump(
         sealed = list(dumper.seal_all(publication, pool, meter.advance))
         found = dumper.manifest(sealed, notes)
         _warn_of_main(found)
-        unknown = trust.untrusted(found.names)
+        unknown, refusal = tuple(dumper.rehearsal.names), dumper.refusal()
         if unknown and require_safe:
             raise UntrustedTypeError(store.name, _first_uses(found, unknown))
+        if refusal is not None and require_safe:
+            raise refusal
         data = manifest.to_bytes(found)
         old = previous(store)
         changed = old is None or old[0] != data
@@ -201,7 +204,8 @@ def dump(
         shards_reused=len(sealed) - len(written),
         written_bytes=sum(entry.nbytes for entry in written) + changed * len(data),
         digest=manifest.digest(data),
-        needs_trust=tuple(".".join(name) for name in unknown),
+        needs_trust=dumper.needs_trust(),
+        needs_unsafe="" if refusal is None else refusal.short,
     )
 
 
@@ -315,7 +319,7 @@ def load(
     while True:
         _check_expected(store, data, expect)
         try:
-            found = manifest.from_bytes(data)
+            found = parsed_manifest(data)
             rebuilder = _rebuilder(store, found, callers, unsafe)
             if lazy or salvage or estimators is not None:
                 reference = _reference(store, data, callers, unsafe, storage_options, cache_dir)
@@ -815,7 +819,7 @@ def collect_garbage(
     store = _store(path, storage_options)
     data = read_manifest(store)
     with store.writing() as publication:
-        found = manifest.from_bytes(data)
+        found = parsed_manifest(data)
         return publication.collect({each.sha256 for each in found.shards})
 
 
@@ -1034,7 +1038,7 @@ def loads(data: bytes, **options: Any) -> Any:
 
 def _sound_manifest(store: Store) -> tuple[bytes, Manifest]:
     data = read_manifest(store)
-    return data, manifest.from_bytes(data)
+    return data, parsed_manifest(data)
 
 
 def _store(
@@ -1066,7 +1070,7 @@ def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bo
     unknown = trust.untrusted(found.names, callers)
     if unknown:
         raise UntrustedTypeError(store.name, _first_uses(found, unknown))
-    return Hardened(found.names, trust.resolve(found.names, callers), found.stored)
+    return Hardened(found.names, trust.resolve(found.names, callers), found.most_heap)
 
 
 def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
@@ -1112,8 +1116,9 @@ def _load(
     on_progress: Listener | None,
 ) -> Any:
     free = memory.available()
-    if check_memory and free is not None and job.raw > free:
-        raise ModelTooLargeError(store.name, job.raw, free)
+    needed = job.raw + found.declared_heap
+    if check_memory and free is not None and needed > free:
+        raise ModelTooLargeError(store.name, needed, free)
     _warn_of_versions(store, found)
     if found.profile == manifest.INFERENCE:
         warnings.warn(
@@ -1154,7 +1159,7 @@ def _reopened(
                 raise ModelNotFoundError(2, f"{reason} process cannot read", path) from error
             if manifest.digest(data) != digest:
                 raise ModelReplacedError(path)
-            found = manifest.from_bytes(data)
+            found = parsed_manifest(data)
             rebuilder = _rebuilder(store, found, callers, unsafe)
             reference = _reference(store, data, callers, unsafe, options, cache_dir)
             source = Source(store, data, found, rebuilder, 1, reference)

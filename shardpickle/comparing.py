@@ -12,7 +12,14 @@ from typing import Any
 from shardpickle import manifest, outline, sealing
 from shardpickle.codecs.streams import NODE
 from shardpickle.codecs.trees import Head, Tables
-from shardpickle.loading import explained, in_file, open_shard, read_manifest, read_tables
+from shardpickle.loading import (
+    explained,
+    in_file,
+    open_shard,
+    parsed_manifest,
+    read_manifest,
+    read_tables,
+)
 from shardpickle.manifest import Manifest
 from shardpickle.nursery import Passing
 from shardpickle.rebuilding import Skeletons
@@ -26,7 +33,7 @@ _MOST_CHANGES = 1000  # parts that are described
 def compared(one: Store, other: Store, pool: Pool) -> Difference:
     """What differs between two models."""
     stored = [read_manifest(store) for store in (one, other)]
-    found = [manifest.from_bytes(data) for data in stored]
+    found = [parsed_manifest(data) for data in stored]
     common = {each.sha256 for each in found[0].shards} & {each.sha256 for each in found[1].shards}
     sides = [_Side(store, made, pool) for store, made in zip((one, other), found, strict=True)]
     with explained(one, found[0]):
@@ -120,7 +127,7 @@ class _Side:
             together=True,
         )
         with in_file(entry.file):
-            made = outline.members(Skeletons(held, entry.nbytes, {}).steps(part.slot))
+            made = outline.members(Skeletons(held, {}, self.found.most_heap).steps(part.slot))
         return made[0] if made else None
 
     def below(self, number: int, made: Any) -> dict[str, int]:

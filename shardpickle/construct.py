@@ -9,7 +9,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from shardpickle import dtypes
-from shardpickle.errors import CorruptShardError, RebuildError
+from shardpickle.errors import CorruptShardError, RebuildError, RefusedError
 from shardpickle.makers import set_state
 
 Migrate = Callable[[Any, Any], Any]
@@ -113,7 +113,7 @@ def guarded(owner: Any, function: Callable[..., Any], /, *args: Any, **kwargs: A
     """Call what may be anybody's code; whatever it raises is one error that names the owner."""
     try:
         return function(*args, **kwargs)
-    except (MemoryError, RecursionError, CorruptShardError):
+    except (MemoryError, RecursionError, CorruptShardError, RefusedError):
         raise
     except Exception as error:  # a class of the file's may raise anything
         raise RebuildError(f"{shown(owner)}: {type(error).__name__}: {error}") from error

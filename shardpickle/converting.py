@@ -27,6 +27,7 @@ from shardpickle.errors import (
     ForeignFileError,
     ModelTooLargeError,
     RebuildError,
+    RefusedError,
     UntrustedTypeError,
 )
 from shardpickle.makers import Name
@@ -64,6 +65,9 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
             raise ModelTooLargeError(str(source), len(data), free)
         try:
             return _object(source, data, callers, unsafe)
+        except RefusedError as error:
+            call = "convert({path}, 'model_dir', {trusted})"
+            raise error.told(path=str(source), call=call) from error
         except CorruptShardError as error:
             raise ForeignFileError(f"{source}: {error}") from error
         except RebuildError as error:

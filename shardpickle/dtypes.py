@@ -7,6 +7,7 @@ The text of both is what skeletons and shards hold, so no pickle needs ``numpy.d
 
 import functools
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,18 @@ def copied(dtype: np.dtype[Any]) -> np.dtype[Any]:
         return from_text(to_text(dtype) or "")
     # `np.dtype(…, copy=True)` may give the same one; swapping bytes twice gives a new one.
     return dtype.newbyteorder("S").newbyteorder("S")
+
+
+def has_apart(dtype: np.dtype[Any]) -> bool:
+    """Whether each object of a dtype has bytes that no other field reads or writes."""
+    if dtype.subdtype is not None:
+        return has_apart(dtype.subdtype[0])
+    if dtype.names is None or not dtype.hasobject:
+        return True
+    fields: Any = dtype.fields
+    spans = sorted((fields[name][1], fields[name][0].itemsize) for name in dtype.names)
+    apart = all(at + size <= following for (at, size), (following, _) in pairwise(spans))
+    return apart and all(has_apart(fields[name][0]) for name in dtype.names)
 
 
 def scalar(text: str, content: bytes) -> Any:

@@ -11,8 +11,10 @@ from shardpickle import (
     families,
     lazy,
     manifest,
+    opcodes,
     packing,
     pickling,
+    placing,
     sealing,
     thawing,
     unpicklable,
@@ -28,15 +30,17 @@ from shardpickle.errors import (
     FormatError,
     ModelNotFoundError,
     ReadBackError,
+    RefusedError,
     ShardpickleError,
     UnpicklableError,
 )
-from shardpickle.loading import in_file, open_shard
+from shardpickle.loading import in_file, open_shard, parsed_manifest
 from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.nursery import Comparing
 from shardpickle.pickling import Written
 from shardpickle.progress import Share
+from shardpickle.rehearsal import Rehearsal
 from shardpickle.sealing import Advance
 from shardpickle.split import Part, split
 from shardpickle.stores import Publication, Store, copy_shard
@@ -77,6 +81,10 @@ class Dumper:
         self.places: dict[int, tuple[int, int]] = {}  # part -> shard and slot
         self.tables: list[int] = []  # shards that hold tables
         self.uses: list[int | None] = []  # for each shard the number of the tables it uses
+        self.rehearsal = Rehearsal([part.references for part in parts], self.twins)
+        self._texts: dict[bytes, str] = {}
+        self._parsed: dict[bytes, opcodes.Steps] = {}  # thousands of parts share a few skeletons
+        self._rehearsed = 0  # parts so far
 
     def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
         part = self.parts[number]
@@ -177,17 +185,73 @@ class Dumper:
     def _contents(self, numbers: Sequence[int]) -> Contents:
         written = [self._written(number) for number in numbers]
         for number, each in zip(numbers, written, strict=True):
-            try:
-                found = pickling.names(each.skeleton)
-            except CorruptShardError as error:  # copyreg's extension codes, for example
-                raise UnpicklableError([(self.kinds[number], error.reason)]) from error
+            steps = self._steps(number, each)
             self.part_names[number] = tuple(
-                self.names.setdefault(name, len(self.names)) for name in found
+                self.names.setdefault(name, len(self.names)) for name in opcodes.names(steps)
             )
+            self._rehearse(number, steps, each.values)
         return contents.of_parts(
             [(each.skeleton, each.values) for each in written],
             inference=self.profile == manifest.INFERENCE,
         )
+
+    def _steps(self, number: int, written: Written) -> opcodes.Steps:
+        skeleton = written.skeleton
+        try:
+            steps = self._parsed.get(skeleton)
+            if steps is None:
+                steps = opcodes.parse(skeleton, self._texts)
+                if len(skeleton) <= _KEPT_BYTES:
+                    self._parsed[skeleton] = steps
+                    if len(self._parsed) > _KEPT:
+                        del self._parsed[next(iter(self._parsed))]
+            return steps
+        except CorruptShardError as error:  # copyreg's extension codes, for example
+            raise UnpicklableError([(self.kinds[number], error.reason)]) from error
+
+    def _rehearse(self, number: int, steps: opcodes.Steps, values: Sequence[Value]) -> None:
+        """Load a part as a default load will, after the parts before it."""
+        for other in range(self._rehearsed, number):
+            self._rehearse_again(other)
+        self.rehearsal.part(number, steps, values)
+        self._rehearsed = number + 1
+
+    def _rehearse_again(self, number: int) -> None:
+        """The same of a part that is stored already: here, as an equal one, or in a shard."""
+        stored = self.stored.get(number)
+        if stored is not None:
+            self.rehearsal.put(number, self.parts[number].members)
+        elif self.rehearsal.is_known(number):
+            self.rehearsal.repeat(number)
+        elif self.twins[number] != number:
+            written = self._written(self.twins[number])
+            self.rehearsal.part(number, self._steps(number, written), written.values)
+
+    def finish_rehearsal(self) -> None:
+        for other in range(self._rehearsed, len(self.parts)):
+            self._rehearse_again(other)
+        self._rehearsed = len(self.parts)
+
+    def needs_trust(self) -> tuple[str, ...]:
+        """The names behind what a default load refuses."""
+        names = tuple(".".join(name) for name in self.rehearsal.names)
+        refusal = self.rehearsal.refusal
+        if names or refusal is None or refusal.part is None:
+            return names
+        return (self.kinds[refusal.part],)
+
+    def refusal(self) -> RefusedError | None:
+        """What no name lifts, and where it stands."""
+        error = self.rehearsal.refusal
+        if error is None or error.part is None:
+            return error
+        place = placing.place(
+            error.part,
+            error.step,
+            [part.references for part in self.parts],
+            lambda number: self._steps(number, self._written(number)),
+        )
+        return error.told(path=self.store.name, place=place)
 
     def _written(self, number: int) -> Written:
         content: Written | Stored = self.parts[number].content()
@@ -236,6 +300,7 @@ class Dumper:
     def manifest(
         self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
     ) -> Manifest:
+        self.finish_rehearsal()
         # Tables are parts too; they come first, so every other part's number moves.
         entries = [
             PartEntry(_TABLE, shard, 0, objects=len(Tables.__slots__), names=(), references=())
@@ -246,6 +311,7 @@ class Dumper:
         shards = [
             replace(entry, table=table) for (entry, _), table in zip(sealed, self.uses, strict=True)
         ]
+        shards = self._with_heap(shards, entries)
         return Manifest(
             writer=__version__,
             profile=self.profile,
@@ -255,6 +321,23 @@ class Dumper:
             parts=tuple(entries),
             shards=tuple(shards),
         )
+
+    def _with_heap(
+        self, shards: Sequence[ShardEntry], entries: Sequence[PartEntry]
+    ) -> list[ShardEntry]:
+        """The shards, with what they make if that is more than a load expects of them."""
+        heap = [0] * len(shards)
+        moved = len(self.tables)
+        for number, entry in enumerate(entries[moved:]):
+            heap[entry.shard] += self.rehearsal.heap.get(number, 0)
+        for number, stored in self.stored.items():
+            known = stored.shard.heap
+            shard = entries[moved + number].shard
+            heap[shard] = manifest.undeclared_heap(shards[shard]) if known is None else known
+        plain = [replace(shard, heap=None) for shard in shards]
+        if sum(heap) <= manifest.most_heap(plain):
+            return plain
+        return [replace(shard, heap=each) for shard, each in zip(plain, heap, strict=True)]
 
     def _entry(self, number: int, part: Part, moved: int) -> PartEntry:
         twin = self.twins[number]
@@ -281,6 +364,8 @@ class _Copy:
     table: ShardEntry | None
     tables: Tables | None
 
+
+_KEPT, _KEPT_BYTES = 64, 1 << 14  # parsed skeletons: how many, and how large
 
 _TABLE = "numpy.ndarray"  # what a part of tables holds
 
@@ -327,6 +412,6 @@ def previous(store: Store) -> tuple[bytes, Manifest | None] | None:
     except ModelNotFoundError:
         return None
     try:
-        return data, manifest.from_bytes(data)
+        return data, parsed_manifest(data)
     except FormatError:
         return data, None

@@ -5,6 +5,7 @@ caller would catch anyway (`OSError`, `MemoryError`, `ImportError`, `pickle.Pick
 """
 
 import pickle
+from collections.abc import Iterable
 
 
 class ShardpickleError(Exception):
@@ -194,6 +195,65 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
             "If you trust these, and so their code:\n"
             "  shardpickle." + call.format(path=repr(path), trusted=f"trusted={list(names)!r}")
         )
+
+
+class RefusedError(UntrustedTypeError):
+    """The files are intact, and ask for what a default load does not do. Nothing was handed out.
+
+    Attributes
+    ----------
+    what : str
+        What is asked for.
+    place : str
+        Where it stands in the model, such as ``model.steps[0][1].score_func``.
+    names : dict of str to str
+        Names that ``trusted=`` takes for this; none where only ``unsafe=True`` loads the model.
+    """
+
+    part: int | None = None  # whose skeleton asks for it, and where
+    step = 0
+
+    def __init__(
+        self,
+        what: str,
+        names: Iterable[str] = (),
+        *,
+        path: str = "the model",
+        place: str = "",
+        call: str = "load({path}, {trusted})",
+    ) -> None:
+        self.what = what
+        self.place = place
+        self.path = path
+        self.call = call
+        self.names = dict.fromkeys(names, place or "the model")
+        ways = [("unsafe=True", "pickle would load it, running whatever it names")]
+        if self.names:
+            line = f"trusted={list(self.names)!r}"
+            ways.insert(0, (line, "you trust what these do, with any arguments that are stored"))
+        lines = "\n".join(
+            f"  shardpickle.{call.format(path=repr(path), trusted=way)}  # {why}"
+            for way, why in ways
+        )
+        ShardpickleError.__init__(
+            self,
+            f"{path} is intact, but it asks for what shardpickle does not allow by default; "
+            f"nothing was loaded:\n  {self.short}\n"
+            f"If you know who made it:\n{lines}",
+        )
+
+    @property
+    def short(self) -> str:
+        """What is asked for and where, without advice."""
+        return f"{self.place}: {self.what}" if self.place else self.what
+
+    def told(self, *, path: str, place: str = "", call: str | None = None) -> "RefusedError":
+        """The same error, with the model and the place in it."""
+        again = type(self)(
+            self.what, self.names, path=path, place=place or self.place, call=call or self.call
+        )
+        again.part, again.step = self.part, self.step
+        return again
 
 
 class UnsafeForbiddenError(ShardpickleError, PermissionError):

@@ -26,6 +26,7 @@ from shardpickle.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, n
 from shardpickle.errors import CorruptShardError
 from shardpickle.hardened import Ledger, Makers, Vetted
 from shardpickle.makers import CONSTRUCTORS, Maker, Name, plain, refused
+from shardpickle.manifest import HEAP
 from shardpickle.trust import Known
 
 
@@ -68,7 +69,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     CorruptShardError
         If it asks for what no model needs, or is none.
     """
-    ledger = Ledger(len(data))
+    ledger = Ledger(HEAP + len(data) * _HEAP_OF_BYTE)
     targets = {name: each.target for name, each in known.items()}
     makers = Makers([*_BY_DILL, *TRANSPORT.values(), *known.values()])
     made = _VettedForeign(targets, makers, (), (), _Adapted(), ledger)
@@ -78,8 +79,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
         for _, instance, checks in ledger.checks:
             problem = natives.problem(instance, checks)
             if problem:
-                what = type(instance).__qualname__
-                raise CorruptShardError(f"a {what} that compiled code would crash on: {problem}")
+                raise refused(natives.told(instance, problem))
     return found
 
 
@@ -87,6 +87,9 @@ def read_anything(data: Bytes, surveyed: Survey, targets: Mapping[Name, Any]) ->
     """The object of a pickle, as pickle itself would make it: runs whatever the file says."""
     made = _AnyForeign(targets, (), (), _Adapted())
     return Reader(data, made, surveyed.fetched).whole()
+
+
+_HEAP_OF_BYTE = 1 << 10  # a byte makes that much at most, and most bytes are read once
 
 
 # Names that stand for how a pickle carries things, not for what a model is made of. ---------------

@@ -4,7 +4,7 @@ State is given only to instances that this very skeleton has made, and once. Wha
 would trust is noted in the ledger, to be checked when the model is whole.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -18,7 +18,9 @@ import numpy as np
 
 from shardpickle import natives
 from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
-from shardpickle.makers import Maker, Name, refused
+from shardpickle.dtypes import has_apart
+from shardpickle.errors import CorruptShardError
+from shardpickle.makers import OF_CLASS_METHODS, Maker, Name, name_of, refused
 from shardpickle.natives import Check
 from shardpickle.trust import Known
 
@@ -29,50 +31,106 @@ class Makers:
     def __init__(self, known: Iterable[Known]) -> None:
         self._known = tuple(known)  # alive, so that identities stay theirs
         self._of = {id(each.target): each.maker for each in self._known if each.maker}
+        self._of |= {id(target): maker for target, maker in OF_CLASS_METHODS}
+        self._own = {id(each.target) for each in self._known if each.own}
+
+    def add(self, known: Known) -> None:
+        """Another one, or another maker of one that is known."""
+        self._known = (*self._known, known)
+        self._of.pop(id(known.target), None)
+        if known.maker:
+            self._of[id(known.target)] = known.maker
+        if known.own:
+            self._own.add(id(known.target))
 
     def of(self, target: Any) -> Maker | None:
         return self._of.get(id(target))
 
+    def is_own(self, target: Any) -> bool:
+        """Whether the caller (or a package that vouches for it) trusts it by name."""
+        return id(target) in self._own
+
 
 class Ledger:
-    """What a load has made that has to be checked in the end, and what it may still hash."""
+    """What a load has made that has to be checked in the end, and what it may still make.
 
-    def __init__(self, stored: int) -> None:
+    Parameters
+    ----------
+    most : int or None
+        Bytes of Python objects that skeletons may make (`opcodes.Steps.heap`), with what they copy
+        and hash; None for no limit. `spent` is what they have taken so far: what a writer declares.
+    """
+
+    def __init__(self, most: int | None) -> None:
         self.checks: list[tuple[int, Any, tuple[Check, ...]]] = []
         self.part = 0
-        self._keys_left = _MOST_ODD_KEYS
-        self._copies_left = _MOST_COPIES + 2 * stored
+        self.spent = 0
+        self._most = most
 
-    def spend(self, count: int) -> None:
-        """Refuse to copy one thing of a file, or to look at it, far more often than it is long."""
-        self._copies_left -= count
-        if self._copies_left < 0:
-            raise refused("the same things copied very many times")
+    @property
+    def left(self) -> int | None:
+        return None if self._most is None else max(0, self._most - self.spent)
+
+    def spend(self, nbytes: int) -> None:
+        """Count what is made, copied or hashed; refuse more than the manifest declares."""
+        self.spent += nbytes
+        if self._most is not None and self.spent > self._most:
+            raise CorruptShardError("its skeletons make more objects than the manifest declares")
 
     def made(self, instance: Any) -> None:
         checks = natives.checks_of(type(instance))  # type: ignore[arg-type]  # mypy: type[Any]
         if checks:
             self.checks.append((self.part, instance, checks))
 
-    def check_keys(self, keys: Iterable[Any]) -> None:
-        """Refuse keys that would take for ever to hash or to compare.
 
-        A tuple that holds itself twice, sixty times over, has 2**60 items; and tuples and complex
-        numbers can be made to have equal hashes. Strings cannot, without knowing this process's
-        secret.
-        """
+class Keys:
+    """Counts what hashing and comparing keys takes, container by container.
+
+    A tuple that holds itself twice, sixty times over, has 2**60 items; and tuples and large numbers
+    can be made to have equal hashes, so that each is compared with all before it. Strings cannot,
+    without knowing this process's secret.
+    """
+
+    def __init__(self, ledger: Ledger, makers: Makers) -> None:
+        self._ledger = ledger
+        self._makers = makers
+        self._hashes: dict[int, tuple[Any, Counter[int]]] = {}  # of odd keys, by their container
+
+    def check(self, target: Any, keys: Iterable[Any]) -> None:
         for key in keys:
             kind = type(key)
             if kind in _PLAIN_KEYS and (kind is not int or -_PRIME < key < _PRIME):
                 continue
-            self._keys_left -= 1 + _weight(key)
-            if self._keys_left < 0:
-                raise refused("too many keys that are no strings or numbers")
+            weight = self._weight(key)
+            self._ledger.spend(weight * _KEY)
+            _, hashes = self._hashes.setdefault(id(target), (target, Counter()))
+            value = guarded(key, hash, key)
+            hashes[value] += 1
+            if hashes[value] > 1:  # compared with the others of this hash
+                self._ledger.spend(weight * _KEY * (hashes[value] - 1))
+
+    def _weight(self, key: Any) -> int:
+        """How many objects a key is made of; those that Python code compares count more."""
+        count = 0
+        left = [key]
+        most = self._ledger.left
+        while left:
+            each = left.pop()
+            count += 1
+            if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
+                left += each
+            elif type(each) not in _PLAIN_KEYS:
+                if not (_is_value(each) or self._makers.is_own(type(each))):
+                    raise refused(f"a key of type {type(each).__qualname__}")
+                count += 1 if isinstance(each, np.generic) else _SLOW_KEY
+            if count * _KEY > (_MOST_KEY if most is None else most):
+                raise refused("a key of very many objects")
+        return count
 
 
+_KEY = 16  # bytes of a ledger that stand for hashing one object of a key
+_MOST_KEY = 1 << 30
 _PRIME = 2**61 - 1  # sys.hash_info.modulus: larger integers can have equal hashes
-_MOST_ODD_KEYS = 20_000
-_MOST_COPIES = 1 << 21  # attributes, items and numbers that calls copy, beside two a stored byte
 _PLAIN_KEYS = frozenset(
     {str, bytes, int, float, bool, type(None), type(...), np.str_, np.bytes_, np.bool_}
     | {np.dtype(code).type for code in "bhilqBHILQefd"}
@@ -81,26 +139,6 @@ _VALUE_KEYS = (
     *(np.generic, np.ufunc, complex, int, date, time, timedelta, Decimal, Fraction, PurePath, UUID),
     *(type, FunctionType, BuiltinFunctionType),
 )
-
-
-def _weight(key: Any) -> int:
-    """How many objects a key is made of."""
-    count = 0
-    left = [key]
-    while left:
-        each = left.pop()
-        count += 1
-        if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
-            left += each
-        elif type(each) not in _PLAIN_KEYS:
-            if not _is_value(each):
-                raise refused(f"a key of type {type(each).__qualname__}")
-            count += 1 if isinstance(each, np.generic) else _SLOW_KEY
-        if count > _MOST_ODD_KEYS:
-            raise refused("a key of very many objects")
-    return count
-
-
 _SLOW_KEY = 40  # compared by Python code
 
 
@@ -144,6 +182,7 @@ class Vetted:
         self.references = references
         self.migrate = migrate
         self.ledger = ledger
+        self.keys = Keys(ledger, makers)
         self.fresh: dict[int, tuple[Any, Maker]] = {}  # what was made here and has no state yet
 
     def find(self, module: str, name: str) -> Any:
@@ -156,21 +195,21 @@ class Vetted:
         if type(pid) in (str, tuple):
             self.ledger.spend(len(str(pid[0])) if type(pid) is tuple and pid else len(pid))
         found = outside(pid, self.values, self.references)
-        if isinstance(found, np.dtype) and found.hasobject and found.str != "|O":
-            raise refused("a dtype with objects among its fields")
+        if isinstance(found, np.dtype) and found.hasobject and not has_apart(found):
+            raise CorruptShardError("a dtype whose objects share bytes with other fields")
         return found
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         maker = self.makers.of(function)
         if maker is None or maker.call is None:
-            raise refused(f"a call of {shown(function)}")
-        self.ledger.spend(sum(map(_length, args)))
+            raise refused(f"a call of {shown(function)}", *name_of(function))
+        self.ledger.spend(maker.heap + _ITEM * sum(map(_length, args)))
         return self._made(guarded(function, maker.call, *args), maker)
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         maker = self.makers.of(cls)
         if maker is None or maker.new is None:
-            raise refused(f"an instance of {shown(cls)}")
+            raise refused(f"an instance of {shown(cls)}", *name_of(cls))
         return self._made(guarded(cls, maker.new, args, kwargs), maker)
 
     def _made(self, instance: Any, maker: Maker) -> Any:
@@ -183,7 +222,7 @@ class Vetted:
         known, maker = self.fresh.pop(id(instance), (None, None))
         if maker is None or maker.build is None or known is not instance:
             raise refused(f"a state for {shown(instance)}, which was not made here")
-        self.ledger.spend(_length(state))
+        self.ledger.spend(_ITEM * _length(state))
         if type(state) is dict:
             check_attributes(state)
         guarded(instance, _build, maker.build, instance, state, self.migrate)
@@ -199,7 +238,7 @@ class Vetted:
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         if type(target) is not dict and not (id(target) in self.fresh and isinstance(target, dict)):
             raise refused(f"items for {shown(target)}")
-        self.ledger.check_keys(key for key, _ in items)
+        self.keys.check(target, (key for key, _ in items))
         if type(target) is dict:
             guarded(target, target.update, items)
             return
@@ -208,13 +247,13 @@ class Vetted:
             guarded(target, target.__setitem__, key, value)
 
     def frozen(self, items: list[Any]) -> Any:
-        self.ledger.check_keys(items)
+        self.keys.check(items, items)
         return guarded(frozenset, frozenset, items)
 
     def add(self, target: Any, items: list[Any]) -> None:
         if not (type(target) is set or (id(target) in self.fresh and isinstance(target, set))):
             raise refused(f"items for {shown(target)}")
-        self.ledger.check_keys(items)
+        self.keys.check(target, items)
         for item in items:
             guarded(target, target.add, item)
 
@@ -258,3 +297,4 @@ def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate
 
 
 _CONTAINERS = (list, dict, set, deque)
+_ITEM = 16  # bytes of a ledger for each item that is copied

@@ -10,7 +10,7 @@ from shardpickle.codecs import backend
 from shardpickle.codecs.trees import Head
 from shardpickle.contents import Contents
 from shardpickle.dumping import Dumper
-from shardpickle.loading import check_file, in_file, open_index
+from shardpickle.loading import check_file, in_file, open_index, parsed_manifest
 from shardpickle.manifest import Manifest, ShardEntry
 from shardpickle.packed import MemoryStore
 from shardpickle.reports import ModelInfo, Size
@@ -30,7 +30,7 @@ class Facts:
 
 def inspected(store: Store, data: bytes) -> ModelInfo:
     """What a model holds, by its manifest and the indices of its shards."""
-    found = manifest.from_bytes(data)
+    found = parsed_manifest(data)
     facts = [_facts(store, entry) for entry in found.shards]
     return _info(store.name, found, data, facts)
 

@@ -9,10 +9,13 @@ from typing import Any
 from shardpickle import (
     environment,
     families,
+    manifest,
+    memory,
     mistakes,
     nursery,
     opcodes,
     pickling,
+    placing,
     sealing,
 )
 from shardpickle.codecs import trees
@@ -29,7 +32,9 @@ from shardpickle.errors import (
     NotADirectoryModelError,
     NotAModelError,
     RebuildError,
+    RefusedError,
     ShardpickleError,
+    StorageError,
 )
 from shardpickle.makers import Name
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
@@ -99,9 +104,9 @@ class Loader:
         for number, part in zip(numbers, needed, strict=True):
             while part.shard not in self.ready:
                 shard, held = next(shards)
-                nbytes = self.found.shards[shard].nbytes
                 with in_file(self.found.shards[shard].file):
-                    self.ready[shard] = held, Skeletons(held, nbytes, self.texts)
+                    skeletons = Skeletons(held, self.texts, self.rebuilder.most)
+                    self.ready[shard] = held, skeletons
             yield number, self._rebuild(number, part)
             left[part.shard] -= 1
             if not left[part.shard]:
@@ -109,7 +114,23 @@ class Loader:
 
     def check(self, later: Later | None = None) -> None:
         """Refuse what has been built if compiled code could not bear it."""
-        self.rebuilder.check(self.grower.odd, self.file_of, later)
+        try:
+            self.rebuilder.check(self.grower.odd, later)
+        except RefusedError as error:
+            raise self.told(error, error.part or 0) from error
+
+    def told(self, error: RefusedError, number: int) -> RefusedError:
+        """A refusal that names the model and the place in it."""
+        references = [part.references for part in self.found.parts]
+
+        def steps_of(part: int) -> opcodes.Steps:
+            return skeleton(self.store, self.found, part)
+
+        try:
+            place = placing.place(number, error.step, references, steps_of)
+        except (FormatError, StorageError):  # another file is damaged
+            place = f"part {number}"
+        return error.told(path=self.store.name, place=place)
 
     def file_of(self, part: int) -> str:
         return self.found.shards[self.found.parts[part].shard].file
@@ -132,6 +153,8 @@ class Loader:
             references = [self.objects[other][index] for other, index in part.references]
             try:
                 members = self.rebuilder.members(number, part, skeletons, values, references)
+            except RefusedError as error:
+                raise self.told(error, number) from error
             except RebuildError as error:
                 raise RebuildError(
                     f"{part.kind} (part {number}, in {file}) refused its state: "
@@ -210,6 +233,18 @@ def open_shard(
         return held
 
 
+def skeleton(store: Store, found: Manifest, number: int) -> opcodes.Steps:
+    """The steps of a part's skeleton, read from its shard without decoding anything else."""
+    part = found.parts[number]
+    entry = found.shards[part.shard]
+    with in_file(entry.file), store.open_shard(entry.sha256) as shard:
+        check_file(shard, entry)
+        index = open_index(shard, entry)
+        held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
+        sealing.fill_skeletons(shard.read_at, index, held)
+        return Skeletons(held, {}, None).steps(part.slot)
+
+
 def check_file(shard: Shard, entry: ShardEntry) -> None:
     """Refuse what cannot be the shard, by its first bytes and its size."""
     if shard.size != entry.nbytes:
@@ -219,7 +254,7 @@ def check_file(shard: Shard, entry: ShardEntry) -> None:
 
 def open_index(shard: Shard, entry: ShardEntry) -> Index:
     """What the shard says of itself, if it is what the manifest says."""
-    index = sealing.read_index(shard.read_at, shard.size)
+    index = sealing.read_index(shard.read_at, shard.size, entry.heap)
     if index.sizes.parts != entry.parts:
         raise CorruptShardError(
             "another number of parts", expected=entry.parts, actual=index.sizes.parts
@@ -228,10 +263,10 @@ def open_index(shard: Shard, entry: ShardEntry) -> Index:
 
 
 def check_skeletons(
-    held: Contents, parts: Sequence[PartEntry], names: Sequence[Name], nbytes: int
+    held: Contents, parts: Sequence[PartEntry], names: Sequence[Name], most: int
 ) -> None:
-    """Read every skeleton of a shard of `nbytes`, without making anything of it."""
-    skeletons = Skeletons(held, nbytes, {})
+    """Read every skeleton of a shard, which may make `most`, without making anything of it."""
+    skeletons = Skeletons(held, {}, most)
     for part in parts:
         listing = opcodes.Names()
         members = opcodes.run(skeletons.steps(part.slot), listing)
@@ -269,6 +304,11 @@ def in_file(file: str) -> Iterator[None]:
         if error.file is not None:
             raise
         raise error.in_file(file) from error
+
+
+def parsed_manifest(data: bytes) -> Manifest:
+    """The meaning of a manifest's file, if this process has the memory for it."""
+    return manifest.from_bytes(data, memory.available())
 
 
 def read_manifest(store: Store) -> bytes:

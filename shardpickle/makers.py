@@ -8,25 +8,33 @@ else. Nothing here decides which names are trusted.
 What is checked, and what crashed or ran code where it was not, is told in docs/trust.md.
 """
 
+import copyreg
 import datetime
+import inspect
+import re
 import sys
 import types
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+import zoneinfo
+from abc import ABCMeta
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.random import BitGenerator
+from sklearn.base import BaseEstimator
 
 from shardpickle import natives
-from shardpickle.errors import CorruptShardError
+from shardpickle.dtypes import has_apart
+from shardpickle.errors import CorruptShardError, RefusedError
 from shardpickle.natives import BrokenError, is_whole
 
 Name = tuple[str, str]
 Args = tuple[Any, ...]
 
 _MOST_ARRAYS_IN_ARRAYS = 64
+_GENERATOR_BYTES = 8192  # of a Mersenne Twister, which is seeded when it is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +49,17 @@ class Maker:
     new: Callable[[Args, Mapping[str, Any]], Any] | None = None
     build: Callable[[Any, Any], None] | None = None
     unfinished: bool = False
+    heap: int = 0  # bytes of what a call makes, where that is much
 
 
-def refused(what: str) -> CorruptShardError:
-    return CorruptShardError(f"a skeleton asks for what no model needs: {what}")
+def refused(what: str, *names: str) -> RefusedError:
+    """The error for what is not made by default; `names` are those that a caller may trust."""
+    return RefusedError(what, names)
 
 
-def _need(condition: Any, what: str) -> None:
+def _need(condition: Any, what: str, *names: str) -> None:
     if not condition:
-        raise refused(what)
+        raise refused(what, *names)
 
 
 # Classes whose instances are a dict of attributes -------------------------------------------------
@@ -66,11 +76,20 @@ _REPLACED = frozenset({"positive"})  # a parameter that is a default of its clas
 
 
 def _plain_state(instance: Any, state: Any) -> None:
-    """Attributes, none of which takes the place of a method or of what a class says of itself."""
+    """Attributes, none of which changes what a class says of itself.
+
+    Data may hide a method (``model.score = 0.93``); nothing that can be called may.
+    """
     _need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
     cls = type(instance)
-    for name in state or ():
-        _need(not hasattr(cls, name) or name in _REPLACED, f"an attribute {name[:40]} of its class")
+    for name, value in (state or {}).items():
+        if hasattr(cls, name) and name not in _REPLACED:
+            hides_method = hasattr(inspect.getattr_static(cls, name), "__get__")
+            _need(
+                hides_method and is_data(value),
+                f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
+                *name_of(cls),
+            )
     before = _BEFORE.get((cls.__module__, cls.__qualname__))
     if before is not None and state:
         before(state)
@@ -82,6 +101,25 @@ def _isotonic(state: dict[str, Any]) -> None:
         value = state.get(name)
         plain_array = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
         _need(value is None or plain_array, name)
+
+
+def is_data(value: Any) -> bool:
+    """Whether a value is numbers, text or arrays of these: nothing to call."""
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
+    return isinstance(value, _DATA) and type(value).__module__ in ("builtins", "numpy")
+
+
+_DATA = (type(None), bool, int, float, complex, str, bytes, np.generic)
+
+
+def name_of(target: Any) -> tuple[str, ...]:
+    """The name by which a caller may trust a class or function; none if it has none."""
+    module = getattr(target, "__module__", None)
+    name = getattr(target, "__qualname__", getattr(target, "__name__", None))
+    if type(module) is not str or type(name) is not str:
+        return ()
+    return (f"{module}.{name}",)
 
 
 _BEFORE = {("sklearn.isotonic", "IsotonicRegression"): _isotonic}
@@ -97,14 +135,65 @@ def _named_tuple(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
     return tuple.__new__(cls, args)
 
 
-def trusted(cls: type) -> Maker:
-    """Whatever the class's own code does: the caller trusts it by name."""
+def trusted(target: Any) -> Maker | None:
+    """Whatever its own code does: the caller trusts it by name."""
+    if isinstance(target, type):
+        return _trusted_class(target)
+    return Maker(call=target) if callable(target) else None
+
+
+def _trusted_class(cls: Any) -> Maker:
     own = any({"__reduce__", "__reduce_ex__"} & set(vars(base)) for base in cls.__mro__[:-1])
+    array = issubclass(cls, (np.ndarray, np.dtype, np.generic))  # theirs take bytes as pointers
     return Maker(
-        call=cls if own else None,
+        call=cls if (own or cls in copyreg.dispatch_table) and not array else None,
         new=lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
         build=_trusted_state,
     )
+
+
+class Imitation:
+    """Stands for what code that nobody vouches for would have made."""
+
+
+def imitated(target: Any) -> Maker | None:
+    """As `trusted`, but nothing of the target's own code runs."""
+    if isinstance(target, type) and not _has_own_code(target):
+        cls: Any = target
+        return Maker(new=lambda args, kwargs: cls.__new__(cls), build=set_state)
+    if not callable(target):
+        return None
+
+    def made(*args: Any) -> Imitation:
+        return Imitation()
+
+    return Maker(call=made, new=made, build=lambda instance, state: None)
+
+
+_OWN_CODE = frozenset(
+    {
+        "__new__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__setstate__",
+        "__getnewargs__",
+        "__hash__",
+        "__eq__",
+    }
+    | {"__getnewargs_ex__", "__setattr__", "__setitem__", "add", "append", "extend", "__getattr__"}
+    | {"__getattribute__", "__slots__"}
+)
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
+
+
+def _has_own_code(cls: type) -> bool:
+    """Whether to make an instance may run code of a class that is not the libraries'."""
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] in ("builtins", "sklearn", "abc", "typing"):
+            continue
+        if not base.__flags__ & _HEAP_TYPE or _OWN_CODE & set(vars(base)):
+            return True
+    return issubclass(cls, (tuple, str, bytes, int, float)) or type(cls) not in (type, ABCMeta)
 
 
 def _trusted_state(instance: Any, state: Any) -> None:
@@ -171,15 +260,8 @@ def _type_of(args: Args) -> bool:
 
 
 def _time(args: Args) -> bool:
-    zone = len(args) == 1 or isinstance(args[1], datetime.timezone)
+    zone = len(args) == 1 or isinstance(args[1], (datetime.timezone, zoneinfo.ZoneInfo))
     return 1 <= len(args) <= 2 and type(args[0]) is bytes and zone
-
-
-_FACTORIES = (int, float, str, bool, list, dict, OrderedDict, set, tuple, None)
-
-
-def _default_dict(args: Args) -> bool:
-    return len(args) == 1 and any(args[0] is each for each in _FACTORIES)
 
 
 def _deque(args: Args) -> bool:
@@ -194,6 +276,17 @@ def _path(args: Args) -> bool:
     return len(args) < 100 and all(type(each) is str and len(each) < 4096 for each in args)
 
 
+def _pattern(args: Args) -> bool:
+    """A regular expression; one that would take for ever takes as long when it is used."""
+    known = len(args) == 2 and type(args[0]) in (str, bytes) and len(args[0]) <= 1 << 16
+    return known and isinstance(args[1], int) and 0 <= args[1] < 1 << 10
+
+
+def _logger(args: Args) -> bool:
+    """A logger by its name, which the process keeps."""
+    return len(args) <= 1 and all(type(each) is str and len(each) <= 200 for each in args)
+
+
 def _fraction(args: Args) -> bool:
     return _of(int, int)(args) and all(each.bit_length() <= 1 << 12 for each in args)
 
@@ -204,43 +297,6 @@ def _namespace(target: Any) -> Maker:
         instance.__dict__.update(state)
 
     return Maker(call=_calls(lambda args: not args)(target).call, build=build)
-
-
-def _partial(target: Any) -> Maker:
-    """Of a function that is a value by itself; it is not called."""
-
-    def check(args: Args) -> bool:
-        return len(args) == 1 and _is_harmless(args[0])
-
-    def build(instance: Any, state: Any) -> None:
-        fits = type(state) is tuple and len(state) == 4 and _is_harmless(state[0])
-        _need(fits and type(state[1]) is tuple and type(state[2]) is dict, "a partial's state")
-        _need(all(type(key) is str for key in state[2]), "keywords of a partial")
-        _need(state[3] in (None, {}), "a partial with attributes")
-        instance.__setstate__(state)
-
-    return Maker(call=_calls(check)(target).call, build=build)
-
-
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, np.ufunc)
-
-
-def _is_harmless(function: Any) -> bool:
-    """Whether any arguments will do: not with scikit-learn's functions that reach compiled code."""
-    module = str(getattr(function, "__module__", ""))
-    return isinstance(function, _FUNCTIONS) and not module.startswith(
-        ("sklearn.cluster", "sklearn.metrics", "sklearn.feature_selection")
-    )
-
-
-_METHODS = frozenset(
-    {"casefold", "capitalize", "lower", "split", "splitlines", "strip", "title", "upper"}
-)
-
-
-def _method(args: Args) -> bool:
-    """A method of `str` as a value, as tokenizers are."""
-    return len(args) == 2 and args[0] is str and type(args[1]) is str and args[1] in _METHODS
 
 
 # NumPy's arrays of objects: their bytes never come from a skeleton
@@ -269,15 +325,30 @@ def array_state(array: Any, state: Any) -> None:
         count *= size
         _need(count < 1 << 40, "an array's shape")
     if dtype.hasobject:
-        _need(dtype.str == "|O" and type(content) is list, "an array of objects among other fields")
+        fields = dtype.names is None or all(type(each) is tuple for each in content)
+        _need(type(content) is list and has_apart(dtype) and fields, "an array of objects")
         _need(len(content) == count, "an array of another number of objects")
         depth = 1 + max(
             (_depth(each) for each in content if isinstance(each, np.ndarray)), default=0
         )
         _need(depth <= _MOST_ARRAYS_IN_ARRAYS, "arrays nested too deeply")
+    elif is_string_dtype(dtype):
+        _need(type(content) is list and len(content) == count, "an array of another number")
+        missing = getattr(dtype, "na_object", None)
+        _need(all(type(each) is str or each is missing for each in content), "an array of text")
     else:
         _need(type(content) is bytes and len(content) == count * dtype.itemsize, "an array's bytes")
     array.__setstate__(state)
+
+
+def is_string_dtype(dtype: Any) -> bool:
+    """Whether a dtype is NumPy's `StringDType` (NumPy 2)."""
+    return type(dtype).__name__ == "StringDType" and type(dtype).__module__ == "numpy.dtypes"
+
+
+def _string_dtype(args: Args) -> bool:
+    known = all(each is None or type(each) in (bool, float, str) for each in args)
+    return len(args) in (1, 2) and type(args[0]) is bool and known
 
 
 def _masked_array(target: Any) -> Maker:
@@ -344,7 +415,8 @@ def _generator_args(args: Args) -> bool:
 
 
 def _generator(target: Any) -> Maker:
-    return Maker(call=_calls(_generator_args)(target).call, build=_generator_state)
+    call = _calls(_generator_args)(target).call
+    return Maker(call=call, build=_generator_state, heap=_GENERATOR_BYTES)
 
 
 def _generator_state(instance: Any, state: Any) -> None:
@@ -489,6 +561,180 @@ def _checked(check: Callable[[Any, Any], None], instance: Any, state: Any) -> No
         raise CorruptShardError(f"{type(instance).__name__}: {error}") from None
 
 
+# What can be called: only how it may be put together; nothing of it is called by a load -----------
+
+
+class Trusts:
+    """Whether the caller trusts a thing by its name."""
+
+    def __init__(self, targets: Iterable[Any]) -> None:
+        self._targets = {id(target): target for target in targets}
+
+    def add(self, target: Any) -> None:
+        self._targets[id(target)] = target
+
+    def __call__(self, target: Any) -> bool:
+        return id(target) in self._targets
+
+
+def _partial(target: Any, trusts: Trusts) -> Maker:
+    """A function with some of its arguments."""
+
+    def check(args: Args) -> bool:
+        return len(args) == 1 and (trusts(args[0]) or is_function(args[0]))
+
+    def build(instance: Any, state: Any) -> None:
+        _need(type(state) is tuple and len(state) == 4, "a partial's state")
+        function, args, keywords, attributes = state
+        _need(type(args) is tuple and type(keywords) is dict, "a partial's state")
+        _need(all(type(key) is str for key in keywords), "keywords of a partial")
+        _need(attributes in (None, {}), "a partial with attributes")
+        if not (trusts(function) or is_own_method(function, trusts)):
+            reason = partial_problem(function, args, keywords)
+            shown = f"functools.partial of {getattr(function, '__qualname__', '?'):.80}"
+            _need(reason is None, f"{shown} with {reason}", *name_of(function))
+        instance.__setstate__(state)
+
+    return Maker(call=_calls(check)(target).call, build=build)
+
+
+FUNCTIONS = (
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufunc, type(np.clip)),
+)
+_WRITES = frozenset({"out", "buffer", "like", "subok", "where", "casting", "signature", "extobj"})
+
+
+def is_function(value: Any) -> bool:
+    """Whether a vetted value is a function or a method, not a class."""
+    return isinstance(value, FUNCTIONS)
+
+
+def partial_problem(function: Any, args: Args, keywords: Mapping[str, Any]) -> str | None:
+    """Why a vetted function may not be given these arguments; None if it may.
+
+    They must not reach memory that is not theirs (``out=``), nor change what the function gives in
+    a way that compiled code would trust: scikit-learn's take numbers and words, NumPy's plain data.
+    """
+    if not is_function(function):
+        return "something that is no function"
+    odd = sorted(_WRITES & set(keywords))
+    if odd:
+        return f"{odd[0]}="
+    module = str(getattr(function, "__module__", ""))
+    if module.startswith("sklearn.") and not module.startswith(_TAKES_DATA):
+        data = not args and all(map(_is_scalar, keywords.values()))
+        return None if data else "arguments that are no numbers or words"
+    data = all(map(_is_plain, args)) and all(map(_is_plain, keywords.values()))
+    return None if data else "arguments that are no plain data"
+
+
+_TAKES_DATA = ("sklearn.utils.validation", "sklearn.preprocessing", "sklearn.model_selection")
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, _DATA) and is_data(value)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if type(value) in (list, tuple, set, frozenset) and depth < 8:
+        return all(_is_plain(each, depth + 1) for each in value)
+    if type(value) is dict and depth < 8:
+        return all(_is_plain(each, depth + 1) for pair in value.items() for each in pair)
+    if isinstance(value, np.dtype):
+        return not value.hasobject
+    if isinstance(value, type):
+        return value in (int, float, bool, str, complex) or (
+            issubclass(value, np.generic) and value is not np.object_
+        )
+    return is_data(value) or isinstance(value, (slice, np.random.RandomState, np.random.Generator))
+
+
+def is_own_method(function: Any, trusts: Trusts) -> bool:
+    """Whether a method belongs to an object of a class that the caller trusts."""
+    return isinstance(function, types.MethodType) and trusts(type(function.__self__))
+
+
+_METHODS_OF: dict[Any, frozenset[str]] = {
+    str: frozenset(
+        {"casefold", "capitalize", "lower", "split", "splitlines", "strip", "title", "upper"}
+    ),
+    re.Pattern: frozenset({"findall", "finditer", "fullmatch", "match", "search", "split", "sub"}),
+}
+_OF_ESTIMATORS = frozenset(
+    {"decision_function", "inverse_transform", "predict", "predict_log_proba", "predict_proba"}
+    | {"score_samples", "transform", "_raw_predict"}
+)
+
+
+def _method(target: Any, trusts: Trusts) -> Maker:
+    """A method as a value: of text, of a pattern, of an estimator, of what the caller trusts.
+
+    It is looked up in the class: an object that is not finished is not asked.
+    """
+
+    def call(*args: Any) -> Any:
+        _need(len(args) == 2 and type(args[1]) is str, "getattr with other arguments")
+        owner, name = args
+        shown = f"the method {name[:40]} of {type(owner).__qualname__}"
+        own = trusts(owner) or trusts(type(owner))
+        _need(own or not name.startswith("__"), shown)
+        if isinstance(owner, type) and (owner, name) in _CLASS_METHODS:
+            return _CLASS_METHODS[owner, name]
+        if own or (owner is str and name in _METHODS_OF[str]):
+            return getattr(owner, name)
+        if type(owner) in _METHODS_OF:
+            _need(name in _METHODS_OF[type(owner)], shown)
+            return getattr(owner, name)
+        _need(
+            isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS,
+            shown,
+            *name_of(type(owner)),
+        )
+        found = inspect.getattr_static(type(owner), name, None)
+        found = getattr(found, "fn", found)  # of `available_if`
+        _need(isinstance(found, types.FunctionType), shown, *name_of(type(owner)))
+        return types.MethodType(found, owner)
+
+    return Maker(call=call)
+
+
+def zone(key: str, from_cache: int) -> zoneinfo.ZoneInfo:
+    """What ``ZoneInfo._unpickle`` gives."""
+    return zoneinfo.ZoneInfo(key) if from_cache else zoneinfo.ZoneInfo.no_cache(key)
+
+
+def _zone(args: Args) -> bool:
+    fits = len(args) == 2 and type(args[0]) is str and args[1] in (0, 1, True, False)
+    return fits and re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", args[0]) is not None
+
+
+_CLASS_METHODS: dict[tuple[type, str], Any] = {(zoneinfo.ZoneInfo, "_unpickle"): zone}
+# Makers of what `getattr` gives, which has no name of its own in a skeleton.
+OF_CLASS_METHODS: list[tuple[Any, Maker]] = [(zone, _calls(_zone)(zone))]
+
+
+def _default_dict(target: Any, trusts: Trusts) -> Maker:
+    """A dict that makes what it lacks: of plain containers, and of classes without arguments."""
+
+    def check(args: Args) -> bool:
+        if len(args) != 1:
+            return False
+        factory = args[0]
+        known = any(factory is each for each in _FACTORIES) or trusts(factory)
+        return known or (isinstance(factory, type) and issubclass(factory, BaseEstimator))
+
+    return _calls(check)(target)
+
+
+_FACTORIES = (*(int, float, str, bool, list, dict, OrderedDict, set, tuple, Counter, deque, None),)
+
+CALLABLES: dict[Name, Callable[[Any, Trusts], Maker]] = {
+    ("builtins", "getattr"): _method,
+    ("collections", "defaultdict"): _default_dict,
+    ("functools", "partial"): _partial,
+}
+
+
 METRICS = (
     *("Euclidean", "SEuclidean", "Manhattan", "Chebyshev", "Minkowski", "Mahalanobis"),
     *("Hamming", "Canberra", "BrayCurtis", "Jaccard", "Matching", "Dice", "Kulsinski"),
@@ -510,14 +756,12 @@ _DATES = _calls(_time)
 
 CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
     ("builtins", "complex"): _calls(_of(_REAL, _REAL)),
-    ("builtins", "getattr"): _calls(_method),
     ("builtins", "range"): _calls(_of(int, int, int)),
     ("builtins", "slice"): _calls(_of(_BOUND, _BOUND, _INT)),
     ("builtins", "type"): _calls(_type_of),
     ("builtins", "set"): _calls(lambda args: not args),
     ("collections", "Counter"): _calls(_counter),
     ("collections", "OrderedDict"): _calls(lambda args: not args),
-    ("collections", "defaultdict"): _calls(_default_dict),
     ("collections", "deque"): _calls(_deque),
     ("datetime", "date"): _calls(_of(bytes)),
     ("datetime", "datetime"): _DATES,
@@ -528,14 +772,16 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
         lambda args: _of(str)(args) and all(len(a) < 4096 for a in args)
     ),
     ("fractions", "Fraction"): _calls(_fraction),
+    ("logging", "getLogger"): _calls(_logger),
     ("pathlib", "PosixPath"): _calls(_path),
     ("pathlib", "PurePosixPath"): _calls(_path),
     ("pathlib", "PureWindowsPath"): _calls(_path),
     ("pathlib", "WindowsPath"): _calls(_path),
-    ("functools", "partial"): _partial,
+    ("re", "_compile"): _calls(_pattern),
     ("types", "SimpleNamespace"): _namespace,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core._internal", "_convert_to_stringdtype_kwargs"): _calls(_string_dtype),
     ("numpy.ma.core", "_mareconstruct"): _masked_array,
     ("numpy.ma", "MaskedArray"): _calls(_masked),
     ("numpy.ma.core", "MaskedArray"): _calls(_masked),

@@ -8,18 +8,25 @@ much each following part of the run shifts them.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from shardpickle.errors import CorruptManifestError, UnknownFormatError
+from shardpickle.errors import (
+    CorruptManifestError,
+    ModelTooLargeError,
+    ShardpickleError,
+    UnknownFormatError,
+)
 
 FORMAT = "shardpickle"
 VERSION = 1
 FULL, INFERENCE = PROFILES = ("full", "inference")
-_MOST_PARTS = 1 << 17  # and one more for every 8 bytes of the shards
-_MOST_REFERENCES = 2_000_000
-_MOST_VALUES = 4_000_000
+HEAP = 1 << 28  # bytes of Python objects that skeletons may make without saying so
+_HEAP_OF_BYTE = 64  # and so many more for each byte of the shards
+_PART, _REFERENCE, _VALUE = 512, 64, 128  # bytes of the heap, besides what skeletons make
+_JSON_VALUE = 100  # bytes of Python objects for one value of the manifest
 _MOST_LETTERS = 1000  # of a name
+_OPTIONAL = {"heap"}
 _MEMBERS = {
     *("format", "version", "writer", "profile", "environment", "metadata"),
     *("names", "parts", "shards", "sha256"),
@@ -33,6 +40,8 @@ class ShardEntry:
     """One shard file: its SHA-256 (and so its name), its size, raw bytes, and number of parts.
 
     `table` is the part that holds the tables of this shard's trees; None where they are its own.
+    `heap` is what all parts that are in it make of Python objects, in bytes (`opcodes.Steps.heap`
+    and what `hardened.Ledger` counts); None where the manifest does not say.
     """
 
     sha256: str
@@ -40,6 +49,7 @@ class ShardEntry:
     raw: int
     parts: int
     table: int | None = None
+    heap: int | None = None
 
     @property
     def file(self) -> str:
@@ -71,6 +81,16 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
 
     @property
+    def declared_heap(self) -> int:
+        """Bytes of Python objects that the manifest says a load makes, besides raw bytes."""
+        return sum(shard.heap or 0 for shard in self.shards)
+
+    @property
+    def most_heap(self) -> int:
+        """Bytes of Python objects that a load may make; what makes more is corrupt."""
+        return most_heap(self.shards)
+
+    @property
     def raw(self) -> int:
         """Raw bytes of the whole model; a shard that serves several parts counts for each."""
         uses = [0] * len(self.shards)
@@ -92,6 +112,23 @@ class Manifest:
         return sum(shard.nbytes for shard in self.shards)
 
 
+def most_heap(shards: Sequence[ShardEntry]) -> int:
+    """Bytes of Python objects that the skeletons of a model may make."""
+    return HEAP + sum(
+        undeclared_heap(shard) if shard.heap is None else shard.heap for shard in shards
+    )
+
+
+def undeclared_heap(shard: ShardEntry) -> int:
+    """What a shard may make without saying so, besides `HEAP` for the whole model."""
+    return shard.nbytes * _HEAP_OF_BYTE
+
+
+def part_heap(values: int, references: int) -> int:
+    """Bytes of Python objects that a part takes, besides what its skeleton makes."""
+    return _PART + values * _VALUE + references * _REFERENCE
+
+
 def to_bytes(manifest: Manifest) -> bytes:
     """The file of a manifest: JSON, a line for each entry, its own SHA-256 last."""
     lists: dict[str, list[Any]] = {
@@ -109,6 +146,8 @@ def to_bytes(manifest: Manifest) -> bytes:
         "environment": manifest.environment,
         "metadata": manifest.metadata,
     }
+    if any(shard.heap is not None for shard in manifest.shards):
+        values["heap"] = [shard.heap for shard in manifest.shards]
     lines = [f'"{key}": {_json(value)}' for key, value in values.items()]
     lines += [
         f'"{key}": [\n' + ",\n".join(map(_json, entries)) + "\n]" for key, entries in lists.items()
@@ -126,32 +165,58 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def from_bytes(data: bytes) -> Manifest:
+def from_bytes(data: bytes, free: int | None = None) -> Manifest:
     """The manifest of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    free : int, optional
+        Bytes that this process may still use; None if nobody says.
 
     Raises
     ------
+    ModelTooLargeError
+        If it, or what it declares, would not fit into that.
     UnknownFormatError
         If another version of the format wrote it.
     CorruptManifestError
         If it is damaged or contradicts itself.
     """
     try:
-        if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-            raise ValueError("more values than a manifest has")
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        _check_fits(len(data) + values * _JSON_VALUE, free)
         document = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
         if document["format"] != FORMAT:
             raise ValueError("not a shardpickle manifest")
         _check_version(document)
         _check_digest(data, document)
-        if set(document) != _MEMBERS:
-            raise ValueError("other members than a manifest has")
-        found = _manifest(document)
+        _check_members(document)
+        found = _manifest(document, free)
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, UnknownFormatError):
+        if isinstance(error, ShardpickleError):
             raise
         raise CorruptManifestError(f"not valid: {error!r:.300}", file="manifest.json") from None
     return found
+
+
+def _check_fits(nbytes: int, free: int | None) -> None:
+    if free is not None and nbytes > free:
+        raise ModelTooLargeError("the model", nbytes, free)
+
+
+def _check_members(document: dict[str, Any]) -> None:
+    missing = _MEMBERS - set(document)
+    if missing:
+        raise ValueError(f"without {sorted(missing)}")
+    unknown = set(document) - _MEMBERS - _OPTIONAL
+    if unknown:
+        raise UnknownFormatError(
+            f"manifest.json: this model has {sorted(unknown)!a:.200}, which this shardpickle "
+            f"does not know; shardpickle {document['writer']!a:.40} wrote it. Install that, or a "
+            "newer one."
+        )
 
 
 def _check_version(document: dict[str, Any]) -> None:
@@ -186,17 +251,20 @@ def _no_constants(name: str) -> Any:
     raise ValueError(f"{name} is no number")
 
 
-def _manifest(document: dict[str, Any]) -> Manifest:
+def _manifest(document: dict[str, Any], free: int | None) -> Manifest:
     names = tuple((_name(module), _name(name)) for module, name in document["names"])
     if len(set(names)) != len(names):
         raise ValueError("a name stands twice")
     shards = tuple(_shard(*entry) for entry in document["shards"])
     parts: list[PartEntry] = []
-    if sum(map(_references, document["parts"])) > _MOST_REFERENCES:
-        raise ValueError("too many references")
-    most = _MOST_PARTS + sum(shard.nbytes for shard in shards) // 8
-    if sum(_count(run["count"]) for run in document["parts"]) > most:
-        raise ValueError("more parts than the shards can hold")
+    if "heap" in document:
+        shards = tuple(
+            replace(shard, heap=_count(heap))
+            for shard, heap in zip(shards, document["heap"], strict=True)
+        )
+        _check_fits(sum(shard.heap or 0 for shard in shards), free)
+    if sum(map(_heap_of, document["parts"])) > most_heap(shards):
+        raise ValueError("more parts and references than it declares memory for")
     for run in document["parts"]:
         _expand(run, parts, names, shards)
     if not parts:
@@ -285,8 +353,9 @@ def _run(first: PartEntry, count: int, steps: list[int] | None) -> dict[str, Any
     }
 
 
-def _references(run: dict[str, Any]) -> int:
-    return _count(run["count"]) * sum(_count(each[3]) for each in run["references"])
+def _heap_of(run: dict[str, Any]) -> int:
+    references = sum(_count(each[3]) for each in run["references"])
+    return _count(run["count"]) * part_heap(0, references)
 
 
 def _expand(
@@ -335,7 +404,7 @@ def _text(value: Any) -> str:
 def _name(value: Any) -> str:
     text = _text(value)
     if not text or len(text) > _MOST_LETTERS:
-        raise ValueError("a name that is none")
+        raise ValueError(f"invalid name {text!r:.40}")
     return text
 
 

@@ -12,12 +12,14 @@ Sources: the ``.pyx`` files of the modules named beside each row.
 import functools
 import inspect
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from shardpickle import lazy
@@ -234,8 +236,9 @@ def _first_guess(model: Any, outputs: int) -> None:
         return
     state = getattr(init, "__dict__", {})
     kind = type(init).__module__, type(init).__qualname__
-    known = kind[0] in ("sklearn.dummy", "sklearn.tree._classes", "sklearn.ensemble._forest")
-    _need(known, f"init_ is a {kind[1]}, of which shardpickle does not know what it predicts")
+    if kind[0] not in ("sklearn.dummy", "sklearn.tree._classes", "sklearn.ensemble._forest"):
+        _answers(init, _features(model), 0 if regression else max(outputs, 2))
+        return
     _need(state.get("n_outputs_") == 1, "init_ has several outputs")
     if kind[1] == "DummyRegressor":
         constant = _array(state.get("constant_"), 2, "constant_", "fiu")
@@ -249,6 +252,19 @@ def _first_guess(model: Any, outputs: int) -> None:
         )
         prior = _array(state.get("class_prior_"), 1, "class_prior_")
         _need(len(prior) == max(outputs, 2), "class_prior_ of init_")
+
+
+def _answers(estimator: Any, features: int, classes: int) -> None:
+    """An estimator gives a row for each row, and a column for each class; asked about two rows."""
+    rows = np.zeros((2, features))
+    method = "predict_proba" if classes else "predict"
+    shape = (2, classes) if classes else (2,)
+    _need(isinstance(estimator, BaseEstimator), "init_ is no estimator")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answer = getattr(estimator, method)(rows)
+    _need(isinstance(answer, np.ndarray) and answer.shape == shape, "init_ answers otherwise")
+    _need(answer.dtype.kind in "fiu", "init_ answers otherwise")
 
 
 def _isolation_forest(model: Any) -> Rest:
@@ -524,6 +540,9 @@ def _kernel(model: Any, support: Array) -> None:
     if not callable(kernel):
         _need(rows == _features(model), "shape_fit_")
         return
+    if isinstance(kernel, functools.partial):  # of which the result keeps its shape
+        _need(not kernel.args and set(kernel.keywords) <= _OF_KERNELS, "a kernel that is none")
+        kernel = kernel.func
     own = getattr(kernel, "__module__", "") != "sklearn.metrics.pairwise"
     known = {f"{name}_kernel" for name in _KERNELS} | {"cosine_similarity"}
     # A function that the caller trusts is the caller's; a vetted one has to give a whole matrix.
@@ -531,6 +550,9 @@ def _kernel(model: Any, support: Array) -> None:
     _need(not (own and vetted), "a kernel that is none")
     _need(own or getattr(kernel, "__name__", "") in known, "a kernel that is none")
     _need(_rows(model.__dict__.get("_BaseLibSVM__Xfit"))[0] == rows, "the fitted X")
+
+
+_OF_KERNELS = {"gamma", "degree", "coef0"}
 
 
 def _libsvm(model: Any) -> None:
@@ -768,6 +790,11 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("sklearn.preprocessing._label", "MultiLabelBinarizer"): _multi_label,
     ("sklearn.preprocessing._function_transformer", "FunctionTransformer"): _function_transformer,
 }
+
+
+def told(instance: Any, problem: str) -> str:
+    """A problem as part of a message."""
+    return f"compiled code could crash on this {type(instance).__qualname__}: {problem}"
 
 
 def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) -> str | None:

@@ -11,10 +11,10 @@ Source: CPython's ``Lib/pickletools.py`` (the reference of the opcodes) and PEP 
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from shardpickle.errors import CorruptShardError
+from shardpickle.errors import CorruptShardError, RefusedError
 
 SHARED_TEXT_BYTES = 1 << 20  # skeletons up to this size share equal strings with each other
 
@@ -81,9 +81,7 @@ def read(data: bytes, construct: Construct, texts: dict[bytes, str] | None = Non
     return run(parse(data, texts), construct)
 
 
-def parse(
-    data: bytes, texts: dict[bytes, str] | None = None, most: int | None = None
-) -> "Sequence[Step]":
+def parse(data: bytes, texts: dict[bytes, str] | None = None, most: int | None = None) -> "Steps":
     """The steps of a skeleton.
 
     Parameters
@@ -94,7 +92,7 @@ def parse(
         Strings seen in other skeletons, by their UTF-8 form; equal ones are shared, as they are
         within one pickle.
     most : int, optional
-        Steps that it may have: an opcode of one byte can make an object of hundreds.
+        What `Steps.heap` may be: an opcode of one byte can make an object of hundreds.
 
     Raises
     ------
@@ -102,7 +100,7 @@ def parse(
         If the bytes are not a pickle that our writer could have made.
     """
     shared = texts if texts is not None and len(data) <= SHARED_TEXT_BYTES else {}
-    parser = Parser(data, shared, len(data) if most is None else most)
+    parser = Parser(data, shared, most)
     try:
         steps = parser.parse()
     except MISTAKES as error:
@@ -112,12 +110,17 @@ def parse(
     return steps
 
 
-def run(steps: "Sequence[Step]", construct: Construct) -> Any:
+def names(steps: "Steps") -> tuple[tuple[str, str], ...]:
+    """The globals that steps name, in the order of their first use; runs nothing."""
+    return tuple(dict.fromkeys(argument for step, argument, _ in steps if step is Machine.find))
+
+
+def run(steps: "Steps", construct: Construct) -> Any:
     """What the steps of a skeleton make.
 
     Parameters
     ----------
-    steps : sequence
+    steps : Steps
         As `parse` gave them; they can be run any number of times.
     construct : Construct
         Decides what names, calls and persistent ids give.
@@ -132,6 +135,9 @@ def run(steps: "Sequence[Step]", construct: Construct) -> Any:
     try:
         for step, argument, at in steps:  # noqa: B007  # used where a step fails
             step(machine, argument)
+    except RefusedError as error:
+        error.step = at
+        raise
     except MISTAKES as error:
         raise CorruptShardError(f"skeleton, byte {at}: {error!r}") from error
     if machine.marks or len(machine.stack) != 1:
@@ -278,57 +284,82 @@ def _tuple(args: Any) -> tuple[Any, ...]:
 
 
 Step = tuple[Callable[[Machine, Any], None], Any, int]  # its argument, and where it stands
+
+
+class Steps(list[Step]):
+    """The steps of a skeleton.
+
+    `heap` estimates the bytes of Python objects that one run makes, from above. Writer and reader
+    count it alike; 64 bytes take about as long as one step.
+    """
+
+    heap: int = 0
+
+
+# Bytes of `Steps.heap`: a constant and its place in a container, an entry of the memo, a container
+# or anything else that a step makes, an instance.
+_CONSTANT, _NOTED, _STEP, _INSTANCE = 40, 16, 64, 512
+_STRIDE = range(1 << 14)  # opcodes between two looks at the estimate
+
 MADE = object()  # stands in the parser's memo for what is not a constant
 
 
 class Parser:
     """From bytes to steps. `run` are the constants on top of the stack that no step has yet."""
 
-    def __init__(self, data: bytes, texts: dict[bytes, str], most: int) -> None:
+    def __init__(self, data: bytes, texts: dict[bytes, str], most: int | None) -> None:
         self.data = data
         self.most = most
         self.at = 0
         self.texts = texts
-        self.steps: list[Step] = []
+        self.steps = Steps()
         self.run: list[Any] = []
         self.noted: list[Any] = []
         self.memo: list[Any] = []
 
-    def parse(self) -> "Sequence[Step]":
+    def parse(self) -> Steps:
         # The commonest opcodes stand here: where each tree has a skeleton of its own (a seed, say),
         # a call for each would double the time of loading.
         data, texts, memo = self.data, self.texts, self.memo
         at = self.at
         while True:
-            code = data[at]
-            at += 1
-            if code == _TEXT1:
-                size = data[at]
-                at += 1 + size
-                chunk = data[at - size : at]
-                text = texts.get(chunk)
-                if text is None:
-                    if len(chunk) != size:
-                        raise IndexError("the skeleton is cut off")
-                    text = texts[chunk] = chunk.decode("utf-8", "surrogatepass")
-                self.run.append(text)
-            elif code == _INT1:
-                self.run.append(data[at])
+            for _ in _STRIDE:
+                code = data[at]
                 at += 1
-            elif code == _NONE:
-                self.run.append(None)
-            elif code == _MEMOIZE and self.run:
-                self.noted.append(self.run[-1])
-                memo.append(self.run[-1])
-            elif code == STOP:
-                break
-            else:
-                self.at = at
-                self.other(code)
-                at = self.at
-        self.at = at
-        self.flush()
-        return self.steps
+                if code == _TEXT1:
+                    size = data[at]
+                    at += 1 + size
+                    chunk = data[at - size : at]
+                    text = texts.get(chunk)
+                    if text is None:
+                        if len(chunk) != size:
+                            raise IndexError("the skeleton is cut off")
+                        text = texts[chunk] = chunk.decode("utf-8", "surrogatepass")
+                    self.run.append(text)
+                elif code == _INT1:
+                    self.run.append(data[at])
+                    at += 1
+                elif code == _NONE:
+                    self.run.append(None)
+                elif code == _MEMOIZE and self.run:
+                    self.noted.append(self.run[-1])
+                    memo.append(self.run[-1])
+                elif code == STOP:
+                    self.at = at
+                    self.flush()
+                    self.steps.heap += at
+                    self.check(self.steps.heap)
+                    return self.steps
+                else:
+                    self.at = at
+                    self.other(code)
+                    at = self.at
+            waiting = len(self.run) * _CONSTANT + len(self.noted) * _NOTED
+            self.check(self.steps.heap + at + waiting)
+
+    def check(self, heap: int) -> None:
+        if self.most is not None and heap > self.most:
+            raise CorruptShardError("its skeletons make more objects than the manifest declares")
 
     def other(self, code: int) -> None:
         read = READERS[code]
@@ -342,12 +373,12 @@ class Parser:
     def step(self, step: Callable[[Machine, Any], None], argument: Any = None) -> None:
         self.flush()
         self.steps.append((step, argument, self.at))
-        if len(self.steps) > self.most:
-            raise CorruptShardError("skeleton makes more objects than its shard has bytes for")
+        self.steps.heap += _INSTANCE if step in _INSTANCES else _STEP
 
     def flush(self) -> None:
         if self.run or self.noted:
             self.steps.append((Machine.push, (self.run, self.noted), self.at))
+            self.steps.heap += len(self.run) * _CONSTANT + len(self.noted) * _NOTED
             self.run, self.noted = [], []
 
     def take(self, count: int) -> bytes:
@@ -516,4 +547,5 @@ STEPS: dict[int, Callable[[Machine, Any], None]] = {
     b"\x92"[0]: Machine.newobj_ex,
     b"b"[0]: Machine.build,
 }
+_INSTANCES = frozenset({Machine.reduce, Machine.newobj, Machine.newobj_ex})
 OPCODES = frozenset({*STEPS, *(code for code, read in enumerate(READERS) if read), *b".NK\x8c\x94"})

@@ -1,13 +1,13 @@
 """A skeleton as plain data: what stands where. Makes nothing that the skeleton names."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from shardpickle import opcodes
-from shardpickle.opcodes import Step
+from shardpickle.opcodes import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Made:
     items: list[Any] = field(default_factory=list)
 
 
-def members(steps: Sequence[Step]) -> tuple[Any, ...]:
+def members(steps: Steps) -> tuple[Any, ...]:
     """The objects of a part as dicts, lists, tuples, `Made`, `Reference` and `Value`."""
     found = opcodes.run(steps, _Plain())
     return found if isinstance(found, tuple) else (found,)
@@ -55,17 +55,46 @@ def attributes(made: Any) -> dict[str, Any]:
 def places(obj: Any) -> dict[int, str]:
     """Where each reference stands first below an object, as Python would write it."""
     found: dict[int, str] = {}
+    for value, path in _walk([(value, name) for name, value in attributes(obj).items()]):
+        if isinstance(value, Reference):
+            found.setdefault(value.number, path)
+    return found
+
+
+def path_to_step(steps: Steps, step: int) -> str:
+    """Where what is made at a step stands below the part's first object; empty if it is that."""
+    machine = opcodes.Machine(_Plain())
+    target: Any = None
+    for each, argument, at in steps:
+        each(machine, argument)
+        if at == step:
+            target = machine.stack[-1] if machine.stack else None
+    found = machine.stack[-1]
+    for number, member in enumerate(found if isinstance(found, tuple) else ()):
+        if member is target:
+            return ""
+        top = [(value, f".{name}") for name, value in attributes(member).items()]
+        if not top:
+            top = [(member, f"[{number}]" if number else "")]
+        for value, path in _walk(top):
+            if value is target:
+                return path
+    return ""
+
+
+def _walk(todo: list[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
+    """What stands where, each thing once, in the order of a reader."""
     seen: set[int] = set()
-    todo: list[tuple[Any, str]] = [(value, name) for name, value in attributes(obj).items()]
     todo.reverse()
     while todo:
         value, path = todo.pop()
         if isinstance(value, Reference):
-            found.setdefault(value.number, path)
+            yield value, path
             continue
         if id(value) in seen or len(path) > _LONGEST:
             continue
         seen.add(id(value))
+        yield value, path
         if isinstance(value, dict):
             below = [(each, f"{path}[{key!r}]") for key, each in value.items()]
         elif isinstance(value, Made):
@@ -78,7 +107,6 @@ def places(obj: Any) -> dict[int, str]:
         else:
             continue
         todo.extend(reversed(below))
-    return found
 
 
 def joined(paths: Iterable[str]) -> Iterator[str]:

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import IO, Self
 
 from shardpickle.errors import (
-    CorruptManifestError,
     CorruptModelError,
     MissingShardError,
     ModelNotFoundError,
@@ -27,11 +26,11 @@ from shardpickle.errors import (
 from shardpickle.storage import ShardReader
 from shardpickle.stores import (
     MANIFEST,
-    MOST_MANIFEST,
     OPENING,
     SHARDS,
     Publication,
     Store,
+    check_manifest_size,
     digest_of,
     pieces_of,
     shard_file,
@@ -128,10 +127,7 @@ class PackedStore:
     def read_manifest(self) -> bytes:
         """The manifest's file."""
         with self._opened(MANIFEST) as found:
-            if found.size > MOST_MANIFEST:
-                raise CorruptManifestError(
-                    "larger than any manifest", file=MANIFEST, actual=found.size
-                )
+            check_manifest_size(self.name, found.size)
             return found.read_at(0, found.size)
 
     def open_shard(self, sha256: str) -> Piece:

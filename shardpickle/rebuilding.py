@@ -14,36 +14,31 @@ from shardpickle.construct import Migrate, Objects, guarded, outside
 from shardpickle.contents import Contents
 from shardpickle.errors import CorruptModelError, CorruptShardError
 from shardpickle.hardened import Ledger, Makers, Vetted
-from shardpickle.makers import Name
-from shardpickle.manifest import PartEntry
+from shardpickle.makers import Name, refused
+from shardpickle.manifest import PartEntry, part_heap
 from shardpickle.natives import Later
 from shardpickle.trust import Known
 
-FileOf = Callable[[int], str]
-
-# Of a shard's skeletons, for each byte of the shard and besides: zstd can hold 65,536 bytes in one.
-_MOST_RATIO, _MOST_BYTES = 64, 1 << 24
-_MOST_STEPS_RATIO, _MOST_STEPS = 2, 1 << 20
-
 
 class Skeletons:
-    """The skeletons of a shard, parsed: each once, whatever the number of parts that share it."""
+    """The skeletons of a shard, parsed: each once, whatever the number of parts that share it.
 
-    def __init__(self, held: Contents, nbytes: int, texts: dict[bytes, str]) -> None:
-        if held.skeletons.nbytes > nbytes * _MOST_RATIO + _MOST_BYTES:
-            raise CorruptShardError("its skeletons are larger than any model's")
+    `most` is what one of them may make (`opcodes.Steps.heap`); None for no limit.
+    """
+
+    def __init__(self, held: Contents, texts: dict[bytes, str], most: int | None) -> None:
         self._numbers: list[int] = held.directory[1].tolist()
         self._skeletons = held.skeleton_list()
         self._texts = texts
         self._left = Counter(self._numbers)
-        self._parsed: dict[int, Sequence[opcodes.Step]] = {}
-        self._most = nbytes * _MOST_STEPS_RATIO + _MOST_STEPS
+        self._parsed: dict[int, opcodes.Steps] = {}
+        self._most = most
 
     def raw(self, slot: int) -> bytes:
         """The skeleton of a part, a pickle."""
         return self._skeletons[self._numbers[slot]]
 
-    def steps(self, slot: int) -> Sequence[opcodes.Step]:
+    def steps(self, slot: int) -> opcodes.Steps:
         """The steps of a part's skeleton; kept for as long as another part needs them."""
         number = self._numbers[slot]
         parsed = self._parsed.get(number)
@@ -64,6 +59,8 @@ def check_members(members: Any, part: PartEntry) -> None:
 class Rebuilder(Protocol):
     """Makes the objects of one part after the other, children before parents."""
 
+    most: int | None  # bytes of Python objects that it may make; None for no limit
+
     def again(self, adapt: Migrate) -> "Rebuilder":
         """One with the same names that has made nothing yet.
 
@@ -83,7 +80,7 @@ class Rebuilder(Protocol):
     ) -> tuple[Any, ...]:
         """The objects of a part."""
 
-    def check(self, odd: Sequence[Any], file_of: FileOf, later: Later | None = None) -> None:
+    def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
         """Refuse a whole model that compiled code could not bear; `odd` trees are any columns'.
 
         `later` is told what has to be checked of estimators that are not loaded yet.
@@ -91,25 +88,35 @@ class Rebuilder(Protocol):
 
 
 class Hardened:
-    """What trusted names allow, checked again when the model is whole."""
+    """What trusted names allow, checked again when the model is whole.
+
+    Parameters
+    ----------
+    listed : sequence
+        The names that the manifest lists.
+    known : mapping
+        What each of them stands for.
+    most : int or None
+        What all skeletons may make (`hardened.Ledger`); None for no limit.
+    """
 
     def __init__(
         self,
         listed: Sequence[Name],
         known: Mapping[Name, Known],
-        stored: int,
+        most: int | None,
         adapt: Migrate = migrate.state,
     ) -> None:
         self._listed = listed
         self._known = known
         self._makers = Makers(known.values())
         self._names: dict[Sequence[int], dict[Name, Any]] = {}
-        self._stored = stored
-        self._ledger = Ledger(stored)
+        self.most = most
+        self.ledger = Ledger(most)
         self._adapt = adapt
 
     def again(self, adapt: Migrate) -> "Hardened":
-        return Hardened(self._listed, self._known, self._stored, adapt)
+        return Hardened(self._listed, self._known, self.most, adapt)
 
     def target(self, part: PartEntry) -> Any:
         return _named(part, self._listed, lambda name: self._known[name].target)
@@ -127,26 +134,44 @@ class Hardened:
             listed = [self._listed[name] for name in part.names]
             names = {name: self._known[name].target for name in listed}
             self._names[part.names] = names
-        self._ledger.part = number
-        made = Vetted(names, self._makers, values, references, self._adapt, self._ledger)
-        members: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)
-        made.finish()
-        return members
+        self.ledger.part = number
+        steps = skeletons.steps(part.slot)
+        return vetted(steps, names, self._makers, values, references, self._adapt, self.ledger)
 
-    def check(self, odd: Sequence[Any], file_of: FileOf, later: Later | None = None) -> None:
+    def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
         with natives.one_run():
             for tree in odd:
                 problem = natives.problem(tree, [natives.tree])
                 if problem:
                     raise CorruptModelError(f"a tree that would crash: {problem}")
-            for part, instance, checks in self._ledger.checks:
-                problem = natives.problem(instance, checks, later)
-                if problem:
-                    what = type(instance).__qualname__
-                    raise CorruptShardError(
-                        f"a {what} that compiled code would crash on (part {part}): {problem}",
-                        file=file_of(part),
-                    )
+            check_instances(self.ledger, later)
+
+
+def vetted(
+    steps: opcodes.Steps,
+    names: Mapping[Name, Any],
+    makers: Makers,
+    values: Sequence[Any],
+    references: Sequence[Any],
+    adapt: Migrate,
+    ledger: Ledger,
+) -> tuple[Any, ...]:
+    """The objects of one part, as a default load makes them: for reading, and before publishing."""
+    ledger.spend(part_heap(len(values), len(references)) + steps.heap)
+    made = Vetted(names, makers, values, references, adapt, ledger)
+    members: tuple[Any, ...] = opcodes.run(steps, made)
+    made.finish()
+    return members
+
+
+def check_instances(ledger: Ledger, later: Later | None = None) -> None:
+    """Refuse what a ledger holds if compiled code could not bear it."""
+    for part, instance, checks in ledger.checks:
+        problem = natives.problem(instance, checks, later)
+        if problem:
+            error = refused(natives.told(instance, problem))
+            error.part = part
+            raise error
 
 
 class Anything:
@@ -163,6 +188,7 @@ class Anything:
         same_releases: bool,
         adapt: Migrate = migrate.state,
     ) -> None:
+        self.most: int | None = None
         self._listed = listed
         self._names = names
         self._same_releases = same_releases
@@ -190,7 +216,7 @@ class Anything:
         found: tuple[Any, ...] = opcodes.run(skeletons.steps(part.slot), made)
         return found
 
-    def check(self, odd: Sequence[Any], file_of: FileOf, later: Later | None = None) -> None:
+    def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
         return None
 
 

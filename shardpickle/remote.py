@@ -19,7 +19,6 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from shardpickle.errors import (
-    CorruptManifestError,
     ForeignDirectoryError,
     MissingShardError,
     ModelNotFoundError,
@@ -31,10 +30,10 @@ from shardpickle.packed import Bytes
 from shardpickle.storage import ShardReader, ShardWriter, is_sound
 from shardpickle.stores import (
     MANIFEST,
-    MOST_MANIFEST,
     OPENING,
     SHARDS,
     Shard,
+    check_manifest_size,
     digest_of,
     shard_file,
 )
@@ -145,8 +144,7 @@ class RemoteStore:
 
         def read() -> bytes:
             size = self.size_of(MANIFEST)
-            if size > MOST_MANIFEST:
-                raise CorruptManifestError("larger than any manifest", file=MANIFEST, actual=size)
+            check_manifest_size(self.name, size)
             return self.read(MANIFEST, size)
 
         try:

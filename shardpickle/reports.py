@@ -41,7 +41,10 @@ class DumpReport:
     digest : str
         ``"sha256:…"`` of the manifest, which names exactly this model: `load(…, expect=digest)`.
     needs_trust : tuple of str
-        Names that `load` refuses unless they are given to it: ``load(path, trusted=…)``.
+        Names behind what a default `load` refuses; empty if it loads the model as it is. Given to
+        ``load(path, trusted=…)``, they load it, but with `needs_unsafe`.
+    needs_unsafe : str
+        What only ``load(path, unsafe=True)`` does, and where in the model; mostly empty.
     """
 
     path: str
@@ -54,6 +57,7 @@ class DumpReport:
     written_bytes: int
     digest: str
     needs_trust: tuple[str, ...] = ()
+    needs_unsafe: str = ""
 
     @property
     def ratio(self) -> float:
@@ -76,6 +80,9 @@ class DumpReport:
         )
 
     def _trust(self) -> str:
+        if self.needs_unsafe:
+            line = f"shardpickle.load({self.path!r}, unsafe=True)"
+            return f"\na default load refuses {self.needs_unsafe}; load it with {line}"
         if not self.needs_trust:
             return ""
         line = f"shardpickle.load({self.path!r}, trusted={list(self.needs_trust)!r})"

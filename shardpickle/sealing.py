@@ -101,14 +101,14 @@ def _cuts(column: Column) -> list[tuple[int, int]]:
     return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def read_index(read_at: ReadAt, size: int) -> Index:
-    """The index of a shard file of `size` bytes."""
+def read_index(read_at: ReadAt, size: int, most: int | None = None) -> Index:
+    """The index of a shard file of `size` bytes; `most` as for `shardfile.index_range`."""
     end = size - shardfile.TRAILER_BYTES
     if end < len(shardfile.MAGIC):
         raise CorruptShardError("too short to be a shard", actual=size)
     head = read_at(0, len(shardfile.MAGIC))
     trailer = read_at(end, shardfile.TRAILER_BYTES)
-    offset, stored, nbytes = shardfile.index_range(head, trailer, size)
+    offset, stored, nbytes = shardfile.index_range(head, trailer, size, most)
     return shardfile.parse_index(read_at(offset, stored), nbytes, offset)
 
 
@@ -151,6 +151,12 @@ def fill(
         if group.spec.codec != "array":
             _fill(read_at, [one.column for one in labelled], theirs, each, advance)
             CODECS[group.spec.codec].decode(group, labelled, held.tables, nursery, each)
+
+
+def fill_skeletons(read_at: ReadAt, index: Index, held: Contents) -> None:
+    """Decode the skeletons alone."""
+    refs = index.columns[len(held.directory_columns()) :][:1]
+    _fill(read_at, [held.skeleton_column().column], refs, _one_by_one, ignore)
 
 
 def _rooms(

@@ -90,12 +90,18 @@ class Layer:
         return packed.data + _TRAILER.pack(self.end, len(packed.data), len(raw), MAGIC)
 
 
-def index_range(head: bytes, trailer: bytes, size: int) -> tuple[int, int, int]:
-    """Offset, stored and raw size of the index, from a file's first 8 and last 24 bytes."""
+def index_range(
+    head: bytes, trailer: bytes, size: int, most: int | None = None
+) -> tuple[int, int, int]:
+    """Offset, stored and raw size of the index, from a file's first 8 and last 24 bytes.
+
+    `most` is the raw size that it may have, if the manifest says.
+    """
     if head != MAGIC or len(trailer) != TRAILER_BYTES:
         raise CorruptShardError("not a shard of this format")
     offset, stored, nbytes, magic = _TRAILER.unpack(trailer)
-    if nbytes > min(max(_SMALL_INDEX, stored * _MOST_INDEX_RATIO), _MOST_INDEX):
+    undeclared = min(max(_SMALL_INDEX, stored * _MOST_INDEX_RATIO), _MOST_INDEX)
+    if nbytes > max(undeclared, most or 0):
         raise CorruptShardError("its index declares too large a size", actual=nbytes)
     if magic != MAGIC or offset + stored + TRAILER_BYTES != size or offset < len(MAGIC):
         raise CorruptShardError("the end of the file is not a shard's")

@@ -26,6 +26,7 @@ from shardpickle.errors import (
 )
 from shardpickle.lazy import CACHE, Shelf
 from shardpickle.loading import Loader, explained, open_shard, read_manifest_file, read_tables
+from shardpickle.makers import refused
 from shardpickle.manifest import Manifest
 from shardpickle.natives import Check
 from shardpickle.rebuilding import Rebuilder
@@ -243,11 +244,7 @@ class Source:
             for number, estimator, check in asked:
                 problem = natives.problem(estimator, [check])
                 if problem:
-                    raise CorruptShardError(
-                        f"a {type(estimator).__qualname__} that compiled code would crash on "
-                        f"(part {number}): {problem}",
-                        file=loader.file_of(number),
-                    )
+                    raise loader.told(refused(natives.told(estimator, problem)), number)
 
     @contextmanager
     def tolerating(self, numbers: Collection[int]) -> Iterator[None]:

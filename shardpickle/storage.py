@@ -23,7 +23,6 @@ from typing import IO, Self
 from shardpickle import disk
 from shardpickle.errors import (
     BusyDirectoryError,
-    CorruptManifestError,
     DurabilityWarning,
     ForeignDirectoryError,
     MissingShardError,
@@ -32,7 +31,7 @@ from shardpickle.errors import (
     StorageError,
     StoragePermissionError,
 )
-from shardpickle.stores import MANIFEST, MOST_MANIFEST, OPENING, SHARDS, digest_of, shard_file
+from shardpickle.stores import MANIFEST, OPENING, SHARDS, check_manifest_size, digest_of, shard_file
 
 try:
     import fcntl
@@ -209,10 +208,7 @@ class LocalStore:
                     data = bytearray()
                     while chunk := stream.read(_CHUNK):
                         data += chunk
-                        if len(data) > MOST_MANIFEST:
-                            raise CorruptManifestError(
-                                "larger than any manifest", file=MANIFEST, actual=len(data)
-                            )
+                        check_manifest_size(self.name, len(data))
                     return bytes(data)
             except FileNotFoundError:
                 raise ModelNotFoundError(

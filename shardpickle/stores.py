@@ -10,10 +10,13 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
+from shardpickle import memory
+from shardpickle.errors import ModelTooLargeError
+
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 OPENING = b'{\n"format": "shardpickle",\n'  # how every manifest of ours begins, in any version
-MOST_MANIFEST = 1 << 25  # bytes
+_MANIFEST_GROWTH = 8  # bytes of memory for each byte of a manifest that is being read
 
 
 def shard_file(sha256: str) -> str:
@@ -100,6 +103,13 @@ class Store(Protocol):
         """Refuse what `writing` would refuse, before any work is done for it."""
 
     def writing(self) -> AbstractContextManager[Publication]: ...
+
+
+def check_manifest_size(name: str, size: int) -> None:
+    """Refuse to read a manifest for which this process has no memory."""
+    free = memory.available()
+    if free is not None and size * _MANIFEST_GROWTH > free:
+        raise ModelTooLargeError(name, size * _MANIFEST_GROWTH, free)
 
 
 def pieces_of(shard: Shard) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ installed package vouches for it (entry points of the group ``shardpickle.truste
 caller names it. The file never decides: no module is imported because a file names it.
 """
 
+import builtins
 import functools
 import importlib
 import os
@@ -24,14 +25,24 @@ FORBID = "SHARDPICKLE_FORBID_UNSAFE"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a name stands for, and what may be made with it (None: it is a value)."""
+    """What a name stands for, and what may be made with it (None: it is a value).
+
+    With `own`, the caller trusts it by name, or its package vouches for it: its code may run.
+    """
 
     target: Any
     maker: Maker | None
+    own: bool = False
 
 
 class Callers:
-    """The names that a caller of `load` trusts: ``"package.module.Class"``, or the class itself."""
+    """The names that a caller of `load` trusts: ``"package.module.Class"``, or the class itself.
+
+    To trust a class is to let its own code make instances: ``__new__``, ``__reduce__`` and
+    ``__setstate__``, with what is stored. To trust a function is to let a load call it, with any
+    arguments that are stored; what it gives needs no trust. That lifts what a vetted name may do
+    by default, too.
+    """
 
     def __init__(self, trusted: Collection[str | type] = ()) -> None:
         if isinstance(trusted, (str, type)):
@@ -74,11 +85,36 @@ def verdict(name: Name, callers: Callers | None = None) -> str | None:
 
     Nothing is imported for an answer.
     """
-    if name in makers.CONSTRUCTORS or name in _classes() or name in _values():
+    if name in makers.CONSTRUCTORS or name in makers.CALLABLES:
         return "vetted"
-    if callers is not None and name in callers:
+    if name in _classes() or name in _values():
+        return "vetted"
+    if callers is not None and name in callers and is_offered(name):
         return "trusted"
     return "vouched" if _vouching(name) else None
+
+
+def is_offered(name: Name) -> bool:
+    """Whether a message may offer to trust a name: not what runs any code that it is given."""
+    module, attribute = name
+    top = module.partition(".")[0]
+    if module == "builtins":
+        return attribute in _HARMLESS_BUILTINS
+    return top not in _RUNS_CODE
+
+
+_HARMLESS_BUILTINS = frozenset(dir(builtins)) - {
+    *("__import__", "breakpoint", "classmethod", "compile", "delattr", "eval", "exec", "getattr"),
+    *("globals", "help", "input", "locals", "object", "open", "setattr", "type", "vars"),
+}
+_RUNS_CODE = frozenset(
+    {"_ctypes", "_io", "_pickle", "asyncio", "bdb", "cgitb", "code", "codeop", "commands"}
+    | {"ctypes", "dill", "cloudpickle", "distutils", "imp", "importlib", "io", "joblib", "marshal"}
+    | {"multiprocessing", "nt", "operator", "os", "pdb", "pickle", "pip", "pkgutil", "platform"}
+    | {"popen2", "posix", "profile", "pty", "pydoc", "runpy", "setuptools", "shelve", "shutil"}
+    | {"signal", "site", "socket", "subprocess", "sys", "tempfile", "threading", "timeit", "torch"}
+    | {"trace", "types", "urllib", "webbrowser", "_posixsubprocess", "requests", "http", "ftplib"}
+)
 
 
 def untrusted(names: Iterable[Name], callers: Callers | None = None) -> list[Name]:
@@ -95,7 +131,24 @@ def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
         One for all names that are not here.
     """
     found = resolve_any(names, callers)
-    return {name: Known(target, _maker(name, target)) for name, target in found.items()}
+    own = {name for name in found if name in callers or verdict(name) == "vouched"}
+    trusts = makers.Trusts([found[name] for name in own])
+    return {
+        name: Known(target, makers.trusted(target), own=True)
+        if name in own and is_offered(name)
+        else known(name, target, trusts)
+        for name, target in found.items()
+    }
+
+
+def known(name: Name, target: Any, trusts: makers.Trusts) -> Known:
+    """What a vetted name stands for, with what may be made of it."""
+    return Known(target, _maker(name, target, trusts))
+
+
+def imitated(name: Name, target: Any) -> Known:
+    """What a name stands for that is trusted, without running its code."""
+    return Known(target, makers.imitated(target) if is_offered(name) else None, own=True)
 
 
 def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[Name, Any]:
@@ -113,12 +166,14 @@ def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[N
     return found
 
 
-def _maker(name: Name, target: Any) -> Maker | None:
+def _maker(name: Name, target: Any, trusts: makers.Trusts) -> Maker | None:
+    if name in makers.CALLABLES:
+        return makers.CALLABLES[name](target, trusts)
     if name in makers.CONSTRUCTORS:
         return makers.CONSTRUCTORS[name](target)
-    if not isinstance(target, type) or name in _values():
+    if not isinstance(target, type) or name not in _classes():
         return None
-    return makers.plain(target) if name in _classes() else makers.trusted(target)
+    return makers.plain(target)
 
 
 @functools.cache

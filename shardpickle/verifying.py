@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from shardpickle import manifest, outline, sealing
+from shardpickle import outline, sealing
 from shardpickle.codecs.trees import Tables
 from shardpickle.errors import CorruptModelError, FormatError, StorageError
 from shardpickle.loading import (
@@ -15,6 +15,7 @@ from shardpickle.loading import (
     checked_manifest,
     in_file,
     open_shard,
+    parsed_manifest,
     read_tables,
 )
 from shardpickle.manifest import Manifest, PartEntry
@@ -28,7 +29,7 @@ from shardpickle.workers import Pool
 def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyReport:
     """Check the files of a model."""
     try:
-        found = manifest.from_bytes(checked_manifest(store, data))
+        found = parsed_manifest(checked_manifest(store, data))
     except CorruptModelError as error:
         damage = Problem("manifest.json", error.reason)
         return VerifyReport(store.name, deep, 0, len(data), (damage,))
@@ -53,7 +54,7 @@ def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyRepor
                 if deep and not problem:
                     with in_file(entry.file):
                         mine = by_shard.get(number, [])
-                        check_skeletons(held, mine, found.names, entry.nbytes)
+                        check_skeletons(held, mine, found.names, found.most_heap)
             except (FormatError, StorageError) as error:
                 return Problem(entry.file, getattr(error, "reason", str(error)))
             return None
@@ -133,7 +134,7 @@ def _outlines(store: Store, found: Manifest, number: int) -> Sequence[object]:
             store, entry, pool, sealing.ignore, nursery=lambda _: Passing(), together=True
         )
     with in_file(entry.file):
-        return outline.members(Skeletons(held, entry.nbytes, {}).steps(part.slot))
+        return outline.members(Skeletons(held, {}, found.most_heap).steps(part.slot))
 
 
 def _kind(part: PartEntry) -> str:

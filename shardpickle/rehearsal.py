@@ -1,0 +1,214 @@
+"""What a default load will say of a model that is being dumped. Knows no file and no shard.
+
+The skeletons are run through the constructors, limits and checks of `rebuilding.Hardened`, on the
+model's own arrays, so that what is published loads. What nobody vouches for is imitated: none of
+its code runs.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from shardpickle import makers, migrate, natives, opcodes, trust
+from shardpickle.errors import RebuildError, RefusedError
+from shardpickle.hardened import Ledger, Makers, Vetted
+from shardpickle.makers import Imitation, Name
+from shardpickle.manifest import part_heap
+from shardpickle.values import Value
+
+Reference = tuple[int, int]
+
+
+class Rehearsal:
+    """A default load of parts that are about to be stored, one after the other.
+
+    Parameters
+    ----------
+    references : sequence
+        Of each part: (part, object in it).
+    equals : sequence of int
+        For each part the first one that is stored alike; itself, mostly.
+
+    Attributes
+    ----------
+    names : dict
+        The names that a default load asks for, in the order of their first use.
+    refusal : RefusedError or None
+        The first thing that no name lifts; only ``unsafe=True`` loads such a model.
+    heap : dict
+        Bytes of Python objects that each part makes (`hardened.Ledger`).
+    """
+
+    def __init__(self, references: Sequence[Sequence[Reference]], equals: Sequence[int]) -> None:
+        self.names: dict[Name, None] = {}
+        self.refusal: RefusedError | None = None
+        self.heap: dict[int, int] = {}
+        self._references = references
+        self._left = Counter(part for each in references for part, _ in each)
+        self._equals = equals
+        self._left.update(equals)
+        self._objects: dict[int, Sequence[Any]] = {}
+        self._known: dict[Name, Any] = {}
+        self._makers = Makers(())
+        self._trusts = makers.Trusts(())
+        self._ledger = Ledger(None)
+        self._imitated = False
+        self._last: tuple[opcodes.Steps, Sequence[Reference], Sequence[Any], int] | None = None
+
+    def put(self, number: int, objects: Sequence[Any]) -> None:
+        """Objects of a part that is not made here: they stay in the shard that they are in."""
+        self._objects[number] = objects
+
+    def part(self, number: int, steps: opcodes.Steps, values: Sequence[Value]) -> None:
+        """Make the objects of a part; those it refers to have been made."""
+        references = self._references[number]
+        if (
+            not values
+            and self._last is not None
+            and self._last[0] is steps
+            and self._last[1] == references
+        ):
+            _, _, self._objects[number], self.heap[number] = self._last
+            self._drop(number)
+            return
+        for name in opcodes.names(steps):
+            self._know(name)
+        before = self._ledger.spent
+        while True:
+            self._ledger.spent = before
+            try:
+                self._objects[number] = self._made(number, steps, values)
+                break
+            except RefusedError as error:
+                lifted = [name for name in error.names if not self._lift(name)]
+                if lifted or not error.names:
+                    self._refuse(error, number)
+                    self._objects[number] = _Unmade()
+                    break
+            except RebuildError as error:
+                self._refuse(RefusedError(str(error)), number)
+                self._objects[number] = _Unmade()
+                break
+            finally:
+                self._ledger.checks.clear()
+        self.heap[number] = self._ledger.spent - before
+        self._last = steps, references, self._objects[number], self.heap[number]
+        self._drop(number)
+
+    def is_known(self, number: int) -> bool:
+        """Whether a part is made as an equal one was, of the same objects."""
+        first = self._equals[number]
+        return first in self.heap and self._references[first] == self._references[number]
+
+    def repeat(self, number: int) -> None:
+        """A part that is made as an equal one was: its objects serve."""
+        first = self._equals[number]
+        self._objects[number] = self._objects[first]
+        self.heap[number] = self.heap[first]
+        self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        """Forget objects that no part needs any more."""
+        for part in (self._equals[number], *(part for part, _ in self._references[number])):
+            self._left[part] -= 1
+            if not self._left[part]:
+                self._objects.pop(part, None)
+
+    def _made(self, number: int, steps: opcodes.Steps, values: Sequence[Value]) -> Sequence[Any]:
+        references = [self._objects[part][index] for part, index in self._references[number]]
+        self._ledger.spent += part_heap(len(values), len(references)) + steps.heap
+        targets = {name: self._known[name].target for name in opcodes.names(steps)}
+        made = _Rehearsed(
+            targets,
+            self._makers,
+            [_original(value) for value in values],
+            references,
+            migrate.state,
+            self._ledger,
+        )
+        members: Sequence[Any] = opcodes.run(steps, made)
+        made.finish()
+        self._imitated |= made.imitated
+        with natives.one_run():
+            for _, instance, checks in self._ledger.checks:
+                problem = natives.problem(instance, checks, _not_now)
+                if problem and not self._imitated:
+                    raise makers.refused(natives.told(instance, problem))
+        return members
+
+    def _know(self, name: Name) -> None:
+        if name in self._known:
+            return
+        own = trust.verdict(name) != "vetted"
+        if trust.verdict(name) is None:
+            self.names[name] = None
+        (target,) = trust.resolve_any([name]).values()
+        known = trust.imitated(name, target) if own else trust.known(name, target, self._trusts)
+        self._learn(name, known)
+
+    def _learn(self, name: Name, known: trust.Known) -> None:
+        self._known[name] = known
+        if known.own:
+            self._trusts.add(known.target)
+        self._makers.add(known)
+
+    def _lift(self, dotted: str) -> bool:
+        """Imitate what a vetted name stands for, as it may do more if it is trusted by name."""
+        for name, known in list(self._known.items()):
+            if ".".join(name) == dotted and not known.own and trust.is_offered(name):
+                self.names[name] = None
+                self._learn(name, trust.imitated(name, known.target))
+                return True
+        return False
+
+    def _refuse(self, error: RefusedError, number: int) -> None:
+        if self.refusal is None:
+            error.part = number
+            self.refusal = error
+
+
+class _Unmade(Sequence[Any]):
+    """The objects of a part that was refused: whatever is asked for."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return Imitation()
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _Rehearsed(Vetted):
+    """Imitations take whatever they are given."""
+
+    imitated = False
+
+    def _made(self, instance: Any, maker: makers.Maker) -> Any:
+        self.imitated |= type(instance) is Imitation
+        return super()._made(instance, maker)
+
+    def build(self, instance: Any, state: Any) -> None:
+        if type(instance) is not Imitation:
+            super().build(instance, state)
+
+    def extend(self, target: Any, items: list[Any]) -> None:
+        if type(target) is not Imitation:
+            super().extend(target, items)
+
+    def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
+        if type(target) is not Imitation:
+            super().update(target, items)
+
+    def add(self, target: Any, items: list[Any]) -> None:
+        if type(target) is not Imitation:
+            super().add(target, items)
+
+
+def _original(value: Value) -> Any:
+    """The object that left the skeleton."""
+    if isinstance(value.source, memoryview):  # of a pickle buffer
+        return value.source.tobytes() if value.kind == "bytes" else bytearray(value.source)
+    return value.source
+
+
+def _not_now(member: Any, check: natives.Check) -> None:
+    """Estimators that are in shards already were checked when these were written."""

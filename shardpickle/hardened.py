@@ -20,9 +20,9 @@ from shardpickle import natives
 from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
 from shardpickle.dtypes import has_apart
 from shardpickle.errors import CorruptShardError
-from shardpickle.makers import OF_CLASS_METHODS, Maker, Name, name_of, refused
+from shardpickle.makers import Maker, Name, is_note, name_of, refused
 from shardpickle.natives import Check
-from shardpickle.trust import Known
+from shardpickle.trust import OF_CLASS_METHODS, Known
 
 
 class Makers:
@@ -112,13 +112,15 @@ class Keys:
     def _weight(self, key: Any) -> int:
         """How many objects a key is made of; those that Python code compares count more."""
         count = 0
-        left = [key]
+        left = [(key, 0)]
         most = self._ledger.left
         while left:
-            each = left.pop()
+            each, depth = left.pop()
             count += 1
             if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
-                left += each
+                if depth >= _DEEPEST_KEY:
+                    raise refused("a key nested too deeply")
+                left += [(item, depth + 1) for item in each]
             elif type(each) not in _PLAIN_KEYS:
                 if not (_is_value(each) or self._makers.is_own(type(each))):
                     raise refused(f"a key of type {type(each).__qualname__}")
@@ -130,6 +132,7 @@ class Keys:
 
 _KEY = 16  # bytes of a ledger that stand for hashing one object of a key
 _MOST_KEY = 1 << 30
+_DEEPEST_KEY = 1000  # hashing recurses in C; pickle's own recursion ends before
 _PRIME = 2**61 - 1  # sys.hash_info.modulus: larger integers can have equal hashes
 _PLAIN_KEYS = frozenset(
     {str, bytes, int, float, bool, type(None), type(...), np.str_, np.bytes_, np.bool_}
@@ -221,7 +224,7 @@ class Vetted:
     def build(self, instance: Any, state: Any) -> None:
         known, maker = self.fresh.pop(id(instance), (None, None))
         if maker is None or maker.build is None or known is not instance:
-            raise refused(f"a state for {shown(instance)}, which was not made here")
+            raise CorruptShardError(f"a state for {shown(instance)}, which was not made here")
         self.ledger.spend(_ITEM * _length(state))
         if type(state) is dict:
             check_attributes(state)
@@ -233,11 +236,11 @@ class Vetted:
         elif id(target) in self.fresh and isinstance(target, (list, deque)):
             guarded(target, target.extend, items)
         else:
-            raise refused(f"items for {shown(target)}")
+            raise CorruptShardError(f"items for {shown(target)}")
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         if type(target) is not dict and not (id(target) in self.fresh and isinstance(target, dict)):
-            raise refused(f"items for {shown(target)}")
+            raise CorruptShardError(f"items for {shown(target)}")
         self.keys.check(target, (key for key, _ in items))
         if type(target) is dict:
             guarded(target, target.update, items)
@@ -252,7 +255,7 @@ class Vetted:
 
     def add(self, target: Any, items: list[Any]) -> None:
         if not (type(target) is set or (id(target) in self.fresh and isinstance(target, set))):
-            raise refused(f"items for {shown(target)}")
+            raise CorruptShardError(f"items for {shown(target)}")
         self.keys.check(target, items)
         for item in items:
             guarded(target, target.add, item)
@@ -261,7 +264,7 @@ class Vetted:
         """Refuse what compiled code cannot bear: instances that never got their state."""
         for instance, maker in self.fresh.values():
             if maker.unfinished:
-                raise refused(f"{shown(instance)} without a state")
+                raise CorruptShardError(f"{shown(instance)} without a state")
 
 
 def check_names(names: Iterable[Any]) -> None:
@@ -276,7 +279,7 @@ def check_names(names: Iterable[Any]) -> None:
 
 def check_attributes(state: dict[Any, Any]) -> None:
     """Refuse names that no class gives its attributes, and a release that none is called."""
-    check_names(state)
+    check_names(name for name, value in state.items() if not is_note(name, value))
     if any(type(name) is not str for name in state):
         raise refused("an attribute whose name is no string")
     version = state.get("_sklearn_version")

@@ -10,6 +10,7 @@ What is checked, and what crashed or ran code where it was not, is told in docs/
 
 import copyreg
 import datetime
+import functools
 import inspect
 import re
 import sys
@@ -57,7 +58,7 @@ def refused(what: str, *names: str) -> RefusedError:
     return RefusedError(what, names)
 
 
-def _need(condition: Any, what: str, *names: str) -> None:
+def need(condition: Any, what: str, *names: str) -> None:
     if not condition:
         raise refused(what, *names)
 
@@ -80,12 +81,12 @@ def _plain_state(instance: Any, state: Any) -> None:
 
     Data may hide a method (``model.score = 0.93``); nothing that can be called may.
     """
-    _need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
+    need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
     cls = type(instance)
     for name, value in (state or {}).items():
-        if hasattr(cls, name) and name not in _REPLACED:
+        if hasattr(cls, name) and name not in _REPLACED and not is_note(name, value):
             hides_method = hasattr(inspect.getattr_static(cls, name), "__get__")
-            _need(
+            need(
                 hides_method and is_data(value),
                 f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
                 *name_of(cls),
@@ -100,7 +101,15 @@ def _isotonic(state: dict[str, Any]) -> None:
     for name in ("X_thresholds_", "y_thresholds_"):  # `__setstate__` interpolates between them
         value = state.get(name)
         plain_array = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
-        _need(value is None or plain_array, name)
+        need(value is None or plain_array, name)
+
+
+def is_note(name: Any, value: Any) -> bool:
+    """Whether an attribute is one that objects may have of their own: text about them."""
+    return name in _NOTES and (value is None or type(value) is str)
+
+
+_NOTES = ("__author__", "__doc__", "__name__", "__qualname__", "__version__")
 
 
 def is_data(value: Any) -> bool:
@@ -126,12 +135,12 @@ _BEFORE = {("sklearn.isotonic", "IsotonicRegression"): _isotonic}
 
 
 def _empty(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
-    _need(not args and not kwargs, f"an instance of {cls.__qualname__} with arguments")
+    need(not args and not kwargs, f"an instance of {cls.__qualname__} with arguments")
     return cls.__new__(cls)
 
 
 def _named_tuple(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
-    _need(not kwargs and len(args) == len(cls._fields), f"a {cls.__qualname__} of other fields")
+    need(not kwargs and len(args) == len(cls._fields), f"a {cls.__qualname__} of other fields")
     return tuple.__new__(cls, args)
 
 
@@ -139,7 +148,7 @@ def trusted(target: Any) -> Maker | None:
     """Whatever its own code does: the caller trusts it by name."""
     if isinstance(target, type):
         return _trusted_class(target)
-    return Maker(call=target) if callable(target) else None
+    return Maker(call=target, build=_trusted_state) if callable(target) else None
 
 
 def _trusted_class(cls: Any) -> Maker:
@@ -199,7 +208,7 @@ def _has_own_code(cls: type) -> bool:
 def _trusted_state(instance: Any, state: Any) -> None:
     if getattr(instance, "__setstate__", None) is None:
         pair = state if type(state) is tuple and len(state) == 2 else (state, None)
-        _need(all(each is None or type(each) is dict for each in pair), "a state that is no dict")
+        need(all(each is None or type(each) is dict for each in pair), "a state that is no dict")
     set_state(instance, state)
 
 
@@ -218,19 +227,19 @@ def set_state(instance: Any, state: Any) -> None:
             attributes[sys.intern(name) if type(name) is str else name] = value
     for name, value in (slots or {}).items():
         member = getattr(type(instance), name, None)
-        _need(isinstance(member, types.MemberDescriptorType), f"a slot {name!s:.40}")
+        need(isinstance(member, types.MemberDescriptorType), f"a slot {name!s:.40}")
         setattr(instance, name, value)
 
 
 # Constructors with checked arguments --------------------------------------------------------------
 
 
-def _calls(check: Callable[[Args], Any]) -> Callable[[Any], Maker]:
+def calls(check: Callable[[Args], Any]) -> Callable[[Any], Maker]:
     """Calls that get what the check lets through, and make finished things."""
 
     def maker(target: Any) -> Maker:
         def call(*args: Any) -> Any:
-            _need(check(args), f"{getattr(target, '__qualname__', target)} with other arguments")
+            need(check(args), f"{getattr(target, '__qualname__', target)} with other arguments")
             return target(*args)
 
         return Maker(call=call)
@@ -293,10 +302,10 @@ def _fraction(args: Args) -> bool:
 
 def _namespace(target: Any) -> Maker:
     def build(instance: Any, state: Any) -> None:
-        _need(type(state) is dict and all(type(key) is str for key in state), "a namespace")
+        need(type(state) is dict and all(type(key) is str for key in state), "a namespace")
         instance.__dict__.update(state)
 
-    return Maker(call=_calls(lambda args: not args)(target).call, build=build)
+    return Maker(call=calls(lambda args: not args)(target).call, build=build)
 
 
 # NumPy's arrays of objects: their bytes never come from a skeleton
@@ -305,39 +314,37 @@ def _namespace(target: Any) -> Maker:
 def _reconstruct(target: Any) -> Maker:
     def call(*args: Any) -> Any:
         fits = len(args) == 3 and args[1:] == ((0,), b"b") and args[0] in (np.ndarray, np.matrix)
-        _need(fits, "an array with other arguments")
+        need(fits, "an array with other arguments")
         return target(*args)
 
     return Maker(call=call, build=array_state, unfinished=True)
 
 
 def array_state(array: Any, state: Any) -> None:
-    _need(type(state) is tuple and len(state) == 5, "an array's state")
+    need(type(state) is tuple and len(state) == 5, "an array's state")
     version, shape, dtype, fortran, content = state
-    _need(
-        version == 1 and type(fortran) is bool and isinstance(dtype, np.dtype), "an array's state"
-    )
+    need(version == 1 and type(fortran) is bool and isinstance(dtype, np.dtype), "an array's state")
     sizes = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
-    _need(sizes and len(shape) <= 32, "an array's shape")
+    need(sizes and len(shape) <= 32, "an array's shape")
     count = 1
     for size in shape:
-        _need(size < 1 << 40, "an array's shape")
+        need(size < 1 << 40, "an array's shape")
         count *= size
-        _need(count < 1 << 40, "an array's shape")
+        need(count < 1 << 40, "an array's shape")
     if dtype.hasobject:
         fields = dtype.names is None or all(type(each) is tuple for each in content)
-        _need(type(content) is list and has_apart(dtype) and fields, "an array of objects")
-        _need(len(content) == count, "an array of another number of objects")
+        need(type(content) is list and has_apart(dtype) and fields, "an array of objects")
+        need(len(content) == count, "an array of another number of objects")
         depth = 1 + max(
             (_depth(each) for each in content if isinstance(each, np.ndarray)), default=0
         )
-        _need(depth <= _MOST_ARRAYS_IN_ARRAYS, "arrays nested too deeply")
+        need(depth <= _MOST_ARRAYS_IN_ARRAYS, "arrays nested too deeply")
     elif is_string_dtype(dtype):
-        _need(type(content) is list and len(content) == count, "an array of another number")
+        need(type(content) is list and len(content) == count, "an array of another number")
         missing = getattr(dtype, "na_object", None)
-        _need(all(type(each) is str or each is missing for each in content), "an array of text")
+        need(all(type(each) is str or each is missing for each in content), "an array of text")
     else:
-        _need(type(content) is bytes and len(content) == count * dtype.itemsize, "an array's bytes")
+        need(type(content) is bytes and len(content) == count * dtype.itemsize, "an array's bytes")
     array.__setstate__(state)
 
 
@@ -347,23 +354,23 @@ def is_string_dtype(dtype: Any) -> bool:
 
 
 def _string_dtype(args: Args) -> bool:
-    known = all(each is None or type(each) in (bool, float, str) for each in args)
-    return len(args) in (1, 2) and type(args[0]) is bool and known
+    known = all(each is None or type(each) in (bool, int, float, str) for each in args)
+    return len(args) in (1, 2) and args[0] in (0, 1) and known
 
 
 def _masked_array(target: Any) -> Maker:
     """NumPy's way to pickle a masked array; a skeleton of ours calls the class."""
 
     def call(*args: Any) -> Any:
-        _need(args == (np.ma.MaskedArray, np.ndarray, (0,), "b"), "a masked array")
+        need(args == (np.ma.MaskedArray, np.ndarray, (0,), "b"), "a masked array")
         return target(*args)
 
     def build(instance: Any, state: Any) -> None:
-        _need(type(state) is tuple and len(state) == 7 and state[0] == 1, "a masked array's state")
+        need(type(state) is tuple and len(state) == 7 and state[0] == 1, "a masked array's state")
         _, shape, dtype, fortran, content, mask, fill = state
         for each, kept in ((dtype, content), (np.dtype(bool), mask)):
             array_state(np.ndarray(0), (1, shape, each, fortran, kept))
-        _need(not dtype.names and not isinstance(fill, list), "a masked array of fields")
+        need(not dtype.names and not isinstance(fill, list), "a masked array of fields")
         instance.__setstate__(state)
 
     return Maker(call=call, build=build, unfinished=True)
@@ -415,17 +422,17 @@ def _generator_args(args: Args) -> bool:
 
 
 def _generator(target: Any) -> Maker:
-    call = _calls(_generator_args)(target).call
+    call = calls(_generator_args)(target).call
     return Maker(call=call, build=_generator_state, heap=_GENERATOR_BYTES)
 
 
 def _generator_state(instance: Any, state: Any) -> None:
     seed = state[1] if type(state) is tuple and len(state) == 2 else None
-    _need(seed is None or type(seed) is np.random.SeedSequence, "a generator's seed")
+    need(seed is None or type(seed) is np.random.SeedSequence, "a generator's seed")
     if type(state) is tuple:
-        _need(len(state) == 2, "a generator's state")
+        need(len(state) == 2, "a generator's state")
     found = state[0] if type(state) is tuple else state
-    _need(type(found) is dict and not _generator_problem(found), "a generator's state")
+    need(type(found) is dict and not _generator_problem(found), "a generator's state")
     instance.__setstate__(state)
 
 
@@ -470,22 +477,20 @@ def _seed(target: Any) -> Maker:
         return exact and type(args[1]) is int and args[2] is None
 
     def build(instance: Any, state: Any) -> None:
-        _need(type(state) is tuple and len(state) == 5, "a seed's state")
+        need(type(state) is tuple and len(state) == 5, "a seed's state")
         entropy, spawned, pool, size, key = state
         numbers = entropy if type(entropy) in (list, tuple) else (entropy,)
         fits = isinstance(pool, np.ndarray) and pool.dtype == np.uint32 and pool.shape == (size,)
-        _need(fits and type(size) is int and size >= 4, "a seed's pool")
-        _need(is_whole(spawned, 0, 1 << 62), "a seed's children")
-        _need(
-            type(key) is tuple and all(is_whole(each, 0, 1 << 62) for each in key), "a seed's key"
-        )
-        _need(
+        need(fits and type(size) is int and size >= 4, "a seed's pool")
+        need(is_whole(spawned, 0, 1 << 62), "a seed's children")
+        need(type(key) is tuple and all(is_whole(each, 0, 1 << 62) for each in key), "a seed's key")
+        need(
             all(each is None or is_whole(each, 0, 1 << 4096) for each in numbers),
             "a seed's entropy",
         )
         instance.__setstate__(state)
 
-    return Maker(call=_calls(check)(target).call, build=build, unfinished=True)
+    return Maker(call=calls(check)(target).call, build=build, unfinished=True)
 
 
 # scikit-learn's compiled classes
@@ -508,7 +513,7 @@ def _unpickled(name: str) -> Callable[[Any], Maker]:
                 and (args[2] is None or (type(args[2]) is tuple and _floats(args[2])))
             )
 
-        return Maker(call=_calls(check)(target).call)
+        return Maker(call=calls(check)(target).call)
 
     return maker
 
@@ -530,7 +535,7 @@ def _tree(target: Any) -> Maker:
         _checked(natives.tree_state, instance, state)
         instance.__setstate__(state)
 
-    return Maker(call=_calls(check)(target).call, build=build, unfinished=True)
+    return Maker(call=calls(check)(target).call, build=build, unfinished=True)
 
 
 def _new_obj(
@@ -549,7 +554,7 @@ def _new_obj(
             _checked(check, instance, state)
             instance.__setstate__(state)
 
-        return Maker(call=_calls(fits)(target).call, build=build, unfinished=True)
+        return Maker(call=calls(fits)(target).call, build=build, unfinished=True)
 
     return maker
 
@@ -584,18 +589,34 @@ def _partial(target: Any, trusts: Trusts) -> Maker:
         return len(args) == 1 and (trusts(args[0]) or is_function(args[0]))
 
     def build(instance: Any, state: Any) -> None:
-        _need(type(state) is tuple and len(state) == 4, "a partial's state")
+        need(type(state) is tuple and len(state) == 4, "a partial's state")
         function, args, keywords, attributes = state
-        _need(type(args) is tuple and type(keywords) is dict, "a partial's state")
-        _need(all(type(key) is str for key in keywords), "keywords of a partial")
-        _need(attributes in (None, {}), "a partial with attributes")
+        need(type(args) is tuple and type(keywords) is dict, "a partial's state")
+        need(all(type(key) is str for key in keywords), "keywords of a partial")
+        need(attributes in (None, {}), "a partial with attributes")
         if not (trusts(function) or is_own_method(function, trusts)):
             reason = partial_problem(function, args, keywords)
             shown = f"functools.partial of {getattr(function, '__qualname__', '?'):.80}"
-            _need(reason is None, f"{shown} with {reason}", *name_of(function))
+            need(reason is None, f"{shown} with {reason}", *name_of(function))
         instance.__setstate__(state)
 
-    return Maker(call=_calls(check)(target).call, build=build)
+    return Maker(call=calls(check)(target).call, build=build)
+
+
+def _vectorize(target: Any, trusts: Trusts) -> Maker:
+    """NumPy's loop over a function of Python's."""
+
+    def build(instance: Any, state: Any) -> None:
+        need(type(state) is dict, "a state of vectorize")
+        function = state.get("pyfunc")
+        known = trusts(function) or is_function(function) or type(function) is functools.partial
+        need(known, "vectorize of something that is no function")
+        rest = [value for name, value in state.items() if name not in ("pyfunc", "excluded")]
+        plain = all(_is_plain(value) or type(value) in (list, tuple) for value in rest)
+        need(plain, "vectorize with other attributes")
+        set_state(instance, state)
+
+    return Maker(new=lambda args, kwargs: _empty(target, args, kwargs), build=build)
 
 
 FUNCTIONS = (
@@ -666,33 +687,35 @@ _OF_ESTIMATORS = frozenset(
 )
 
 
-def _method(target: Any, trusts: Trusts) -> Maker:
+def method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any]) -> Maker:
     """A method as a value: of text, of a pattern, of an estimator, of what the caller trusts.
 
-    It is looked up in the class: an object that is not finished is not asked.
+    It is looked up in the class: an object that is not finished is not asked. `of_classes` are the
+    class methods that a skeleton may call, by their class and name; what is given is a function of
+    ours, which has a maker.
     """
 
     def call(*args: Any) -> Any:
-        _need(len(args) == 2 and type(args[1]) is str, "getattr with other arguments")
+        need(len(args) == 2 and type(args[1]) is str, "getattr with other arguments")
         owner, name = args
         shown = f"the method {name[:40]} of {type(owner).__qualname__}"
         own = trusts(owner) or trusts(type(owner))
-        _need(own or not name.startswith("__"), shown)
-        if isinstance(owner, type) and (owner, name) in _CLASS_METHODS:
-            return _CLASS_METHODS[owner, name]
+        need(own or not name.startswith("__"), shown)
+        if isinstance(owner, type) and (owner.__name__, name) in of_classes and not own:
+            return of_classes[owner.__name__, name]
         if own or (owner is str and name in _METHODS_OF[str]):
             return getattr(owner, name)
         if type(owner) in _METHODS_OF:
-            _need(name in _METHODS_OF[type(owner)], shown)
+            need(name in _METHODS_OF[type(owner)], shown)
             return getattr(owner, name)
-        _need(
+        need(
             isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS,
             shown,
             *name_of(type(owner)),
         )
         found = inspect.getattr_static(type(owner), name, None)
         found = getattr(found, "fn", found)  # of `available_if`
-        _need(isinstance(found, types.FunctionType), shown, *name_of(type(owner)))
+        need(isinstance(found, types.FunctionType), shown, *name_of(type(owner)))
         return types.MethodType(found, owner)
 
     return Maker(call=call)
@@ -708,9 +731,9 @@ def _zone(args: Args) -> bool:
     return fits and re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", args[0]) is not None
 
 
-_CLASS_METHODS: dict[tuple[type, str], Any] = {(zoneinfo.ZoneInfo, "_unpickle"): zone}
+CLASS_METHODS: dict[tuple[str, str], Any] = {("ZoneInfo", "_unpickle"): zone}
 # Makers of what `getattr` gives, which has no name of its own in a skeleton.
-OF_CLASS_METHODS: list[tuple[Any, Maker]] = [(zone, _calls(_zone)(zone))]
+OF_CLASS_METHODS: list[tuple[Any, Maker]] = [(zone, calls(_zone)(zone))]
 
 
 def _default_dict(target: Any, trusts: Trusts) -> Maker:
@@ -723,15 +746,16 @@ def _default_dict(target: Any, trusts: Trusts) -> Maker:
         known = any(factory is each for each in _FACTORIES) or trusts(factory)
         return known or (isinstance(factory, type) and issubclass(factory, BaseEstimator))
 
-    return _calls(check)(target)
+    return calls(check)(target)
 
 
 _FACTORIES = (*(int, float, str, bool, list, dict, OrderedDict, set, tuple, Counter, deque, None),)
 
 CALLABLES: dict[Name, Callable[[Any, Trusts], Maker]] = {
-    ("builtins", "getattr"): _method,
     ("collections", "defaultdict"): _default_dict,
     ("functools", "partial"): _partial,
+    ("numpy", "vectorize"): _vectorize,
+    ("numpy.lib.function_base", "vectorize"): _vectorize,  # before NumPy 1.25
 }
 
 
@@ -752,39 +776,37 @@ SGD_LOSSES = (
 )
 
 _RANDOM = "numpy.random._pickle"
-_DATES = _calls(_time)
+_DATES = calls(_time)
 
 CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
-    ("builtins", "complex"): _calls(_of(_REAL, _REAL)),
-    ("builtins", "range"): _calls(_of(int, int, int)),
-    ("builtins", "slice"): _calls(_of(_BOUND, _BOUND, _INT)),
-    ("builtins", "type"): _calls(_type_of),
-    ("builtins", "set"): _calls(lambda args: not args),
-    ("collections", "Counter"): _calls(_counter),
-    ("collections", "OrderedDict"): _calls(lambda args: not args),
-    ("collections", "deque"): _calls(_deque),
-    ("datetime", "date"): _calls(_of(bytes)),
+    ("builtins", "complex"): calls(_of(_REAL, _REAL)),
+    ("builtins", "range"): calls(_of(int, int, int)),
+    ("builtins", "slice"): calls(_of(_BOUND, _BOUND, _INT)),
+    ("builtins", "type"): calls(_type_of),
+    ("builtins", "set"): calls(lambda args: not args),
+    ("collections", "Counter"): calls(_counter),
+    ("collections", "OrderedDict"): calls(lambda args: not args),
+    ("collections", "deque"): calls(_deque),
+    ("datetime", "date"): calls(_of(bytes)),
     ("datetime", "datetime"): _DATES,
     ("datetime", "time"): _DATES,
-    ("datetime", "timedelta"): _calls(_of(int, int, int)),
-    ("datetime", "timezone"): _calls(_of(datetime.timedelta, str)),
-    ("decimal", "Decimal"): _calls(
-        lambda args: _of(str)(args) and all(len(a) < 4096 for a in args)
-    ),
-    ("fractions", "Fraction"): _calls(_fraction),
-    ("logging", "getLogger"): _calls(_logger),
-    ("pathlib", "PosixPath"): _calls(_path),
-    ("pathlib", "PurePosixPath"): _calls(_path),
-    ("pathlib", "PureWindowsPath"): _calls(_path),
-    ("pathlib", "WindowsPath"): _calls(_path),
-    ("re", "_compile"): _calls(_pattern),
+    ("datetime", "timedelta"): calls(_of(int, int, int)),
+    ("datetime", "timezone"): calls(_of(datetime.timedelta, str)),
+    ("decimal", "Decimal"): calls(lambda args: _of(str)(args) and all(len(a) < 4096 for a in args)),
+    ("fractions", "Fraction"): calls(_fraction),
+    ("logging", "getLogger"): calls(_logger),
+    ("pathlib", "PosixPath"): calls(_path),
+    ("pathlib", "PurePosixPath"): calls(_path),
+    ("pathlib", "PureWindowsPath"): calls(_path),
+    ("pathlib", "WindowsPath"): calls(_path),
+    ("re", "_compile"): calls(_pattern),
     ("types", "SimpleNamespace"): _namespace,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core._internal", "_convert_to_stringdtype_kwargs"): _calls(_string_dtype),
+    ("numpy._core._internal", "_convert_to_stringdtype_kwargs"): calls(_string_dtype),
     ("numpy.ma.core", "_mareconstruct"): _masked_array,
-    ("numpy.ma", "MaskedArray"): _calls(_masked),
-    ("numpy.ma.core", "MaskedArray"): _calls(_masked),
+    ("numpy.ma", "MaskedArray"): calls(_masked),
+    ("numpy.ma.core", "MaskedArray"): calls(_masked),
     (_RANDOM, "__bit_generator_ctor"): _generator,
     (_RANDOM, "__generator_ctor"): _generator,
     (_RANDOM, "__randomstate_ctor"): _generator,
@@ -804,7 +826,7 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
 }
 for _loss in LOSSES:
     for _module in ("_loss", _LOSS_MODULE):  # releases 1.5 to 1.8 name the first
-        CONSTRUCTORS[_module, _loss] = _calls(_floats)
+        CONSTRUCTORS[_module, _loss] = calls(_floats)
         CONSTRUCTORS[_module, f"__pyx_unpickle_{_loss}"] = _unpickled(_loss)
 for _loss in SGD_LOSSES:
-    CONSTRUCTORS["sklearn.linear_model._sgd_fast", _loss] = _calls(_floats)
+    CONSTRUCTORS["sklearn.linear_model._sgd_fast", _loss] = calls(_floats)

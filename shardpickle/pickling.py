@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle import dtypes, families, opcodes
+from shardpickle import distributions, dtypes, families, opcodes, tabular
 from shardpickle.errors import CorruptShardError
 from shardpickle.values import Value
 
@@ -131,6 +131,10 @@ class _Pickler(pickle.Pickler):
         if type(obj) is np.ma.MaskedArray:
             # NumPy's own reduce puts data and mask in band, as bytes.
             return np.ma.MaskedArray, _masked_arguments(obj)
+        for reduced in (tabular.reduced, distributions.reduced):
+            found = reduced(obj)
+            if found is not None:
+                return found
         return NotImplemented
 
     def lift(self, kind: str, obj: Any) -> int:

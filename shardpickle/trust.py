@@ -15,12 +15,18 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from shardpickle import makers, migrate, vetted
+from shardpickle import distributions, makers, migrate, tabular, vetted
 from shardpickle.errors import MissingNameError, UnsafeForbiddenError
 from shardpickle.makers import Maker, Name
 
 GROUP = "shardpickle.trusted"
 FORBID = "SHARDPICKLE_FORBID_UNSAFE"
+
+
+# Names that a skeleton may call, with arguments that are checked.
+CONSTRUCTORS = makers.CONSTRUCTORS | tabular.CONSTRUCTORS | distributions.CONSTRUCTORS
+OF_CLASS_METHODS = makers.OF_CLASS_METHODS + tabular.OF_CLASS_METHODS
+_GETATTR = ("builtins", "getattr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def verdict(name: Name, callers: Callers | None = None) -> str | None:
 
     Nothing is imported for an answer.
     """
-    if name in makers.CONSTRUCTORS or name in makers.CALLABLES:
+    if name in CONSTRUCTORS or name in makers.CALLABLES or name == _GETATTR:
         return "vetted"
     if name in _classes() or name in _values():
         return "vetted"
@@ -167,10 +173,12 @@ def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[N
 
 
 def _maker(name: Name, target: Any, trusts: makers.Trusts) -> Maker | None:
+    if name == _GETATTR:
+        return makers.method(target, trusts, makers.CLASS_METHODS | tabular.CLASS_METHODS)
     if name in makers.CALLABLES:
         return makers.CALLABLES[name](target, trusts)
-    if name in makers.CONSTRUCTORS:
-        return makers.CONSTRUCTORS[name](target)
+    if name in CONSTRUCTORS:
+        return CONSTRUCTORS[name](target)
     if not isinstance(target, type) or name not in _classes():
         return None
     return makers.plain(target)
@@ -183,7 +191,7 @@ def _classes() -> frozenset[Name]:
 
 @functools.cache
 def _values() -> frozenset[Name]:
-    return _pairs(vetted.VALUES)
+    return _pairs(vetted.VALUES) | _pairs(tabular.VALUES) | _pairs(distributions.VALUES)
 
 
 def _pairs(table: Mapping[str, Iterable[str]]) -> frozenset[Name]:

@@ -637,13 +637,19 @@ def tradeoff(
     )
 
 
-def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) -> ModelInfo:
+def inspect(
+    path: PathLike, *, trust: bool = False, storage_options: dict[str, Any] | None = None
+) -> ModelInfo:
     """What a model directory holds, without unpickling or importing anything.
 
     Parameters
     ----------
     path : str or os.PathLike
         The model directory, a packed model, or a URL.
+    trust : bool, default False
+        Also do what a default `load` does, but on trees without nodes, and tell whether it would
+        refuse: ``needs_trust`` and ``needs_unsafe`` of the result. Reads the whole model, and makes
+        vetted things, as a default load does.
     storage_options : dict, optional
         As for `dump`.
 
@@ -664,7 +670,8 @@ def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) ->
     data = read_manifest(store)
     while True:
         try:
-            return inspecting.inspected(store, data)
+            needs = verifying.needs(store, data) if trust else None
+            return inspecting.inspected(store, data, needs)
         except MissingShardError:  # as in `load`
             newer = read_manifest(store)
             if newer == data:
@@ -766,14 +773,15 @@ def verify(
     workers: int | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> VerifyReport:
-    """Check every file of a model directory, without unpickling or importing anything.
+    """Check every file of a model directory. What it names is not run or imported.
 
     Parameters
     ----------
     path : str or os.PathLike
         The model directory, a packed model, or a URL.
     deep : bool, default False
-        Also decode every column, and read every skeleton without making anything of it.
+        Also decode every column, read every skeleton, and do what a default `load` does, on trees
+        without nodes: ``needs_trust`` and ``needs_unsafe`` tell whether it would refuse.
     workers : int, optional
         As for `load`.
     storage_options : dict, optional

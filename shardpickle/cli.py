@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    info = api.inspect(chosen.model_dir)
+    info = api.inspect(chosen.model_dir, trust=chosen.trust)
     if chosen.html:
         api.write_text(chosen.html, info.to_html())
         print(chosen.html)

@@ -88,7 +88,7 @@ def _object(source: Path, data: Bytes, callers: Callers, unsafe: bool) -> Any:
 
 
 def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
-    unknown = trust.untrusted(names, callers)
+    unknown = trust.untrusted_foreign(names, callers)
     if unknown:
         call = "convert({path}, 'model_dir', {trusted})"
         raise UntrustedTypeError(

@@ -11,6 +11,7 @@ from shardpickle import (
     families,
     lazy,
     manifest,
+    natives,
     opcodes,
     packing,
     pickling,
@@ -35,12 +36,12 @@ from shardpickle.errors import (
     UnpicklableError,
 )
 from shardpickle.loading import in_file, open_shard, parsed_manifest
-from shardpickle.makers import Name
+from shardpickle.makers import Name, refused
 from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.nursery import Comparing
 from shardpickle.pickling import Written
 from shardpickle.progress import Share
-from shardpickle.rehearsal import Rehearsal
+from shardpickle.rehearsal import Rehearsal, original
 from shardpickle.sealing import Advance
 from shardpickle.split import Part, split
 from shardpickle.stores import Publication, Store, copy_shard
@@ -213,7 +214,7 @@ class Dumper:
         """Load a part as a default load will, after the parts before it."""
         for other in range(self._rehearsed, number):
             self._rehearse_again(other)
-        self.rehearsal.part(number, steps, values)
+        self.rehearsal.part(number, steps, [original(value) for value in values])
         self._rehearsed = number + 1
 
     def _rehearse_again(self, number: int) -> None:
@@ -225,7 +226,8 @@ class Dumper:
             self.rehearsal.repeat(number)
         elif self.twins[number] != number:
             written = self._written(self.twins[number])
-            self.rehearsal.part(number, self._steps(number, written), written.values)
+            values = [original(value) for value in written.values]
+            self.rehearsal.part(number, self._steps(number, written), values)
 
     def finish_rehearsal(self) -> None:
         for other in range(self._rehearsed, len(self.parts)):
@@ -234,7 +236,7 @@ class Dumper:
 
     def needs_trust(self) -> tuple[str, ...]:
         """The names behind what a default load refuses."""
-        names = tuple(".".join(name) for name in self.rehearsal.names)
+        names = self.rehearsal.needs_trust
         refusal = self.rehearsal.refusal
         if names or refusal is None or refusal.part is None:
             return names
@@ -291,6 +293,10 @@ class Dumper:
             differing = [*held.differences(back), *trees.differing]
         except CorruptModelError as error:
             raise ReadBackError(f"a shard does not read back: {error.reason}") from error
+        for tree in trees.odd:
+            reason = natives.nodes_problem(tree.nodes, tree.head.features, tree.head.depth)
+            if reason:
+                self.rehearsal.refuse(refused(f"compiled code could crash on a tree: {reason}"))
         if differing:
             raise ReadBackError(
                 f"{entry.file} does not read back as it was written (columns {differing}); "

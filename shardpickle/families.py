@@ -304,6 +304,11 @@ def arrays(tree: Any) -> Tree:
     return Tree(head(tree), state["nodes"].view(NODE), state["values"])
 
 
+def hollow(head: Head) -> Any:
+    """A tree of these inputs and outputs, without nodes."""
+    return SklearnTree(head.features, np.array(head.classes, np.intp), len(head.classes))
+
+
 class Grower:
     """Makes trees whose memory is to be filled: scikit-learn copies zeros, which are made once.
 

@@ -28,11 +28,13 @@ class Facts:
     trees: Sequence[Size]
 
 
-def inspected(store: Store, data: bytes) -> ModelInfo:
+def inspected(
+    store: Store, data: bytes, needs: tuple[tuple[str, ...], str] | None = None
+) -> ModelInfo:
     """What a model holds, by its manifest and the indices of its shards."""
     found = parsed_manifest(data)
     facts = [_facts(store, entry) for entry in found.shards]
-    return _info(store.name, found, data, facts)
+    return _info(store.name, found, data, facts, needs)
 
 
 def estimated(
@@ -48,7 +50,9 @@ def estimated(
         facts.append(_facts(store, entry))
         store.forget(entry.sha256)
     found = dumper.manifest(sealed, metadata)
-    return _info("(an estimate)", found, manifest.to_bytes(found), facts)
+    refusal = dumper.refusal()
+    needs = dumper.needs_trust(), "" if refusal is None else refusal.short
+    return _info("(an estimate)", found, manifest.to_bytes(found), facts, needs)
 
 
 def _facts(store: Store, entry: ShardEntry) -> Facts:
@@ -70,7 +74,13 @@ def _trees(held: Contents) -> Iterator[Size]:
             yield Size(len(piece), None)
 
 
-def _info(name: str, found: Manifest, data: bytes, facts: Sequence[Facts]) -> ModelInfo:
+def _info(
+    name: str,
+    found: Manifest,
+    data: bytes,
+    facts: Sequence[Facts],
+    needs: tuple[tuple[str, ...], str] | None,
+) -> ModelInfo:
     of_tables = {found.parts[table].shard for table in found.tables}
     slots: dict[tuple[int, int], tuple[int, int]] = {}
     blocks: list[tuple[int, Usage]] = []
@@ -89,4 +99,5 @@ def _info(name: str, found: Manifest, data: bytes, facts: Sequence[Facts]) -> Mo
         [size for each in facts for size in each.trees],
         backend.loops.NAME,
         {name: trust.verdict(name) or "untrusted" for name in found.names},
+        needs,
     )

@@ -61,38 +61,41 @@ def whole(store: Store, found: Manifest, rebuilder: Rebuilder, pool: Pool, advan
     return objects[len(found.parts) - 1][0]
 
 
-class Loader:
-    """Makes parts from their shards, children before parents.
+class PartReader:
+    """Reads parts from their shards: skeletons and values, of which nothing is made yet.
 
     Parameters
     ----------
-    objects : dict
-        What references are looked up in: the caller puts there what `build` gives.
+    tables : mapping
+        What `read_tables` gave.
+    most : int or None
+        Bytes of Python objects that a skeleton may make.
+    grow : callable
+        Where the trees of a shard grow.
     """
 
     def __init__(
         self,
         store: Store,
         found: Manifest,
-        rebuilder: Rebuilder,
         tables: Mapping[int | None, Tables],
-        objects: Objects,
+        most: int | None,
+        grow: Callable[[Contents], Nursery],
     ) -> None:
         self.store = store
         self.found = found
-        self.rebuilder = rebuilder
         self.tables = tables
-        self.objects = objects
+        self.most = most
+        self.grow = grow
         self.texts: dict[bytes, str] = {}
-        self.grower = families.Grower()
         self.uses: Counter[tuple[int, int]] = Counter()
         self.ready: dict[int, tuple[Contents, Skeletons]] = {}
         self.nbytes: dict[int, list[int]] = {}  # of a shard's parts
 
-    def build(
+    def parts(
         self, numbers: Sequence[int], pool: Pool, advance: Advance
-    ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """The objects of some parts, in ascending order."""
+    ) -> Iterator[tuple[int, Skeletons, list[Any]]]:
+        """Some parts, in ascending order: number, skeletons of its shard, its values."""
         needed = [self.found.parts[number] for number in numbers]
         self.uses = Counter((part.shard, part.slot) for part in needed)
         left = Counter(part.shard for part in needed)
@@ -105,19 +108,14 @@ class Loader:
             while part.shard not in self.ready:
                 shard, held = next(shards)
                 with in_file(self.found.shards[shard].file):
-                    skeletons = Skeletons(held, self.texts, self.rebuilder.most)
-                    self.ready[shard] = held, skeletons
-            yield number, self._rebuild(number, part)
+                    self.ready[shard] = held, Skeletons(held, self.texts, self.most)
+            held, skeletons = self.ready[part.shard]
+            with in_file(self.file_of(number)):
+                values = self._values(part, held)
+            yield number, skeletons, values
             left[part.shard] -= 1
             if not left[part.shard]:
                 del self.ready[part.shard]
-
-    def check(self, later: Later | None = None) -> None:
-        """Refuse what has been built if compiled code could not bear it."""
-        try:
-            self.rebuilder.check(self.grower.odd, later)
-        except RefusedError as error:
-            raise self.told(error, error.part or 0) from error
 
     def told(self, error: RefusedError, number: int) -> RefusedError:
         """A refusal that names the model and the place in it."""
@@ -140,21 +138,73 @@ class Loader:
 
         def grow(held: Contents) -> Nursery:
             self.nbytes[shard] = held.part_sizes()
-            return nursery.Growing(held, self.grower)
+            return self.grow(held)
 
         tables = self.tables.get(entry.table)
         return open_shard(self.store, entry, pool, advance, nursery=grow, tables=tables)
 
-    def _rebuild(self, number: int, part: PartEntry) -> tuple[Any, ...]:
-        held, skeletons = self.ready[part.shard]
-        file = self.found.shards[part.shard].file
+    def _values(self, part: PartEntry, held: Contents) -> list[Any]:
+        place = (part.shard, part.slot)
+        self.uses[place] -= 1
+        pieces = held.pieces[part.slot]
+        if self.uses[place]:  # an equal part comes later: it gets memory of its own
+            pieces = [copy.copy(piece) for piece in pieces]
+        else:
+            held.pieces[part.slot] = []
+        specs = held.specs(part.slot)
+        return [spec.finish(piece) for spec, piece in zip(specs, pieces, strict=True)]
+
+
+class Loader:
+    """Makes parts from their shards, children before parents.
+
+    Parameters
+    ----------
+    objects : dict
+        What references are looked up in: the caller puts there what `build` gives.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        found: Manifest,
+        rebuilder: Rebuilder,
+        tables: Mapping[int | None, Tables],
+        objects: Objects,
+    ) -> None:
+        self.found = found
+        self.rebuilder = rebuilder
+        self.objects = objects
+        self.grower = families.Grower()
+
+        def grow(held: Contents) -> Nursery:
+            return nursery.Growing(held, self.grower)
+
+        self.reader = PartReader(store, found, tables, rebuilder.most, grow)
+
+    def build(
+        self, numbers: Sequence[int], pool: Pool, advance: Advance
+    ) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """The objects of some parts, in ascending order."""
+        for number, skeletons, values in self.reader.parts(numbers, pool, advance):
+            yield number, self._rebuild(number, skeletons, values)
+
+    def check(self, later: Later | None = None) -> None:
+        """Refuse what has been built if compiled code could not bear it."""
+        try:
+            self.rebuilder.check(self.grower.odd, later)
+        except RefusedError as error:
+            raise self.reader.told(error, error.part or 0) from error
+
+    def _rebuild(self, number: int, skeletons: Skeletons, values: Sequence[Any]) -> tuple[Any, ...]:
+        part = self.found.parts[number]
+        file = self.reader.file_of(number)
         with in_file(file):
-            values = self._values(part, held)
             references = [self.objects[other][index] for other, index in part.references]
             try:
                 members = self.rebuilder.members(number, part, skeletons, values, references)
             except RefusedError as error:
-                raise self.told(error, number) from error
+                raise self.reader.told(error, number) from error
             except RebuildError as error:
                 raise RebuildError(
                     f"{part.kind} (part {number}, in {file}) refused its state: "
@@ -168,17 +218,6 @@ class Loader:
         tops = environment.describe(module for module, _ in self.found.names)
         then = self.found.environment
         return ", ".join(f"{top} {then[top]} (here {tops.get(top, 'none')})" for top in then)
-
-    def _values(self, part: PartEntry, held: Contents) -> list[Any]:
-        place = (part.shard, part.slot)
-        self.uses[place] -= 1
-        pieces = held.pieces[part.slot]
-        if self.uses[place]:  # an equal part comes later: it gets memory of its own
-            pieces = [copy.copy(piece) for piece in pieces]
-        else:
-            held.pieces[part.slot] = []
-        specs = held.specs(part.slot)
-        return [spec.finish(piece) for spec, piece in zip(specs, pieces, strict=True)]
 
 
 def read_tables(store: Store, found: Manifest, pool: Pool) -> dict[int | None, Tables]:

@@ -130,7 +130,14 @@ def save_model(
     if metadata is not None:
         made.metadata = metadata
     if asked is not None:
-        if report.needs_trust:
+        if report.needs_unsafe:
+            warnings.warn(
+                f"mlflow.pyfunc and `mlflow models serve` will refuse to load this model, since "
+                f"they trust nothing that is not vetted: {report.needs_unsafe}. Only "
+                "shardpickle.mlflow.load_model(..., unsafe=True) loads it",
+                stacklevel=2,
+            )
+        elif report.needs_trust:
             warnings.warn(
                 f"{', '.join(report.needs_trust)}: mlflow.pyfunc and `mlflow models serve` will "
                 "refuse this model, since they trust nothing that is not vetted. Name these in the "

@@ -72,6 +72,7 @@ class _Run(threading.local):
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[Any, tuple[int, int]]] | None = None
+        self.hollow = False
 
     def once(self, seen: Any, bounds: Callable[[], tuple[int, int]]) -> tuple[int, int]:
         if self.known is None:
@@ -85,13 +86,16 @@ _run = _Run()
 
 
 @contextmanager
-def one_run() -> Iterator[None]:
-    """Checks in here share what they know of arrays; nothing changes them meanwhile."""
-    _run.known = {}
+def one_run(*, hollow: bool = False) -> Iterator[None]:
+    """Checks in here share what they know of arrays; nothing changes them meanwhile.
+
+    With `hollow`, trees have no nodes: no estimator is asked to predict.
+    """
+    _run.known, _run.hollow = {}, hollow
     try:
         yield
     finally:
-        _run.known = None
+        _run.known, _run.hollow = None, False
 
 
 def is_a(instance: Any, module: str, name: str) -> bool:
@@ -153,9 +157,18 @@ def tree_state(tree: Any, state: Any) -> None:
 
 def tree(tree: Any) -> None:
     """A tree whose columns were stored as they are."""
-    nodes = tree.__getstate__()["nodes"]
-    tree_nodes(nodes, int(tree.n_features))
-    _need(_depth(nodes) <= tree.max_depth, "a tree is deeper than it says")
+    grown(tree.__getstate__()["nodes"], int(tree.n_features), int(tree.max_depth))
+
+
+def grown(nodes: Array, features: int, depth: int) -> None:
+    """The nodes of such a tree."""
+    tree_nodes(nodes, features)
+    _need(_depth(nodes) <= depth, "a tree is deeper than it says")
+
+
+def nodes_problem(nodes: Array, features: int, depth: int) -> str | None:
+    """Why nodes that were stored as they are must not be walked; None if nothing says so."""
+    return problem(nodes, [lambda each: grown(each, features, depth)])
 
 
 def _decision_tree(model: Any) -> None:
@@ -260,6 +273,8 @@ def _answers(estimator: Any, features: int, classes: int) -> None:
     method = "predict_proba" if classes else "predict"
     shape = (2, classes) if classes else (2,)
     _need(isinstance(estimator, BaseEstimator), "init_ is no estimator")
+    if _run.hollow:
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         answer = getattr(estimator, method)(rows)
@@ -460,7 +475,11 @@ def _neighbors(model: Any) -> None:
     if "n_samples_fit_" not in model.__dict__ and tree is None and fitted is None:
         return
     rows, columns = _rows(fitted)
-    _need(columns == _features(model), "_fit_X is of another number of features")
+    if "n_features_in_" not in model.__dict__ and tree is not None:  # fitted on another one's tree
+        by_tree = model.__dict__.get("_fit_method") in ("kd_tree", "ball_tree")
+        _need(by_tree, "n_features_in_ is not a number of features")  # trees look at X themselves
+    else:
+        _need(columns == _features(model), "_fit_X is of another number of features")
     if tree is not None:
         _need(type(tree).__name__[:6] in ("KDTree", "BallTr"), "_tree is no tree")
         data = tree.__getstate__()[0]
@@ -517,7 +536,9 @@ def _bisecting_k_means(model: Any) -> None:
         _need(count <= 2 * len(model.cluster_centers_), "_bisecting_tree")
         center = node.get("center")
         if center is not None:
-            _need(_array(center, 1, "center").shape == (features,), "a center")
+            shapes = ((features,), (1, features))  # the second of a sparse matrix: np.matrix
+            known = isinstance(center, np.ndarray) and center.dtype.kind == "f"
+            _need(known and center.shape in shapes, "a center")
         left += [node[side] for side in ("left", "right") if node.get(side) is not None]
 
 
@@ -579,9 +600,9 @@ def _libsvm(model: Any) -> None:
     counts = _array(counts, 1, "_n_support", "i")
     classifier = type(model)._impl in ("c_svc", "nu_svc")
     classes = len(counts) if classifier else 2
-    _need(len(counts) >= 1 and classes >= 2, "_n_support")
-    _inside(counts, 0, rows + 1, "_n_support")
-    if classifier:
+    _need(len(counts) >= (2 if sparse else 1) and classes >= 2, "_n_support")
+    if classifier:  # others are given numbers that nobody wrote
+        _inside(counts, 0, rows + 1, "_n_support")
         _need(int(counts.sum()) == rows, "_n_support")
         _need(len(state.get("classes_", ())) == classes, "classes_")
     pairs = classes * (classes - 1) // 2 if classifier else 1
@@ -705,7 +726,7 @@ def _one_hot(model: Any) -> None:
     _need(isinstance(categories, (list, tuple)), "categories_")
     sizes = [len(_array(each, 1, "categories_", "biufOSU")) for each in categories]
     for each in categories:
-        if each.dtype.kind != "O" and len(each) > 1:
+        if each.dtype.kind not in "OSU" and len(each) > 1:  # text is found by its hash
             known = each[~np.isnan(each)] if each.dtype.kind == "f" else each
             _need((known[1:] > known[:-1]).all(), "categories_ are not in order")
     found = model._compute_n_features_outs()

@@ -5,6 +5,7 @@ moment only, so every thread has memory for one.
 """
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,21 @@ class Passing:
         return found
 
 
+class Hollow(Passing):
+    """Leaves a tree without nodes in the place of each; `check` sees nodes that may be unsound."""
+
+    def __init__(self, held: Contents, check: Callable[[Array, Head], None]) -> None:
+        super().__init__()
+        self._held = held
+        self._check = check
+
+    def done(self, part: int, place: int, derived: bool) -> None:
+        head = self._held.pieces[part][place]
+        if not derived:
+            self._check(self.last()[0], head)
+        self._held.pieces[part][place] = families.hollow(head)
+
+
 class Comparing(Passing):
     """Compares every tree with the one that was written."""
 
@@ -70,7 +86,10 @@ class Comparing(Passing):
         super().__init__()
         self._written = written
         self.differing: list[str] = []
+        self.odd: list[trees.Tree] = []  # whose columns do not make sure that they are trees
 
     def done(self, part: int, place: int, derived: bool) -> None:
+        if not derived:
+            self.odd.append(self._written.pieces[part][place])
         if not trees.same(self._written.pieces[part][place], *self.last()):
             self.differing.append(f"tree {part}")

@@ -26,8 +26,12 @@ class Rehearsal:
     ----------
     references : sequence
         Of each part: (part, object in it).
-    equals : sequence of int
+    equals : sequence of int, optional
         For each part the first one that is stored alike; itself, mostly.
+    most : int, optional
+        Bytes of Python objects that all parts may make (`hardened.Ledger`); default no limit.
+    hollow : bool, default False
+        The trees are without nodes, so nothing may be asked of them.
 
     Attributes
     ----------
@@ -39,19 +43,27 @@ class Rehearsal:
         Bytes of Python objects that each part makes (`hardened.Ledger`).
     """
 
-    def __init__(self, references: Sequence[Sequence[Reference]], equals: Sequence[int]) -> None:
+    def __init__(
+        self,
+        references: Sequence[Sequence[Reference]],
+        equals: Sequence[int] = (),
+        most: int | None = None,
+        *,
+        hollow: bool = False,
+    ) -> None:
         self.names: dict[Name, None] = {}
         self.refusal: RefusedError | None = None
         self.heap: dict[int, int] = {}
         self._references = references
         self._left = Counter(part for each in references for part, _ in each)
-        self._equals = equals
-        self._left.update(equals)
+        self._equals = equals or range(len(references))
+        self._left.update(self._equals)
+        self._hollow = hollow
         self._objects: dict[int, Sequence[Any]] = {}
         self._known: dict[Name, Any] = {}
         self._makers = Makers(())
         self._trusts = makers.Trusts(())
-        self._ledger = Ledger(None)
+        self._ledger = Ledger(most)
         self._imitated = False
         self._last: tuple[opcodes.Steps, Sequence[Reference], Sequence[Any], int] | None = None
 
@@ -59,7 +71,7 @@ class Rehearsal:
         """Objects of a part that is not made here: they stay in the shard that they are in."""
         self._objects[number] = objects
 
-    def part(self, number: int, steps: opcodes.Steps, values: Sequence[Value]) -> None:
+    def part(self, number: int, steps: opcodes.Steps, values: Sequence[Any]) -> None:
         """Make the objects of a part; those it refers to have been made."""
         references = self._references[number]
         if (
@@ -82,11 +94,11 @@ class Rehearsal:
             except RefusedError as error:
                 lifted = [name for name in error.names if not self._lift(name)]
                 if lifted or not error.names:
-                    self._refuse(error, number)
+                    self.refuse(error, number)
                     self._objects[number] = _Unmade()
                     break
             except RebuildError as error:
-                self._refuse(RefusedError(str(error)), number)
+                self.refuse(RefusedError(str(error)), number)
                 self._objects[number] = _Unmade()
                 break
             finally:
@@ -114,14 +126,14 @@ class Rehearsal:
             if not self._left[part]:
                 self._objects.pop(part, None)
 
-    def _made(self, number: int, steps: opcodes.Steps, values: Sequence[Value]) -> Sequence[Any]:
+    def _made(self, number: int, steps: opcodes.Steps, values: Sequence[Any]) -> Sequence[Any]:
         references = [self._objects[part][index] for part, index in self._references[number]]
         self._ledger.spent += part_heap(len(values), len(references)) + steps.heap
         targets = {name: self._known[name].target for name in opcodes.names(steps)}
         made = _Rehearsed(
             targets,
             self._makers,
-            [_original(value) for value in values],
+            values,
             references,
             migrate.state,
             self._ledger,
@@ -129,12 +141,17 @@ class Rehearsal:
         members: Sequence[Any] = opcodes.run(steps, made)
         made.finish()
         self._imitated |= made.imitated
-        with natives.one_run():
+        with natives.one_run(hollow=self._hollow):
             for _, instance, checks in self._ledger.checks:
                 problem = natives.problem(instance, checks, _not_now)
                 if problem and not self._imitated:
                     raise makers.refused(natives.told(instance, problem))
         return members
+
+    @property
+    def needs_trust(self) -> tuple[str, ...]:
+        """The names that a default load asks for."""
+        return tuple(".".join(name) for name in self.names)
 
     def _know(self, name: Name) -> None:
         if name in self._known:
@@ -161,7 +178,8 @@ class Rehearsal:
                 return True
         return False
 
-    def _refuse(self, error: RefusedError, number: int) -> None:
+    def refuse(self, error: RefusedError, number: int | None = None) -> None:
+        """Note what no name lifts."""
         if self.refusal is None:
             error.part = number
             self.refusal = error
@@ -203,7 +221,7 @@ class _Rehearsed(Vetted):
             super().add(target, items)
 
 
-def _original(value: Value) -> Any:
+def original(value: Value) -> Any:
     """The object that left the skeleton."""
     if isinstance(value.source, memoryview):  # of a pickle buffer
         return value.source.tobytes() if value.kind == "bytes" else bytearray(value.source)

@@ -76,17 +76,19 @@ class DumpReport:
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
             f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; "
             f"{_count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
-            + self._trust()
+            + _needs(self)
         )
 
-    def _trust(self) -> str:
-        if self.needs_unsafe:
-            line = f"shardpickle.load({self.path!r}, unsafe=True)"
-            return f"\na default load refuses {self.needs_unsafe}; load it with {line}"
-        if not self.needs_trust:
-            return ""
-        line = f"shardpickle.load({self.path!r}, trusted={list(self.needs_trust)!r})"
-        return f"\nnot vouched for by shardpickle; load it with {line}"
+
+def _needs(report: "DumpReport | VerifyReport") -> str:
+    """What a default load refuses, and the line that loads the model."""
+    if report.needs_unsafe:
+        line = f"shardpickle.load({report.path!r}, unsafe=True)"
+        return f"\na default load refuses {report.needs_unsafe}; load it with {line}"
+    if not report.needs_trust:
+        return ""
+    line = f"shardpickle.load({report.path!r}, trusted={list(report.needs_trust)!r})"
+    return f"\nnot vouched for by shardpickle; load it with {line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,9 @@ class VerifyReport:
         Bytes of the directory's files: the manifest's and the shards'.
     problems : tuple of Problem
         Empty if the model is sound.
+    needs_trust, needs_unsafe
+        As in `DumpReport`: what a default `load` refuses of this sound model. Known after a deep
+        check only.
     """
 
     path: str
@@ -128,6 +133,8 @@ class VerifyReport:
     shards: int
     stored_bytes: int
     problems: tuple[Problem, ...]
+    needs_trust: tuple[str, ...] = ()
+    needs_unsafe: str = ""
 
     @property
     def ok(self) -> bool:
@@ -148,7 +155,7 @@ class VerifyReport:
         checked = "every digest and every column" if self.deep else "every digest"
         if self.ok:
             size = f"{_count(self.shards, 'shard')}, {text(self.stored_bytes)}"
-            return f"{self.path}: sound ({size}; {checked})"
+            return f"{self.path}: sound ({size}; {checked})" + _needs(self)
         head = f"{self.path}: DAMAGED ({checked} of {_count(self.shards, 'shard')})"
         lines = [head]
         for each in self.problems:
@@ -274,6 +281,12 @@ class ModelInfo:
     names : dict of str to str
         Every global that the pickles name, and why `load` trusts it: ``"vetted"`` by shardpickle,
         ``"vouched"`` for by an installed package, or ``"untrusted"``: it has to be given to `load`.
+    heap : int
+        Bytes of Python objects that the manifest says a load makes, besides raw bytes; 0 where it
+        does not say, since they are few.
+    needs_trust, needs_unsafe
+        As in `DumpReport`, where that was tried (`estimate`, and `inspect` with ``trust=True``);
+        else None.
     """
 
     path: str
@@ -296,6 +309,9 @@ class ModelInfo:
     trees: Trees
     largest: tuple[tuple[str, int], ...]
     names: dict[str, str]
+    heap: int
+    needs_trust: tuple[str, ...] | None
+    needs_unsafe: str | None
 
     @classmethod
     def of(
@@ -309,11 +325,13 @@ class ModelInfo:
         sizes: Sequence[Size],
         loops: str,
         verdicts: Mapping[tuple[str, str], str],
+        needs: tuple[tuple[str, ...], str] | None = None,
     ) -> "ModelInfo":
         """Put together from a manifest and what its shards say of themselves.
 
         `blocks` gives each shard's columns, `slots`, for each shard and slot, the raw bytes and the
-        number of values, `sizes` those of the trees, `verdicts` whether each name is trusted.
+        number of values, `sizes` those of the trees, `verdicts` whether each name is trusted,
+        `needs` what a default load refuses.
         """
         sized = [
             0 if number in found.tables else slots[part.shard, part.slot][0]
@@ -344,6 +362,9 @@ class ModelInfo:
             trees=Trees.of(sizes),
             largest=_largest(found.parts, sized),
             names={".".join(name): verdicts[name] for name in sorted(found.names)},
+            heap=found.declared_heap,
+            needs_trust=None if needs is None else needs[0],
+            needs_unsafe=None if needs is None else needs[1],
         )
 
     @property
@@ -366,9 +387,16 @@ class ModelInfo:
         return page.html(self)
 
     def trust(self) -> str:
-        """Each name with its verdict, untrusted ones first."""
+        """Each name with its verdict, untrusted ones first; then what a default load does."""
         order = sorted(self.names.items(), key=lambda item: (item[1] != "untrusted", item[0]))
-        return "\n".join(_printable(f"{verdict:<10}{name}") for name, verdict in order)
+        lines = [f"{verdict:<10}{name}" for name, verdict in order]
+        if self.needs_unsafe:
+            lines.append(f"a default load refuses {self.needs_unsafe}; unsafe=True loads it")
+        elif self.needs_trust:
+            lines.append(f"a default load asks for trusted={list(self.needs_trust)!r}")
+        elif self.needs_trust is not None:
+            lines.append("a default load loads it")
+        return "\n".join(map(_printable, lines))
 
 
 def _page(info: ModelInfo) -> Iterator[str]:
@@ -383,6 +411,8 @@ def _page(info: ModelInfo) -> Iterator[str]:
         f"({_ratio(info.ratio)})"
     )
     yield f"files    {_count(info.shards, 'shard')}, {_count(info.parts, 'part')}"
+    if info.heap:
+        yield f"objects  up to {text(info.heap)} of Python objects besides"
     if info.folded:
         yield f"folded   {info.folded} parts hold objects that refer to each other in a cycle"
     yield from _wrapped("versions", versions)

@@ -169,7 +169,7 @@ class Source:
     def _weighed(
         self, loader: Loader, shard: int, made: Mapping[int, Any]
     ) -> dict[int, tuple[Any, int]]:
-        sizes, parts = loader.nbytes[shard], self.found.parts
+        sizes, parts = loader.reader.nbytes[shard], self.found.parts
         return {
             number: (made[number], sizes[parts[number].slot]) for number in self.parts_of[shard]
         }
@@ -244,7 +244,7 @@ class Source:
             for number, estimator, check in asked:
                 problem = natives.problem(estimator, [check])
                 if problem:
-                    raise loader.told(refused(natives.told(estimator, problem)), number)
+                    raise loader.reader.told(refused(natives.told(estimator, problem)), number)
 
     @contextmanager
     def tolerating(self, numbers: Collection[int]) -> Iterator[None]:

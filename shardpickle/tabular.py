@@ -412,8 +412,6 @@ _CHECKS: dict[str, tuple[str, Callable[[Args], bool]]] = {  # where pandas 2 has
     "BooleanDtype": (f"{_ARRAYS_HERE}.boolean", _no_args),
     **{f"{each}Dtype": (f"{_ARRAYS_HERE}.integer", _no_args) for each in _NUMBERS},
     **{f"Float{bits}Dtype": (f"{_ARRAYS_HERE}.floating", _no_args) for bits in (32, 64)},
-    "Period": ("pandas._libs.tslibs.period", _period_scalar_args),
-    "Interval": ("pandas._libs.interval", _interval_scalar_args),
 }
 _OFFSETS = (
     *("BDay", "BusinessDay", "BMonthBegin", "BMonthEnd", "BusinessMonthBegin", "BusinessMonthEnd"),
@@ -428,6 +426,13 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
         for name, (before, check) in _CHECKS.items()
         for module in (before, "pandas.arrays" if name.endswith("Array") else "pandas")
     },
+}
+# pandas writes these itself as calls of numbers and words.
+SCALARS: dict[Name, Callable[[Any], Maker]] = {
+    ("pandas", "Period"): calls(_period_scalar_args),
+    ("pandas._libs.tslibs.period", "Period"): calls(_period_scalar_args),
+    ("pandas", "Interval"): calls(_interval_scalar_args),
+    ("pandas._libs.interval", "Interval"): calls(_interval_scalar_args),
     **{(f"{_TIMES}.offsets", name): calls(_offset_args) for name in _OFFSETS},
     (f"{_TIMES}.timestamps", "_unpickle_timestamp"): calls(_timestamp_args),
     (f"{_TIMES}.timedeltas", "_timedelta_unpickle"): calls(_timedelta_args),

@@ -24,9 +24,12 @@ FORBID = "SHARDPICKLE_FORBID_UNSAFE"
 
 
 # Names that a skeleton may call, with arguments that are checked.
-CONSTRUCTORS = makers.CONSTRUCTORS | tabular.CONSTRUCTORS | distributions.CONSTRUCTORS
+CONSTRUCTORS = (
+    makers.CONSTRUCTORS | tabular.CONSTRUCTORS | tabular.SCALARS | distributions.CONSTRUCTORS
+)
+_OURS = frozenset({*tabular.CONSTRUCTORS, *distributions.CONSTRUCTORS})  # not pandas' own forms
 OF_CLASS_METHODS = makers.OF_CLASS_METHODS + tabular.OF_CLASS_METHODS
-_GETATTR = ("builtins", "getattr")
+GETATTR = ("builtins", "getattr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def verdict(name: Name, callers: Callers | None = None) -> str | None:
 
     Nothing is imported for an answer.
     """
-    if name in CONSTRUCTORS or name in makers.CALLABLES or name == _GETATTR:
+    if name in CONSTRUCTORS or name in makers.CALLABLES or name == GETATTR:
         return "vetted"
     if name in _classes() or name in _values():
         return "vetted"
@@ -126,6 +129,15 @@ _RUNS_CODE = frozenset(
 def untrusted(names: Iterable[Name], callers: Callers | None = None) -> list[Name]:
     """The names that `load` refuses."""
     return [name for name in names if verdict(name, callers) is None]
+
+
+def untrusted_foreign(names: Iterable[Name], callers: Callers) -> list[Name]:
+    """The names that `convert` refuses: also those that only our own writer calls as vetted."""
+    return [
+        name
+        for name in names
+        if verdict(name, callers) is None or (name in _OURS and name not in callers)
+    ]
 
 
 def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
@@ -173,7 +185,7 @@ def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[N
 
 
 def _maker(name: Name, target: Any, trusts: makers.Trusts) -> Maker | None:
-    if name == _GETATTR:
+    if name == GETATTR:
         return makers.method(target, trusts, makers.CLASS_METHODS | tabular.CLASS_METHODS)
     if name in makers.CALLABLES:
         return makers.CALLABLES[name](target, trusts)

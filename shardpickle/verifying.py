@@ -4,25 +4,37 @@ Unpickles and imports nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from shardpickle import outline, sealing
-from shardpickle.codecs.trees import Tables
-from shardpickle.errors import CorruptModelError, FormatError, StorageError
+from shardpickle import natives, outline, sealing
+from shardpickle.codecs.streams import NODE
+from shardpickle.codecs.trees import Head, Tables
+from shardpickle.contents import Contents
+from shardpickle.errors import (
+    CorruptModelError,
+    CorruptShardError,
+    FormatError,
+    ModelTooLargeError,
+    StorageError,
+)
 from shardpickle.loading import (
+    PartReader,
     check_skeletons,
     checked_manifest,
+    explained,
     in_file,
     open_shard,
     parsed_manifest,
     read_tables,
 )
 from shardpickle.manifest import Manifest, PartEntry
-from shardpickle.nursery import Passing
+from shardpickle.nursery import Hollow, Passing
 from shardpickle.rebuilding import Skeletons
+from shardpickle.rehearsal import Rehearsal
 from shardpickle.reports import Problem, VerifyReport
 from shardpickle.stores import Store
+from shardpickle.values import Array
 from shardpickle.workers import Pool
 
 
@@ -62,9 +74,76 @@ def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyRepor
         problems = [each for each in pool.stream(check, range(len(found.shards))) if each]
         if problem and problem.file not in {each.file for each in problems}:
             problems.append(problem)
+        verdict = Verdict()
+        if deep and not problems:
+            try:
+                with explained(store, found):
+                    verdict = default_load(store, found, tables, pool)
+            except ModelTooLargeError as error:
+                verdict = Verdict((), f"more memory than this process may use: {error.needed}")
+            except (FormatError, StorageError) as error:
+                file = getattr(error, "file", None) or "manifest.json"
+                problems.append(Problem(file, getattr(error, "reason", str(error))))
     stored = found.stored + len(data)
     problems = located(store, found, problems) if problems else problems
-    return VerifyReport(store.name, deep, len(found.shards), stored, tuple(problems))
+    return VerifyReport(
+        store.name,
+        deep,
+        len(found.shards),
+        stored,
+        tuple(problems),
+        verdict.needs_trust,
+        verdict.needs_unsafe,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a default load does: the names it asks for, and what only ``unsafe=True`` loads."""
+
+    needs_trust: tuple[str, ...] = ()
+    needs_unsafe: str = ""
+
+
+def default_load(
+    store: Store, found: Manifest, tables: Mapping[int | None, Tables], pool: Pool
+) -> Verdict:
+    """Do what a default load does, on trees without nodes, and drop what it makes.
+
+    Nothing is imported but what is vetted, and no code runs but that which a default load runs.
+    """
+    references = [part.references for part in found.parts]
+    rehearsal = Rehearsal(references, most=found.most_heap, hollow=True)
+    numbers = [number for number in range(len(found.parts)) if number not in found.tables]
+
+    def hollow(held: Contents) -> Hollow:
+        return Hollow(held, _check_nodes)
+
+    reader = PartReader(store, found, tables, found.most_heap, hollow)
+    for number, skeletons, values in reader.parts(numbers, pool, sealing.ignore):
+        rehearsal.part(number, skeletons.steps(found.parts[number].slot), values)
+    refusal = rehearsal.refusal
+    unsafe = ""
+    if refusal is not None:
+        unsafe = (reader.told(refusal, refusal.part) if refusal.part is not None else refusal).short
+    names = rehearsal.needs_trust
+    if refusal is not None and not names and refusal.part is not None:
+        names = (found.parts[refusal.part].kind,)
+    return Verdict(names, unsafe)
+
+
+def needs(store: Store, data: bytes) -> tuple[tuple[str, ...], str]:
+    """What a default load of a model refuses (`reports.DumpReport`)."""
+    found = parsed_manifest(data)
+    with explained(store, found), Pool(1) as pool:
+        verdict = default_load(store, found, read_tables(store, found, pool), pool)
+    return verdict.needs_trust, verdict.needs_unsafe
+
+
+def _check_nodes(nodes: Array, head: Head) -> None:
+    reason = natives.nodes_problem(nodes.view(NODE), head.features, head.depth)
+    if reason:
+        raise CorruptShardError(f"a tree that would crash: {reason}")
 
 
 def _verified_tables(

@@ -6,6 +6,8 @@ they were chosen.
 """
 
 CLASSES = {
+    "joblib._store_backends": ("FileSystemStoreBackend",),
+    "joblib.memory": ("Memory",),
     "scipy.interpolate._bsplines": ("BSpline",),
     "scipy.sparse._base": ("sparray",),
     "scipy.sparse._bsr": (
@@ -65,6 +67,7 @@ CLASSES = {
         "_SigmoidCalibration",
         "_TemperatureScaling",
     ),
+    "sklearn.callback._progressbar": ("ProgressBar",),
     "sklearn.cluster._affinity_propagation": ("AffinityPropagation",),
     "sklearn.cluster._agglomerative": (
         "AgglomerativeClustering",
@@ -95,6 +98,7 @@ CLASSES = {
     "sklearn.compose._column_transformer": (
         "ColumnTransformer",
         "_RemainderColsList",
+        "make_column_selector",
     ),
     "sklearn.compose._target": ("TransformedTargetRegressor",),
     "sklearn.covariance._elliptic_envelope": ("EllipticEnvelope",),
@@ -394,7 +398,11 @@ CLASSES = {
         "MLPRegressor",
     ),
     "sklearn.neural_network._rbm": ("BernoulliRBM",),
-    "sklearn.neural_network._stochastic_optimizers": ("AdamOptimizer",),
+    "sklearn.neural_network._stochastic_optimizers": (
+        "AdamOptimizer",
+        "BaseOptimizer",
+        "SGDOptimizer",
+    ),
     "sklearn.pipeline": (
         "FeatureUnion",
         "Pipeline",
@@ -952,6 +960,10 @@ VALUES = {
         "BallTree",
         "BallTree32",
         "BallTree64",
+    ),
+    "sklearn.neighbors._graph": (
+        "kneighbors_graph",
+        "radius_neighbors_graph",
     ),
     "sklearn.neighbors._kd_tree": (
         "KDTree",

@@ -26,9 +26,10 @@ import scipy.special
 import sklearn
 from sklearn import metrics
 
-from shardpickle import makers, opcodes
+from shardpickle import makers, opcodes, trust
 from shardpickle.dumping import split_model
 
+CALLED = {*trust.CONSTRUCTORS, *makers.CALLABLES, trust.GETATTR}
 TOP = Path(__file__).parent.parent
 TARGET = TOP / "shardpickle" / "vetted.py"
 PAGE = TOP / "docs" / "trust.md"
@@ -59,6 +60,8 @@ FAMILIES = {
     ("sklearn._loss.loss", "BaseLoss"),
     ("sklearn._loss.link", "BaseLink"),
     ("sklearn.compose._column_transformer", "_RemainderColsList"),
+    ("sklearn.compose._column_transformer", "make_column_selector"),
+    ("sklearn.neural_network._stochastic_optimizers", "BaseOptimizer"),
 }
 METRICS = {
     *metrics.__all__,
@@ -78,6 +81,7 @@ FUNCTIONS = {
         *("power_transform", "quantile_transform", "robust_scale", "scale"),
     },
     "sklearn.utils.validation": {"check_array"},
+    "sklearn.neighbors": {"kneighbors_graph", "radius_neighbors_graph"},
     "sklearn.cluster._kmeans": {"_kmeans_single_elkan", "_kmeans_single_lloyd"},
     "scipy._lib.array_api_compat.numpy._aliases": {"asarray"},
     "sklearn.externals.array_api_compat.numpy._aliases": {"asarray"},
@@ -127,6 +131,10 @@ OTHERS = {  # of other libraries, whose instances are attributes
     ),
     ("scipy.interpolate._bsplines", "BSpline"),
     ("uuid", "UUID"),
+    ("joblib.memory", "Memory"),
+    ("sklearn.callback._progressbar", "ProgressBar"),
+    ("sklearn.callback._scoring_monitor", "ScoringMonitor"),
+    ("joblib._store_backends", "FileSystemStoreBackend"),
 }
 
 
@@ -258,7 +266,11 @@ def collect(file):
                 name = (cls.__module__, cls.__qualname__)
                 (classes if is_plain(cls) else left_out).add(name)
     for module, name in OTHERS:
-        if is_plain(getattr(importlib.import_module(module), name)):
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except ImportError:
+            continue  # of another release
+        if is_plain(found):
             classes.add((module, name))
     for table in (FUNCTIONS, CLASSES_AS_VALUES):
         for module, names in table.items():
@@ -278,10 +290,10 @@ def collect(file):
                 top = module if module.startswith("sklearn.metrics") else module.split(".")[0]
                 if known and f"{known[0]}.".startswith(f"{top}."):
                     values.add(known)
-    missing = (noted.classes | noted.values) - classes - values - set(makers.CONSTRUCTORS)
+    missing = (noted.classes | noted.values) - classes - values - set(CALLED)
     print(f"left out: {sorted(left_out)}", file=sys.stderr)
     print(f"needed, but not listed: {sorted(missing)}", file=sys.stderr)
-    print(f"called: {sorted(noted.called - set(makers.CONSTRUCTORS))}", file=sys.stderr)
+    print(f"called: {sorted(noted.called - set(CALLED))}", file=sys.stderr)
     Path(file).write_text(json.dumps({"classes": sorted(classes), "values": sorted(values)}))
 
 
@@ -294,7 +306,7 @@ def page(classes, values):
     for title, names in (
         ("Classes: empty instances that are given attributes", classes),
         ("Values: never called by a load", values),
-        ("Constructors with checked arguments (`shardpickle/makers.py`)", makers.CONSTRUCTORS),
+        ("Constructors with checked arguments ", sorted(CALLED)),
     ):
         by_module = collections.defaultdict(list)
         for module, name in sorted(names):

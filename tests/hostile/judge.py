@@ -194,7 +194,10 @@ def _outcome(case, model, lazy):
         return {"outcome": "loaded"}
     try:
         case.use(loaded)
-    except (shardpickle.CorruptShardError, shardpickle.RefusedError) as error:  # a lazy model may be refused this late
+    except (
+        shardpickle.CorruptShardError,
+        shardpickle.RefusedError,
+    ) as error:  # a lazy model may be refused this late
         return {"outcome": "refused", "what": f"{type(error).__name__}: {error!s:.300}"}
     except Exception as error:  # a model of nonsense may raise anything; it must not crash
         return {"outcome": "used-raised", "what": f"{type(error).__name__}: {error!s:.300}"}

@@ -153,6 +153,12 @@ def fill(
             CODECS[group.spec.codec].decode(group, labelled, held.tables, nursery, each)
 
 
+def fill_skeletons(read_at: ReadAt, index: Index, held: Contents, *, each: Each) -> None:
+    """Decode the column of skeletons, and nothing else."""
+    refs = index.columns[len(held.directory_columns())]
+    _fill(read_at, [held.skeleton_column().column], [refs], each, ignore)
+
+
 def _rooms(
     held: Contents, refs: Sequence[Sequence[FrameRef]]
 ) -> Iterator[tuple[Group, list[Labelled], Sequence[Sequence[FrameRef]]]]:

@@ -194,7 +194,7 @@ class Dumper:
         for number, each in zip(numbers, written, strict=True):
             try:
                 found = pickling.names(each.skeleton)
-            except CorruptShardError as error:  # copyreg's extension codes, for example
+            except CorruptShardError as error:  # an opcode that no reader knows
                 raise UnpicklableError([(self.kinds[number], error.reason)]) from error
             self._note_names(number, found)
         return contents.of_parts(

@@ -34,13 +34,15 @@ class Maker:
     """What may be done with a name; None: not that.
 
     ``call(*args)`` and ``new(args, kwargs)`` give an instance; ``build(instance, state)`` gives it
-    its state. With `unfinished`, an instance without a state must not be handed out.
+    its state. With `unfinished`, an instance without a state must not be handed out. With `named`,
+    the caller trusts the class by name: its attributes may be called ``__version__``.
     """
 
     call: Callable[..., Any] | None = None
     new: Callable[[Args, Mapping[str, Any]], Any] | None = None
     build: Callable[[Any, Any], None] | None = None
     unfinished: bool = False
+    named: bool = False
 
 
 def refused(what: str) -> CorruptShardError:
@@ -104,6 +106,7 @@ def trusted(cls: type) -> Maker:
         call=cls if own else None,
         new=lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
         build=_trusted_state,
+        named=True,
     )
 
 

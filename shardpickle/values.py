@@ -123,7 +123,7 @@ def spec_of(kind: str, array: "Array | Tree") -> Spec:
     flags = array.flags
     # Pickle keeps the flag of exactly these: it makes a new array of any other.
     keeps_flag = kind == "ndarray" and flags.forc and array.itemsize > 0
-    order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    order = "F" if flags.f_contiguous and not flags.c_contiguous and array.itemsize else "C"
     nodes = (
         kind == "ndarray" and array.ndim == 1 and array.size > 0 and predictors.fits(array.dtype)
     )

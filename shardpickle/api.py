@@ -193,16 +193,16 @@ def dump(
             with suppress(StorageError):  # the model is published: the next dump tries again
                 needed = {each.sha256 for each in (*found.shards, *before)}
                 publication.collect(needed | in_use)
-    written = [entry for entry, new in sealed if new]
+    new = {entry.sha256 for entry, fresh in sealed if fresh}  # equal shards are one file
     return DumpReport(
         path=store.name,
         raw_bytes=dumper.raw,
         stored_bytes=found.stored + len(data),
         seconds=time.perf_counter() - started,
         parts=len(parts),
-        shards_written=len(written),
-        shards_reused=len(sealed) - len(written),
-        written_bytes=sum(entry.nbytes for entry in written) + changed * len(data),
+        shards_written=len(new),
+        shards_reused=len(found.files) - len(new),
+        written_bytes=sum(found.files[sha256].nbytes for sha256 in new) + changed * len(data),
         digest=manifest.digest(data),
         needs_trust=dumper.needs_trust(),
         needs_unsafe="" if refusal is None else refusal.short,
@@ -730,7 +730,7 @@ def estimate(
     most = _checked_options(level, shard_size, profile)
     notes = _checked_metadata(metadata)
     parts, _ = split_model(model, profile)
-    store = packed.MemoryStore()
+    store = packed.PassingStore()
     dumper = Dumper(store, parts, most, level, profile)
     with (
         Meter("estimate", dumper.raw_to_seal, progress, on_progress) as meter,
@@ -883,7 +883,7 @@ def unpack(
     data, found = _sound_manifest(source)
     target.check_writable()
     with target.writing() as publication:
-        for entry in found.shards:
+        for entry in found.files.values():
             if not publication.has(entry.sha256, entry.nbytes):
                 with in_file(entry.file), source.open_shard(entry.sha256) as shard:
                     check_file(shard, entry)
@@ -1083,13 +1083,24 @@ def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bo
 
 def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
     """Each name, and the first part that needs it."""
-    wanted = {found.names.index(name): trust.shown(name) for name in names}
-    uses = dict.fromkeys(wanted.values(), "no part")
-    for number, part in reversed(list(enumerate(found.parts))):
-        for name in wanted.keys() & set(part.names):
-            file = found.shards[part.shard].file
-            uses[wanted[name]] = f"part {number} ({trust.text_shown(part.kind)}, {file})"
+    wanted = set(names)
+    first: dict[int, int] = {}  # name -> part
+    seen: set[int] = set()  # lists of names, which like parts share
+    for number, part in enumerate(found.parts):
+        if id(part.names) not in seen:
+            seen.add(id(part.names))
+            for used in part.names:
+                first.setdefault(used, number)
+    uses: dict[str, str] = {}
+    for at, name in enumerate(found.names):
+        if name in wanted:
+            uses[trust.shown(name)] = _told(found, first[at]) if at in first else "no part"
     return uses
+
+
+def _told(found: Manifest, number: int) -> str:
+    part = found.parts[number]
+    return f"part {number} ({trust.text_shown(part.kind)}, {found.shards[part.shard].file})"
 
 
 @dataclass(frozen=True, slots=True)

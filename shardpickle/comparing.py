@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shardpickle import manifest, outline, sealing
-from shardpickle.codecs.streams import NODE
+from shardpickle.codecs import trees
 from shardpickle.codecs.trees import Head, Tables
 from shardpickle.loading import (
     explained,
@@ -18,6 +18,7 @@ from shardpickle.loading import (
     open_shard,
     parsed_manifest,
     read_manifest,
+    read_skeletons,
     read_tables,
 )
 from shardpickle.manifest import Manifest
@@ -68,15 +69,11 @@ class _Side:
         self.pool = pool
         self.tables = read_tables(store, found, pool)
         self._digests: dict[int, list[str]] = {}
+        self._skeletons: dict[str, Skeletons] = {}  # by file
 
     @property
     def root(self) -> int:
         return len(self.found.parts) - 1
-
-    def place(self, number: int) -> tuple[str, int]:
-        """A shard's SHA-256 and a slot: parts of the same place are the same."""
-        part = self.found.parts[number]
-        return self.found.shards[part.shard].sha256, part.slot
 
     def own(self, number: int) -> str:
         """The digest of a part's skeleton and values."""
@@ -98,8 +95,10 @@ class _Side:
             tables=tables,
             together=True,
         )
+        with in_file(entry.file):
+            self._skeletons[entry.sha256] = Skeletons(held, {}, self.found.most_heap)
         numbers = held.directory[1].tolist()
-        skeletons = held.skeleton_list()
+        skeletons = [hashlib.sha256(each).digest() for each in held.skeleton_list()]
         found = []
         for slot, pieces in enumerate(held.pieces):
             whole = hashlib.sha256(skeletons[numbers[slot]])
@@ -117,17 +116,10 @@ class _Side:
         """The first object of a part, as plain data."""
         part = self.found.parts[number]
         entry = self.found.shards[part.shard]
-        held = open_shard(
-            self.store,
-            entry,
-            self.pool,
-            sealing.ignore,
-            nursery=lambda _: Passing(),
-            tables=self.tables.get(entry.table),
-            together=True,
-        )
+        if entry.sha256 not in self._skeletons:
+            self._skeletons[entry.sha256] = read_skeletons(self.store, entry, self.pool)
         with in_file(entry.file):
-            made = outline.members(Skeletons(held, {}, self.found.most_heap).steps(part.slot))
+            made = outline.members(self._skeletons[entry.sha256].once(part.slot))
         return made[0] if made else None
 
     def below(self, number: int, made: Any) -> dict[str, int]:
@@ -149,53 +141,81 @@ class _Hashing(Passing):
         return super().take(part, place, head)
 
     def done(self, part: int, place: int, derived: bool) -> None:
-        whole = hashlib.sha256(repr(self._of_thread.head).encode())
-        nodes, values = self.last()
-        fields = nodes.view(NODE)
-        for name in sorted(set(NODE.names or ()) - {"padding"}):  # which is no data
-            whole.update(fields[name].tobytes())
-        whole.update(values.tobytes())
-        self.found[part, place] = whole.digest()
+        self.found[part, place] = trees.digest(self._of_thread.head, *self.last())
 
 
 class _Pairs:
-    """Which parts of two models are the same."""
+    """Which parts of two models are the same.
+
+    Parts that are the same as a third one are not compared again, so there are no more comparisons
+    of whole parts than there are parts, but for those that differ.
+    """
 
     def __init__(self, one: _Side, other: _Side) -> None:
         self._sides = one, other
-        self._known: dict[tuple[int, int], bool] = {}
+        self._differ: set[tuple[int, int]] = set()
+        self._leader: dict[tuple[int, int], tuple[int, int]] = {}  # side and number
 
     def own(self, mine: int, yours: int) -> bool:
         """Whether the parts' own contents are the same; common shards are not read for that."""
         one, other = self._sides
-        return one.place(mine) == other.place(yours) or one.own(mine) == other.own(yours)
+        here = one.found.place(mine) == other.found.place(yours)
+        return here or one.own(mine) == other.own(yours)
 
     def same(self, mine: int, yours: int) -> bool:
-        """Whether the parts are the same, with all that they refer to."""
-        key = mine, yours
-        if key not in self._known:
-            one, other = (
-                side.found.parts[number] for side, number in zip(self._sides, key, strict=True)
-            )
-            self._known[key] = (
-                [index for _, index in one.references] == [index for _, index in other.references]
-                and self.own(mine, yours)
-                and all(
-                    self.same(a, b)
-                    for (a, _), (b, _) in zip(one.references, other.references, strict=True)
-                )
-            )
-        return self._known[key]
+        """Whether the parts are the same, with all that they refer to, however deep that is."""
+        if self._known(mine, yours):
+            return True
+        walk = [(mine, yours, self._below(mine, yours))]
+        while walk:
+            mine, yours, below = walk[-1]
+            pair = None if below is None else next((p for p in below if not self._known(*p)), None)
+            if below is None or pair in self._differ:
+                self._differ |= {(a, b) for a, b, _ in walk}
+                return False
+            if pair is not None:
+                walk.append((*pair, self._below(*pair)))
+                continue
+            walk.pop()
+            self._leader[self._led(0, mine)] = self._led(1, yours)
+        return True
+
+    def _below(self, mine: int, yours: int) -> Iterator[tuple[int, int]] | None:
+        """What two parts refer to, in pairs; None if they differ by themselves."""
+        one, other = self._sides
+        these, those = one.found.parts[mine].references, other.found.parts[yours].references
+        if (mine, yours) in self._differ or len(these) != len(those):
+            return None
+        if any(a != b for (_, a), (_, b) in zip(these, those, strict=True)):
+            return None
+        if not self.own(mine, yours):
+            return None
+        return ((a, b) for (a, _), (b, _) in zip(these, those, strict=True))
+
+    def _known(self, mine: int, yours: int) -> bool:
+        return self._led(0, mine) == self._led(1, yours)
+
+    def _led(self, side: int, number: int) -> tuple[int, int]:
+        """What stands for all parts that are the same as this one."""
+        at = side, number
+        while (above := self._leader.get(at, at)) != at:
+            self._leader[at] = self._leader.get(above, above)  # shorter ways for those to come
+            at = above
+        return at
 
 
 def _changes(one: _Side, other: _Side) -> Iterator[Change]:
     pairs = _Pairs(one, other)
+    seen: set[tuple[int, int]] = set()  # an estimator that stands in many places is told once
     todo = deque([("", one.root, other.root)])
     told = 0
-    while todo and told < _MOST_CHANGES:
+    # Parts can be paired in more ways than anybody reads: a few times what the models hold.
+    left = _MOST_CHANGES + 4 * (_size(one.found) + _size(other.found))
+    while todo and told < _MOST_CHANGES and left > 0:
         path, mine, yours = todo.popleft()
-        if pairs.same(mine, yours):
+        if (mine, yours) in seen or pairs.same(mine, yours):
             continue
+        seen.add((mine, yours))
         kinds = one.found.parts[mine].kind, other.found.parts[yours].kind
         leaves = not (one.found.parts[mine].references or other.found.parts[yours].references)
         if leaves and told > _FEW:
@@ -208,6 +228,7 @@ def _changes(one: _Side, other: _Side) -> Iterator[Change]:
             values = _scalars(*made) if kinds[0] == kinds[1] else {"class": kinds}
             yield Change(path or "the model", "differs", values)
         below = one.below(mine, made[0]), other.below(yours, made[1])
+        left -= 1 + len(below[0]) + len(below[1])
         prefix = f"{path}." if path else ""
         for what, gone in (
             ("only in the first", below[0].keys() - below[1].keys()),
@@ -217,6 +238,12 @@ def _changes(one: _Side, other: _Side) -> Iterator[Change]:
         todo += [
             (prefix + each, below[0][each], below[1][each]) for each in below[0] if each in below[1]
         ]
+    if seen and not told:
+        yield Change("the model", "differs", {})
+
+
+def _size(found: Manifest) -> int:
+    return len(found.parts) + sum(len(part.references) for part in found.parts)
 
 
 _FEW = 20  # estimators whose parameters are compared

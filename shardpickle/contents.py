@@ -9,6 +9,7 @@ values have the same specs (a *layout*). That is one field of one meaning over a
 forest, found without knowing what a tree is.
 """
 
+import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,8 +79,10 @@ class Contents:
     def groups(self) -> Iterator[Group]:
         """The values of every layout, those of one meaning together (`columns.runs`)."""
         layout_of = self.directory[2]
+        order = np.argsort(layout_of, kind="stable")
+        edges = np.searchsorted(layout_of[order], np.arange(len(self.sizes.layouts) + 1))
         for number, layout in enumerate(self.sizes.layouts):
-            parts = np.flatnonzero(layout_of == number).tolist()
+            parts = order[edges[number] : edges[number + 1]].tolist()
             for spec, places in columns.runs(layout):
                 members = [(part, place) for place in places for part in parts]
                 yield Group(spec, members, [self.pieces[part][place] for part, place in members])
@@ -114,6 +117,20 @@ class Contents:
         for mine, yours in zip(ours, theirs, strict=True):
             if not _equal(mine.column, yours.column):
                 yield mine.label
+
+    def digest(self) -> bytes:
+        """The SHA-256 of everything that is data: equal contents, and only these, have it."""
+        whole = hashlib.sha256(repr(self.sizes).encode())
+        for labelled in (*self.directory_columns(), *self._views()):
+            column = labelled.column
+            step = max(1, _STEP // max(1, column.item))
+            count = column.nbytes // max(1, column.item)
+            for start in range(0, count, step):
+                whole.update(column.read(start, min(start + step, count)).tobytes())
+        for piece in (each for part in self.pieces for each in part):
+            if isinstance(piece, trees.Tree):
+                whole.update(trees.digest(piece.head, *piece.memory))
+        return whole.digest()
 
     def _views(self) -> Iterator[Labelled]:
         yield self.skeleton_column()
@@ -305,7 +322,10 @@ def _in_range(numbers: Array, stop: int, what: str) -> None:
         raise CorruptShardError(f"{what} is out of range")
 
 
-def _equal(mine: Column, yours: Column, step: int = 1 << 18) -> bool:
+_STEP = 1 << 18
+
+
+def _equal(mine: Column, yours: Column, step: int = _STEP) -> bool:
     if mine.nbytes != yours.nbytes:
         return False
     count = mine.nbytes // mine.item if mine.item else 0

@@ -3,6 +3,7 @@
 To `split`, an estimator that is not in memory is a part whose content is known already.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ class Stored:
     def shard(self) -> ShardEntry:
         return self.found.shards[self.part.shard]
 
+    @property
+    def place(self) -> tuple[str | int, ...]:
+        """Where it is stored: what tells equal parts."""
+        return self.found.place(self.number)
+
+    @property
+    def nested(self) -> bool:
+        """Whether it refers to what is not loaded: it has to be loaded with all that is below."""
+        return any(map(lazy.is_stand_in, self.referred))
+
     def written(self) -> Written:
         """The same, loaded and pickled."""
         numbers = {id(obj): number for number, obj in enumerate(self.referred)}
@@ -86,12 +97,17 @@ class Unloaded:
         self.stored: dict[int, Stored] = {}  # by the identity of the stand-in
         self.referred: dict[int, Any] = {}
         self.files: set[str] = set()
-        for stood in thawing.stand_ins(model):
-            shelf, _ = lazy.place(stood)
-            found = shelf.stored(stood)
+        of_model = [(each, lazy.place(each)[0].stored(each)) for each in thawing.stand_ins(model)]
+        # What equals a part in memory is loaded too: they are one in the file.
+        here = {found.place for each, found in of_model if lazy.present(each) is not None}
+        if any(found.nested for _, found in of_model):
+            for made in {id(found.found): found.found for _, found in of_model}.values():
+                uses = Counter(map(made.place, range(len(made.parts))))
+                here |= {place for place, count in uses.items() if count > 1}
+        for stood, found in of_model:
             self.files.add(found.shard.sha256)
-            copied = lazy.present(stood) is None and wanted(found.found)
-            if copied and not any(map(lazy.is_stand_in, found.referred)):
+            copied = found.place not in here and wanted(found.found)
+            if copied and not found.nested:
                 self.stored[id(stood)] = found
                 self.referred.update((id(obj), obj) for obj in found.referred)
         if any(map(thawing.is_lazy, self.referred.values())):

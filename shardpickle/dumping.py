@@ -1,6 +1,6 @@
 """From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -66,6 +66,7 @@ class Dumper:
         self.profile = profile
         self.names: dict[Name, int] = {}
         self.part_names: dict[int, tuple[int, ...]] = {}
+        self.lists: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal ones become one object
         contents = {number: part.content() for number, part in enumerate(parts) if part.kept}
         self.stored = {
             number: held for number, held in contents.items() if isinstance(held, Stored)
@@ -93,16 +94,29 @@ class Dumper:
             return None
         content: Written | Stored = part.content()
         if isinstance(content, Stored):
-            return (content.shard.sha256, content.part.slot, part.references), ()
-        return ((content.skeleton, part.references), content.values) if content.values else None
+            return content.place, ()
+        # Without values, a part is smaller than its line in the manifest: it stays in its run.
+        return (content.skeleton, content.values) if content.values else None
 
     def seal_all(
-        self, publication: Publication, pool: Pool, advance: Advance
+        self,
+        publication: Publication,
+        pool: Pool,
+        advance: Advance,
+        sealed: Callable[[ShardEntry], object] = lambda entry: None,
     ) -> Iterator[tuple[ShardEntry, bool]]:
+        """Each shard in order, and whether its file is new. Equal shards come more than once.
+
+        `sealed` is told of each shard in the thread that made it.
+        """
+
         def seal(job: "Contents | _Copy") -> tuple[ShardEntry, bool]:
             if isinstance(job, _Copy):
-                return self._copy(job, publication, advance)
-            return self._seal(job, publication, pool, advance)
+                entry, new = self._copy(job, publication, advance)
+            else:
+                entry, new = self._seal(job, publication, pool, advance)
+            sealed(entry)
+            return entry, new
 
         return pool.stream(seal, self._jobs())
 
@@ -163,10 +177,11 @@ class Dumper:
     def _name_copied(self, box: packing.Box) -> None:
         for number in box.numbers:
             each = self.stored[number]
-            self.part_names[number] = tuple(
-                self.names.setdefault(each.found.names[name], len(self.names))
-                for name in each.part.names
-            )
+            self._note_names(number, (each.found.names[name] for name in each.part.names))
+
+    def _note_names(self, number: int, names: Iterable[Name]) -> None:
+        listed = tuple(self.names.setdefault(name, len(self.names)) for name in names)
+        self.part_names[number] = self.lists.setdefault(listed, listed)
 
     def _copy(
         self, copy: "_Copy", publication: Publication, advance: Advance
@@ -187,9 +202,7 @@ class Dumper:
         written = [self._written(number) for number in numbers]
         for number, each in zip(numbers, written, strict=True):
             steps = self._steps(number, each)
-            self.part_names[number] = tuple(
-                self.names.setdefault(name, len(self.names)) for name in opcodes.names(steps)
-            )
+            self._note_names(number, opcodes.names(steps))
             self._rehearse(number, steps, each.values)
         return contents.of_parts(
             [(each.skeleton, each.values) for each in written],
@@ -307,15 +320,23 @@ class Dumper:
         self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
     ) -> Manifest:
         self.finish_rehearsal()
+        # Equal files are one shard, unless other tables give them another meaning.
+        files = [entry.sha256 for entry, _ in sealed]
+        of_file: dict[str, int] = {}
+        tables = [of_file.setdefault(files[shard], len(of_file)) for shard in self.tables]
+        uses = [None if table is None else tables[table] for table in self.uses]
+        known: dict[tuple[str, int | None], int] = {}
+        moved = [known.setdefault(key, len(known)) for key in zip(files, uses, strict=True)]
+        entry_of = {entry.sha256: entry for entry, _ in sealed}
+        shards = [replace(entry_of[file], table=table) for file, table in known]
         # Tables are parts too; they come first, so every other part's number moves.
         entries = [
-            PartEntry(_TABLE, shard, 0, objects=len(Tables.__slots__), names=(), references=())
-            for shard in self.tables
+            PartEntry(_TABLE, known[file, None], 0, len(Tables.__slots__), (), ())
+            for file in of_file
         ]
-        moved = len(entries)
-        entries += [self._entry(number, part, moved) for number, part in enumerate(self.parts)]
-        shards = [
-            replace(entry, table=table) for (entry, _), table in zip(sealed, self.uses, strict=True)
+        count = len(entries)
+        entries += [
+            self._entry(number, part, count, moved) for number, part in enumerate(self.parts)
         ]
         shards = self._with_heap(shards, entries)
         return Manifest(
@@ -333,28 +354,28 @@ class Dumper:
     ) -> list[ShardEntry]:
         """The shards, with what they make if that is more than a load expects of them."""
         heap = [0] * len(shards)
-        moved = len(self.tables)
-        for number, entry in enumerate(entries[moved:]):
+        count = len(entries) - len(self.parts)
+        for number, entry in enumerate(entries[count:]):
             heap[entry.shard] += self.rehearsal.heap.get(number, 0)
         for number, stored in self.stored.items():
             known = stored.shard.heap
-            shard = entries[moved + number].shard
+            shard = entries[count + number].shard
             heap[shard] = manifest.undeclared_heap(shards[shard]) if known is None else known
         plain = [replace(shard, heap=None) for shard in shards]
         if sum(heap) <= manifest.most_heap(plain):
             return plain
         return [replace(shard, heap=each) for shard, each in zip(plain, heap, strict=True)]
 
-    def _entry(self, number: int, part: Part, moved: int) -> PartEntry:
+    def _entry(self, number: int, part: Part, tables: int, moved: Sequence[int]) -> PartEntry:
         twin = self.twins[number]
         shard, slot = self.places[twin]
         return PartEntry(
             kind=self.kinds[number],
-            shard=shard,
+            shard=moved[shard],
             slot=slot,
             objects=len(part.members),
             names=self.part_names[twin],
-            references=tuple((other + moved, index) for other, index in part.references),
+            references=tuple((other + tables, index) for other, index in part.references),
         )
 
 
@@ -383,10 +404,17 @@ def _contents_of_tables(tables: Tables) -> Contents:
 
 def split_model(model: Any, profile: str) -> tuple[list[Part], set[str]]:
     """The parts of a model, and the shards (SHA-256) that it may still read, if it is lazy."""
+    known: dict[int, bool] = {}  # of each manifest, which its shelf keeps
+
+    def wanted(made: Manifest) -> bool:
+        if id(made) not in known:
+            known[id(made)] = _may_be_copied(made, profile)
+        return known[id(made)]
+
     try:
         if not (lazy.CACHE.any() and thawing.is_lazy(model)):
             return split(model, is_boundary=families.is_estimator, write=pickling.write), set()
-        found = Unloaded(model, lambda made: _may_be_copied(made, profile))
+        found = Unloaded(model, wanted)
         try:
             parts = split(
                 found.model, is_boundary=found.is_boundary, write=found.write, kind=lazy.kind_of

@@ -29,7 +29,7 @@ def cut(model: Any, estimators: slice) -> Any:
 
 def raw(source: Source, model: Any) -> int:
     """Raw bytes of the shards that `gathered` would load."""
-    return sum(source.found.shards[shard].raw for shard in _waiting(source, model))
+    return sum(source.found.raw_of[shard] for shard in _waiting(source, model))
 
 
 def gathered(source: Source, model: Any, pool: Pool, advance: Advance) -> Any:
@@ -42,7 +42,7 @@ def gathered(source: Source, model: Any, pool: Pool, advance: Advance) -> Any:
         return shard, {}
 
     for shard, found in pool.stream(read, list(waiting)):
-        advance(source.found.shards[shard].raw)
+        advance(source.found.raw_of[shard])
         for stood in waiting[shard]:
             _, number = lazy.place(stood)
             if number in found:

@@ -4,13 +4,14 @@ State is given only to instances that this very skeleton has made, and once. Wha
 would trust is noted in the ledger, to be checked when the model is whole.
 """
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePath
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType, WrapperDescriptorType
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from shardpickle import natives
 from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
 from shardpickle.dtypes import has_apart
 from shardpickle.errors import CorruptShardError
-from shardpickle.makers import Maker, Name, is_note, name_of, refused
+from shardpickle.makers import Maker, Name, name_of, refused
 from shardpickle.natives import Check
 from shardpickle.trust import OF_CLASS_METHODS, Known
 
@@ -227,7 +228,9 @@ class Vetted:
             raise CorruptShardError(f"a state for {shown(instance)}, which was not made here")
         self.ledger.spend(_ITEM * _length(state))
         if type(state) is dict:
-            check_attributes(state)
+            check_attributes(state, maker.named)
+        elif maker.named and _is_pair(state) and not hasattr(type(instance), "__setstate__"):
+            check_names(state[0] or {}, named=True)
         guarded(instance, _build, maker.build, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
@@ -245,7 +248,8 @@ class Vetted:
         if type(target) is dict:
             guarded(target, target.update, items)
             return
-        check_names(key for key, _ in items)
+        if _items_are_attributes(type(target)):
+            check_names(dict(items), named=self.fresh[id(target)][1].named)
         for key, value in items:
             guarded(target, target.__setitem__, key, value)
 
@@ -267,19 +271,45 @@ class Vetted:
                 raise CorruptShardError(f"{shown(instance)} without a state")
 
 
-def check_names(names: Iterable[Any]) -> None:
+def check_names(attributes: Mapping[Any, Any], *, named: bool) -> None:
     """Refuse attributes that Python and NumPy ask for by themselves (``__array_interface__``).
 
-    All of these end as they begin; CatBoost's ``__model`` is nobody's but its own.
+    All of these end as they begin; CatBoost's ``__model`` is nobody's but its own. Where the
+    caller trusts the class by name, what is asked for by nobody is taken (``__version__``): no
+    method, which would be called, nothing that says what the object is, no memory to be read.
     """
-    for name in names:
-        if isinstance(name, str) and name.startswith("__") and name.endswith("__"):
+    for name, value in attributes.items():
+        if not (isinstance(name, str) and name.startswith("__") and name.endswith("__")):
+            continue
+        if not named or callable(value) or name in _PROTOCOLS or _MEMORY.search(name):
             raise refused(f"an attribute {name[:40]}")
 
 
-def check_attributes(state: dict[Any, Any]) -> None:
+# What objects, classes and functions are asked for, but for what merely describes them.
+_PROTOCOLS = frozenset(
+    {name for kind in (object, type, FunctionType, MethodType) for name in dir(kind)}
+    | {f"__{name}__" for name in ("weakref", "slots", "bases", "mro", "wrapped", "signature")}
+) - {f"__{name}__" for name in ("doc", "name", "qualname", "module", "annotations")}
+_MEMORY = re.compile("array|buffer|interface|struct|dlpack|arrow|dataframe|stream|capsule")
+
+
+def _items_are_attributes(kind: Any) -> bool:
+    """Whether a dict's class may look its items up as attributes, as `Bunch` does."""
+    return hasattr(kind, "__getattr__") or type(kind.__getattribute__) is not WrapperDescriptorType
+
+
+def _is_pair(state: Any) -> bool:
+    """Whether a state is attributes and slots."""
+    return (
+        type(state) is tuple
+        and len(state) == 2
+        and all(each is None or type(each) is dict for each in state)
+    )
+
+
+def check_attributes(state: dict[Any, Any], named: bool = False) -> None:
     """Refuse names that no class gives its attributes, and a release that none is called."""
-    check_names(name for name, value in state.items() if not is_note(name, value))
+    check_names(state, named=named)
     if any(type(name) is not str for name in state):
         raise refused("an attribute whose name is no string")
     version = state.get("_sklearn_version")

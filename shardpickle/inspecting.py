@@ -1,6 +1,6 @@
 """What shards say of themselves, put together. Wires rooms for `api`; unpickles nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ from shardpickle.contents import Contents
 from shardpickle.dumping import Dumper
 from shardpickle.loading import check_file, in_file, open_index, parsed_manifest
 from shardpickle.manifest import Manifest, ShardEntry
-from shardpickle.packed import MemoryStore
+from shardpickle.packed import PassingStore
 from shardpickle.reports import ModelInfo, Size
 from shardpickle.sealing import Advance, Usage
 from shardpickle.stores import Store
@@ -33,22 +33,24 @@ def inspected(
 ) -> ModelInfo:
     """What a model holds, by its manifest and the indices of its shards."""
     found = parsed_manifest(data)
-    facts = [_facts(store, entry) for entry in found.shards]
+    facts = {sha256: _facts(store, entry) for sha256, entry in found.files.items()}
     return _info(store.name, found, data, facts, needs)
 
 
 def estimated(
-    dumper: Dumper, store: MemoryStore, metadata: dict[str, Any], pool: Pool, advance: Advance
+    dumper: Dumper, store: PassingStore, metadata: dict[str, Any], pool: Pool, advance: Advance
 ) -> ModelInfo:
     """What `inspected` would say of the directory that a dump would write.
 
     Each shard is encoded and read back as in a dump, described, and dropped.
     """
-    sealed, facts = [], []
-    for entry, new in dumper.seal_all(store, pool, advance):
-        sealed.append((entry, new))
-        facts.append(_facts(store, entry))
+    facts: dict[str, Facts] = {}
+
+    def describe(entry: ShardEntry) -> None:
+        facts[entry.sha256] = _facts(store, entry)
         store.forget(entry.sha256)
+
+    sealed = list(dumper.seal_all(store, pool, advance, describe))
     found = dumper.manifest(sealed, metadata)
     refusal = dumper.refusal()
     needs = dumper.needs_trust(), "" if refusal is None else refusal.short
@@ -78,17 +80,23 @@ def _info(
     name: str,
     found: Manifest,
     data: bytes,
-    facts: Sequence[Facts],
+    facts: Mapping[str, Facts],
     needs: tuple[tuple[str, ...], str] | None,
 ) -> ModelInfo:
     of_tables = {found.parts[table].shard for table in found.tables}
-    slots: dict[tuple[int, int], tuple[int, int]] = {}
     blocks: list[tuple[int, Usage]] = []
-    for shard, each in enumerate(facts):
-        tables = shard in of_tables
-        own = [replace(one, label="tables") if tables else one for one in each.usages]
-        blocks += [(shard, one) for one in own]
-        slots |= {(shard, slot): sizes for slot, sizes in enumerate(each.parts)}
+    counted: set[str] = set()
+    for shard, entry in enumerate(found.shards):
+        if entry.sha256 not in counted:  # a file that is listed twice takes its bytes once
+            counted.add(entry.sha256)
+            tables = shard in of_tables
+            usages = facts[entry.sha256].usages
+            own = [replace(one, label="tables") if tables else one for one in usages]
+            blocks += [(shard, one) for one in own]
+    slots = {
+        (part.shard, part.slot): facts[found.shards[part.shard].sha256].parts[part.slot]
+        for part in found.parts
+    }
     return ModelInfo.of(
         name,
         found,
@@ -96,7 +104,7 @@ def _info(
         len(data),
         blocks,
         slots,
-        [size for each in facts for size in each.trees],
+        [size for sha256 in found.files for size in facts[sha256].trees],
         backend.loops.NAME,
         {name: trust.verdict(name) or "untrusted" for name in found.names},
         needs,

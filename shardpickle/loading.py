@@ -1,6 +1,5 @@
 """From a manifest and its shards to the model. Wires rooms for `api`; opens no file itself."""
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,8 +120,16 @@ class PartReader:
         """A refusal that names the model and the place in it."""
         references = [part.references for part in self.found.parts]
 
+        read: dict[int, Skeletons] = {}
+
         def steps_of(part: int) -> opcodes.Steps:
-            return skeleton(self.store, self.found, part)
+            place = self.found.parts[part]
+            if place.shard not in read:
+                with Pool(1) as pool:
+                    read[place.shard] = read_skeletons(
+                        self.store, self.found.shards[place.shard], pool
+                    )
+            return read[place.shard].once(place.slot)
 
         try:
             place = placing.place(number, error.step, references, steps_of)
@@ -146,12 +153,11 @@ class PartReader:
     def _values(self, part: PartEntry, held: Contents) -> list[Any]:
         place = (part.shard, part.slot)
         self.uses[place] -= 1
-        pieces = held.pieces[part.slot]
+        pieces, specs = held.pieces[part.slot], held.specs(part.slot)
         if self.uses[place]:  # an equal part comes later: it gets memory of its own
-            pieces = [copy.copy(piece) for piece in pieces]
+            pieces = [spec.copied(piece) for spec, piece in zip(specs, pieces, strict=True)]
         else:
             held.pieces[part.slot] = []
-        specs = held.specs(part.slot)
         return [spec.finish(piece) for spec, piece in zip(specs, pieces, strict=True)]
 
 
@@ -223,18 +229,24 @@ class Loader:
 def read_tables(store: Store, found: Manifest, pool: Pool) -> dict[int | None, Tables]:
     """The tables that shards share, by their parts."""
     tables: dict[int | None, Tables] = {}
+    in_shards: dict[int, list[int]] = {}
     for part in sorted(found.tables):
-        place = found.parts[part]
-        entry = found.shards[place.shard]
+        in_shards.setdefault(found.parts[part].shard, []).append(part)
+    for shard, parts in in_shards.items():
+        entry = found.shards[shard]
         held = open_shard(store, entry, pool, sealing.ignore, nursery=_no_trees)
         with in_file(entry.file):
-            pieces = held.pieces[place.slot]
-            if [getattr(piece, "dtype", None) for piece in pieces] != ["<i8", "<u8", "<u8"] or any(
-                piece.ndim != 1 for piece in pieces
-            ):
-                raise CorruptShardError("a table is not one")
-            tables[part] = trees.checked(Tables(*pieces))
+            for part in parts:
+                tables[part] = _table(held.pieces[found.parts[part].slot])
     return tables
+
+
+def _table(pieces: Sequence[Any]) -> Tables:
+    if [getattr(piece, "dtype", None) for piece in pieces] != ["<i8", "<u8", "<u8"] or any(
+        piece.ndim != 1 for piece in pieces
+    ):
+        raise CorruptShardError("a table is not one")
+    return trees.checked(Tables(*pieces))
 
 
 def _no_trees(held: Contents) -> Nursery:
@@ -259,9 +271,7 @@ def open_shard(
     """
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
         check_file(shard, entry)
-        actual = shard.sha256()
-        if actual != entry.sha256:
-            raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=actual)
+        check_digest(shard, entry)
         index = open_index(shard, entry)
         held = sealing.open_contents(shard.read_at, index, entry.raw, together=together)
         held.tables = tables
@@ -272,16 +282,23 @@ def open_shard(
         return held
 
 
-def skeleton(store: Store, found: Manifest, number: int) -> opcodes.Steps:
-    """The steps of a part's skeleton, read from its shard without decoding anything else."""
-    part = found.parts[number]
-    entry = found.shards[part.shard]
+def read_skeletons(
+    store: Store, entry: ShardEntry, pool: Pool, most: int | None = None
+) -> Skeletons:
+    """A shard's skeletons, its digest checked; nothing else of it is decoded."""
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
         check_file(shard, entry)
+        check_digest(shard, entry)
         index = open_index(shard, entry)
         held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
-        sealing.fill_skeletons(shard.read_at, index, held)
-        return Skeletons(held, {}, None).steps(part.slot)
+        sealing.fill_skeletons(shard.read_at, index, held, each=pool.map)
+        return Skeletons(held, {}, most)
+
+
+def check_digest(shard: Shard, entry: ShardEntry) -> None:
+    actual = shard.sha256()
+    if actual != entry.sha256:
+        raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=actual)
 
 
 def check_file(shard: Shard, entry: ShardEntry) -> None:
@@ -304,21 +321,38 @@ def open_index(shard: Shard, entry: ShardEntry) -> Index:
 def check_skeletons(
     held: Contents, parts: Sequence[PartEntry], names: Sequence[Name], most: int
 ) -> None:
-    """Read every skeleton of a shard, which may make `most`, without making anything of it."""
+    """Read every skeleton of a shard once, which may make `most`, without making anything of it."""
     skeletons = Skeletons(held, {}, most)
+    listings: dict[int, tuple[Any, opcodes.Names]] = {}
+    sound: set[tuple[int, ...]] = set()  # what has been checked of a skeleton that others share
+    slots: set[int] = set()
     for part in parts:
-        listing = opcodes.Names()
-        members = opcodes.run(skeletons.steps(part.slot), listing)
+        number = skeletons.number(part.slot)
+        if number not in listings:
+            listing = opcodes.Names()
+            members = opcodes.run(skeletons.once(part.slot), listing)
+            count = len(members) if type(members) is tuple else 0
+            listings[number] = (None,) * count, listing
+        members, listing = listings[number]
         check_members(members, part)
-        for spec, array in zip(held.specs(part.slot), held.pieces[part.slot], strict=True):
-            if spec.kind == "str":
-                spec.finish(array)
-        listed = {names[number] for number in part.names}
-        for name in listing.globals:
-            if name not in listed:
-                raise CorruptShardError(f"a skeleton names {'.'.join(name)}, which is not listed")
-        for pid in listing.pids:
-            pickling.check_pid(pid, len(held.pieces[part.slot]), len(part.references))
+        values, references = len(held.pieces[part.slot]), len(part.references)
+        if (number, -1, id(part.names)) not in sound:
+            listed = {names[each] for each in part.names}
+            for name in listing.globals:
+                if name not in listed:
+                    raise CorruptShardError(
+                        f"a skeleton names {'.'.join(name)}, which is not listed"
+                    )
+            sound.add((number, -1, id(part.names)))
+        if (number, values, references) not in sound:
+            for pid in listing.pids:
+                pickling.check_pid(pid, values, references)
+            sound.add((number, values, references))
+        if part.slot not in slots:
+            slots.add(part.slot)
+            for spec, array in zip(held.specs(part.slot), held.pieces[part.slot], strict=True):
+                if spec.kind == "str":
+                    spec.finish(array)
 
 
 @contextmanager

@@ -43,7 +43,8 @@ class Maker:
     """What may be done with a name; None: not that.
 
     ``call(*args)`` and ``new(args, kwargs)`` give an instance; ``build(instance, state)`` gives it
-    its state. With `unfinished`, an instance without a state must not be handed out.
+    its state. With `unfinished`, an instance without a state must not be handed out. With `named`,
+    the caller trusts the class by name: its attributes may be called ``__version__``.
     """
 
     call: Callable[..., Any] | None = None
@@ -51,6 +52,7 @@ class Maker:
     build: Callable[[Any, Any], None] | None = None
     unfinished: bool = False
     heap: int = 0  # bytes of what a call makes, where that is much
+    named: bool = False
 
 
 def refused(what: str, *names: str) -> RefusedError:
@@ -158,6 +160,7 @@ def _trusted_class(cls: Any) -> Maker:
         call=cls if (own or cls in copyreg.dispatch_table) and not array else None,
         new=lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
         build=_trusted_state,
+        named=True,
     )
 
 

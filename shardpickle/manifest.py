@@ -7,8 +7,10 @@ much each following part of the run shifts them.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from shardpickle.errors import (
@@ -68,9 +70,12 @@ class PartEntry:
     references: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what follows from the members is worked out once
 class Manifest:
-    """All that is known of a model without reading a shard; the last part is the model."""
+    """All that is known of a model without reading a shard; the last part is the model.
+
+    A file can be listed more than once, with other tables: `files` has each once.
+    """
 
     writer: str
     profile: str
@@ -93,23 +98,41 @@ class Manifest:
     @property
     def raw(self) -> int:
         """Raw bytes of the whole model; a shard that serves several parts counts for each."""
-        uses = [0] * len(self.shards)
-        for part in self.parts:
-            uses[part.shard] += 1
-        return sum(
-            shard.raw * count // max(1, shard.parts)
-            for shard, count in zip(self.shards, uses, strict=True)
+        return sum(self.raw_of)
+
+    @cached_property
+    def raw_of(self) -> tuple[int, ...]:
+        """Raw bytes of what the parts of each shard become: equal parts share it on disk only."""
+        uses = Counter(part.shard for part in self.parts)
+        return tuple(
+            shard.raw * uses[number] // max(1, shard.parts)
+            for number, shard in enumerate(self.shards)
         )
 
-    @property
+    def place(self, number: int) -> tuple[str | int, ...]:
+        """A part's file and slot, and those of its tables: parts of one place are equal."""
+        part = self.parts[number]
+        shard = self.shards[part.shard]
+        here = shard.sha256, part.slot
+        return here if shard.table is None else (*here, *self.place(shard.table))
+
+    @cached_property
     def tables(self) -> frozenset[int]:
         """The parts that are tables, which several shards use."""
         return frozenset(shard.table for shard in self.shards if shard.table is not None)
 
+    @cached_property
+    def files(self) -> dict[str, ShardEntry]:
+        """Each shard file once, by its SHA-256."""
+        found: dict[str, ShardEntry] = {}
+        for shard in self.shards:
+            found.setdefault(shard.sha256, shard)
+        return found
+
     @property
     def stored(self) -> int:
-        """Bytes of the shards."""
-        return sum(shard.nbytes for shard in self.shards)
+        """Bytes of the shard files."""
+        return sum(shard.nbytes for shard in self.files.values())
 
 
 def most_heap(shards: Sequence[ShardEntry]) -> int:
@@ -256,6 +279,10 @@ def _manifest(document: dict[str, Any], free: int | None) -> Manifest:
     if len(set(names)) != len(names):
         raise ValueError("a name stands twice")
     shards = tuple(_shard(*entry) for entry in document["shards"])
+    if len({(each.sha256, each.nbytes, each.raw, each.parts) for each in shards}) != len(
+        {each.sha256 for each in shards}
+    ):
+        raise ValueError("a file of two sizes")
     parts: list[PartEntry] = []
     if "heap" in document:
         shards = tuple(
@@ -265,8 +292,9 @@ def _manifest(document: dict[str, Any], free: int | None) -> Manifest:
         _check_fits(sum(shard.heap or 0 for shard in shards), free)
     if sum(map(_heap_of, document["parts"])) > most_heap(shards):
         raise ValueError("more parts and references than it declares memory for")
+    lists: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal lists of names become one object
     for run in document["parts"]:
-        _expand(run, parts, names, shards)
+        _expand(run, parts, names, shards, lists)
     if not parts:
         raise ValueError("there are no parts")
     _check_tables(parts, shards)
@@ -363,12 +391,14 @@ def _expand(
     parts: list[PartEntry],
     names: Sequence[tuple[str, str]],
     shards: Sequence[ShardEntry],
+    lists: dict[tuple[int, ...], tuple[int, ...]],
 ) -> None:
     if set(run) != _RUN:
         raise ValueError("other members than a run has")
     count, slot, shard = _count(run["count"]), _count(run["slot"]), _count(run["shard"])
     objects = _count(run["objects"])
     used = tuple(_count(number) for number in run["names"])
+    used = lists.setdefault(used, used)
     ranges = [(_count(a), _count(b), _integer(c), _count(d)) for a, b, c, d in run["references"]]
     if slot + count > shards[shard].parts:
         raise ValueError("more parts than the shard holds")

@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import struct
+import threading
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -182,6 +183,7 @@ def from_bytes(data: bytes) -> "MemoryStore":
     store = MemoryStore()
     for name, (start, size) in places.items():
         if name == MANIFEST:
+            check_manifest_size("the packed model", size)
             store.manifest = data[start : start + size]
         else:
             sha256 = name.removeprefix(f"{SHARDS}/").removesuffix(".shard")
@@ -192,16 +194,22 @@ def from_bytes(data: bytes) -> "MemoryStore":
 def _members(
     stream: IO[bytes], read_at: Callable[[int, int], bytes], name: str
 ) -> dict[str, tuple[int, int]]:
-    """Where each member of a zip begins, and its size."""
+    """Where each member of a zip begins, and its size. They do not overlap."""
     found: dict[str, tuple[int, int]] = {}
     try:
         with zipfile.ZipFile(stream) as file:
-            for member in file.infolist():
+            end = 0  # of the member before
+            for member in sorted(file.infolist(), key=lambda each: each.header_offset):
                 head = read_at(member.header_offset, _LOCAL_HEADER.size)
                 lengths = _LOCAL_HEADER.unpack(head)[-2:]
                 if member.compress_type != zipfile.ZIP_STORED or member.filename in found:
                     raise ValueError(f"{member.filename} is compressed, or there twice")
                 start = member.header_offset + _LOCAL_HEADER.size + sum(lengths)
+                if member.header_offset < end:
+                    raise ValueError(f"{member.filename} overlaps another file")
+                end = start + member.file_size
+                if end > file.start_dir:
+                    raise ValueError(f"{member.filename} reaches past the end")
                 found[member.filename] = start, member.file_size
     except Exception as error:  # whatever zipfile's parts raise: struct's errors, Unicode's, …
         raise CorruptModelError(f"not a sound packed model: {error}", file=name) from error
@@ -264,6 +272,13 @@ class MemoryStore:
 
     def collect(self, keep: Collection[str]) -> tuple[int, int]:
         return 0, 0
+
+
+class PassingStore(threading.local, MemoryStore):
+    """A store in which each thread sees the shards that it has put there, and no others.
+
+    Equal shards can be dropped by one thread while another one reads them.
+    """
 
 
 class Bytes:

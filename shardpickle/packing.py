@@ -2,7 +2,8 @@
 
 Parts come in the order of `split`: like parts are neighbours. A run of like parts that is large
 enough has shards of its own, cut by raw size from its start, so a longer run begins with the same
-shards; small runs share. Equal parts (the same skeleton, values and references) are stored once.
+shards; small runs share. Parts of equal skeletons and values are stored once, whatever they refer
+to: references stand in the manifest.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,7 +13,6 @@ from itertools import groupby
 import numpy as np
 
 from shardpickle import contents, families
-from shardpickle.codecs import trees
 from shardpickle.values import Value
 
 _OWN_SHARDS = 8  # a run of at least 1/8 of a shard's size shares its shards with no other run
@@ -85,22 +85,33 @@ def equal_to(
         What has to be equal besides the values, and the values; None for a part that is not
         compared.
     """
-    first: dict[Hashable, list[int]] = {}
+    first: dict[Hashable, tuple[int, dict[bytes, int]]] = {}  # by sketch; then by digest
     found: list[int] = []
     for number in range(count):
         known = content(number)
         twin = number
         if known is not None:
-            alike = first.setdefault((known[0], tuple(map(_sketch, known[1]))), [])
-            for other in alike:
-                compared = content(other)
-                if compared is not None and _same(known[1], compared[1]):
-                    twin = other
-                    break
-            else:
-                alike.append(number)
+            sketch = known[0], tuple(map(_sketch, known[1]))
+            original, alike = first.setdefault(sketch, (number, {}))
+            if original != number:
+                twin = _twin(number, known[1], original, (content(original) or known)[1], alike)
         found.append(twin)
     return found
+
+
+def _twin(
+    number: int,
+    mine: Sequence[Value],
+    original: int,
+    first: Sequence[Value],
+    alike: dict[bytes, int],
+) -> int:
+    """The part of these values among those of one sketch, of which `original` was the first."""
+    if all(a.source is b.source for a, b in zip(mine, first, strict=True)):
+        return original
+    if not alike:
+        alike[contents.of_parts([(b"", first)]).digest()] = original
+    return alike.setdefault(contents.of_parts([(b"", mine)]).digest(), number)
 
 
 _SKETCHED_NODES = 64
@@ -117,13 +128,3 @@ def _sketch(value: Value) -> Hashable:
         middle = source.flat[source.size // 2 : source.size // 2 + 4]
         return value.kind, source.dtype.str, source.shape, middle.tobytes()
     return value.kind, len(source), source[:64] if isinstance(source, str) else bytes(source[:64])
-
-
-def _same(mine: Sequence[Value], yours: Sequence[Value]) -> bool:
-    if all(a.source is b.source for a, b in zip(mine, yours, strict=True)):
-        return True
-    first, second = (contents.of_parts([(b"", values)]) for values in (mine, yours))
-    pairs = zip(first.pieces[0], second.pieces[0], strict=True)
-    return all(
-        trees.same(one, *other.memory) for one, other in pairs if isinstance(one, trees.Tree)
-    ) and not any(first.differences(second))

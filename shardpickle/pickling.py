@@ -20,7 +20,7 @@ import io
 import pickle
 import pickletools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,10 @@ def write(objects: Sequence[object], outside: Outside) -> Written:
     buffer = io.BytesIO()
     pickler = _Pickler(buffer, outside)
     pickler.dump(tuple(objects))
-    return Written(compact(buffer.getvalue()), tuple(pickler.values))
+    skeleton = buffer.getvalue()
+    if _EXTENSIONS:
+        skeleton = _by_name(skeleton)
+    return Written(compact(skeleton), tuple(pickler.values))
 
 
 class _Pickler(pickle.Pickler):
@@ -200,6 +203,54 @@ def check_pid(pid: Any, values: int, references: int) -> None:
 
 def _compact(skeleton: bytes) -> bytes:
     return pickletools.optimize(_share_equal_strings(skeleton))
+
+
+# Names that the process has given a number (copyreg.add_extension). The file names them in full: a
+# number means something in this process only.
+_EXTENSIONS: Mapping[int, tuple[str, str]] = copyreg._inverted_registry  # type: ignore[attr-defined]
+
+
+def _by_name(skeleton: bytes) -> bytes:
+    """The same pickle, in which globals that have a number are named, as without that number.
+
+    The first one enters the memo, with its name's strings, so later entries have other numbers.
+    """
+    operations = _operations(skeleton)
+    if not any(opcode.name in _NUMBERED for opcode, *_ in operations):
+        return skeleton
+    out: list[bytes] = []
+    moved: list[int] = []  # new numbers of the memo's entries
+    named: dict[int, int] = {}  # of the numbered names
+    count = 0
+    for opcode, argument, start, end in operations:
+        chunk = skeleton[start:end]
+        if opcode.name == "MEMOIZE":
+            moved.append(count)
+            count += 1
+        elif opcode.name in ("BINGET", "LONG_BINGET"):
+            chunk = _get(moved[argument])
+        elif opcode.name == "FRAME":
+            chunk = b""  # of another length now, and not needed
+        elif opcode.name in _NUMBERED:
+            if argument in named:
+                chunk = _get(named[argument])
+            else:
+                chunk = b"".join(_text(each) + b"\x94" for each in _EXTENSIONS[argument])
+                chunk += b"\x93\x94"  # STACK_GLOBAL, MEMOIZE
+                named[argument] = count + 2
+                count += 3
+        out.append(chunk)
+    return b"".join(out)
+
+
+_NUMBERED = frozenset({"EXT1", "EXT2", "EXT4"})
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    short = len(data) < 256
+    size = bytes([len(data)]) if short else len(data).to_bytes(4, "little")
+    return (b"\x8c" if short else b"X") + size + data
 
 
 _STRING_OPCODES = frozenset({"SHORT_BINUNICODE", "BINUNICODE"})

@@ -34,9 +34,17 @@ class Skeletons:
         self._parsed: dict[int, opcodes.Steps] = {}
         self._most = most
 
+    def number(self, slot: int) -> int:
+        """Which skeleton a part has; parts that share one have the same number."""
+        return self._numbers[slot]
+
     def raw(self, slot: int) -> bytes:
         """The skeleton of a part, a pickle."""
         return self._skeletons[self._numbers[slot]]
+
+    def once(self, slot: int) -> opcodes.Steps:
+        """The steps of a part's skeleton, which are not kept."""
+        return opcodes.parse(self.raw(slot), self._texts, self._most)
 
     def steps(self, slot: int) -> opcodes.Steps:
         """The steps of a part's skeleton; kept for as long as another part needs them."""
@@ -110,7 +118,8 @@ class Hardened:
         self._listed = listed
         self._known = known
         self._makers = Makers(known.values())
-        self._names: dict[Sequence[int], dict[Name, Any]] = {}
+        # By identity, as like parts share a list of names that may be long; it is kept with them.
+        self._names: dict[int, tuple[Sequence[int], dict[Name, Any]]] = {}
         self.most = most
         self.ledger = Ledger(most)
         self._adapt = adapt
@@ -129,11 +138,11 @@ class Hardened:
         values: Sequence[Any],
         references: Sequence[Any],
     ) -> tuple[Any, ...]:
-        names = self._names.get(part.names)
+        _, names = self._names.get(id(part.names), (None, None))
         if names is None:
             listed = [self._listed[name] for name in part.names]
             names = {name: self._known[name].target for name in listed}
-            self._names[part.names] = names
+            self._names[id(part.names)] = part.names, names
         self.ledger.part = number
         steps = skeletons.steps(part.slot)
         return vetted(steps, names, self._makers, values, references, self._adapt, self.ledger)

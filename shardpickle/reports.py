@@ -355,7 +355,7 @@ class ModelInfo:
             raw_bytes=sum(sized),
             stored_bytes=found.stored + manifest_bytes,
             parts=len(found.parts) - len(found.tables),
-            shards=len(found.shards),
+            shards=len(found.files),
             folded=sum(part.objects > 1 for part in found.parts) - len(found.tables),
             columns=_merged([usage for _, usage in blocks]),
             kinds=_kinds(found, sized, blocks),
@@ -541,7 +541,7 @@ def _kinds(
     names = {shard: _kind_name(of.most_common()) for shard, of in raw.items()}
     by_name: dict[str, list[Usage]] = {}
     for shard, usage in blocks:
-        by_name.setdefault(names[shard], []).append(usage)
+        by_name.setdefault(names.get(shard, "nothing"), []).append(usage)
     counts = Counter(names[part.shard] for part in found.parts)
     kinds = [Kind(name, counts[name], _merged(usages)) for name, usages in by_name.items()]
     return tuple(sorted(kinds, key=lambda kind: (-kind.stored, kind.name)))

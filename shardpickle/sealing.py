@@ -153,10 +153,10 @@ def fill(
             CODECS[group.spec.codec].decode(group, labelled, held.tables, nursery, each)
 
 
-def fill_skeletons(read_at: ReadAt, index: Index, held: Contents) -> None:
-    """Decode the skeletons alone."""
-    refs = index.columns[len(held.directory_columns()) :][:1]
-    _fill(read_at, [held.skeleton_column().column], refs, _one_by_one, ignore)
+def fill_skeletons(read_at: ReadAt, index: Index, held: Contents, *, each: Each) -> None:
+    """Decode the column of skeletons, and nothing else."""
+    refs = index.columns[len(held.directory_columns())]
+    _fill(read_at, [held.skeleton_column().column], [refs], each, ignore)
 
 
 def _rooms(

@@ -281,7 +281,7 @@ class Source:
         return self._raw([shard]) + len(self.parts_of[shard]) * lazy.OBJECT_BYTES
 
     def _raw(self, shards: Collection[int]) -> int:
-        return sum(self.found.shards[shard].raw for shard in shards)
+        return sum(self.found.raw_of[shard] for shard in shards)
 
 
 _TREES_PER_JOB = 4  # joblib dispatches two tasks a thread ahead of those that run
@@ -304,12 +304,12 @@ def _deferred(found: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
     kinds_of: dict[int, set[str]] = {}
     for part in found.parts:
         kinds_of.setdefault(part.shard, set()).add(part.kind)
-    targets: dict[tuple[str, tuple[int, ...]], Any] = {}
+    targets: dict[tuple[str, int], Any] = {}
     chosen: dict[int, type] = {}
     for number, part in enumerate(found.parts[:-1]):
         if part.objects != 1 or number in found.tables:
             continue
-        key = part.kind, part.names
+        key = part.kind, id(part.names)  # like parts share a list of names
         if key not in targets:
             targets[key] = rebuilder.target(part)
         kind = targets[key]

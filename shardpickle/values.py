@@ -1,7 +1,8 @@
 """What leaves a skeleton: arrays, trees, long strings. Knows no pickle and no file."""
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -75,9 +76,21 @@ class Spec:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """Memory for a value of this spec, whose dtype is this; a long string's is bytes."""
+        order: Literal["F", "C"] = "F" if self.order == "F" else "C"
+        if dtype.itemsize == 0:  # `empty` and `zeros` make one character of none
+            return np.ndarray(shape, dtype, order=order)
         # Fields are filled one by one: padding between them must not be left as it was found.
         make = np.zeros if dtype.names is not None else np.empty
-        return make(shape, dtype, order="F" if self.order == "F" else "C")
+        return make(shape, dtype, order=order)
+
+    def copied(self, piece: Any) -> Any:
+        """The filled memory once more; with a dtype of its own, as names of fields can change."""
+        if not isinstance(piece, np.ndarray):
+            return copy.copy(piece)
+        dtype = piece.dtype if piece.dtype.names is None else dtypes.copied(piece.dtype)
+        made = self.empty(piece.shape, dtype)
+        made[...] = piece
+        return made
 
     def finish(self, array: Any) -> Any:
         """The object that left the skeleton, from its filled memory (of a tree: the tree)."""
@@ -110,7 +123,7 @@ def spec_of(kind: str, array: "Array | Tree") -> Spec:
     flags = array.flags
     # Pickle keeps the flag of exactly these: it makes a new array of any other.
     keeps_flag = kind == "ndarray" and flags.forc and array.itemsize > 0
-    order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    order = "F" if flags.f_contiguous and not flags.c_contiguous and array.itemsize else "C"
     nodes = (
         kind == "ndarray" and array.ndim == 1 and array.size > 0 and predictors.fits(array.dtype)
     )

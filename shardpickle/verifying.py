@@ -4,7 +4,8 @@ Unpickles and imports nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from shardpickle import natives, outline, sealing
@@ -26,9 +27,10 @@ from shardpickle.loading import (
     in_file,
     open_shard,
     parsed_manifest,
+    read_skeletons,
     read_tables,
 )
-from shardpickle.manifest import Manifest, PartEntry
+from shardpickle.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.nursery import Hollow, Passing
 from shardpickle.rebuilding import Skeletons
 from shardpickle.rehearsal import Rehearsal
@@ -45,37 +47,45 @@ def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyRepor
     except CorruptModelError as error:
         damage = Problem("manifest.json", error.reason)
         return VerifyReport(store.name, deep, 0, len(data), (damage,))
-    by_shard: dict[int, list[PartEntry]] = {}
+    by_file: dict[tuple[str, int | None], list[PartEntry]] = {}
+    entries: dict[tuple[str, int | None], ShardEntry] = {}  # a file may be listed twice
+    for entry in found.shards:
+        entries.setdefault((entry.sha256, entry.table), entry)
     for part in found.parts:
-        by_shard.setdefault(part.shard, []).append(part)
+        entry = found.shards[part.shard]
+        by_file.setdefault((entry.sha256, entry.table), []).append(part)
     with Pool(threads) as pool:
         tables, problem = _verified_tables(store, found, pool) if deep else ({}, None)
+        read = deep and not problem
 
-        def check(number: int) -> Problem | None:
-            entry = found.shards[number]
+        def check(entry: ShardEntry) -> Problem | None:
             try:
                 held = open_shard(
                     store,
                     entry,
                     pool,
                     sealing.ignore,
-                    nursery=(lambda _: Passing()) if deep and not problem else None,
+                    nursery=(lambda _: Passing()) if read else None,
                     tables=tables.get(entry.table),
                     together=True,
                 )
-                if deep and not problem:
+                if read:
                     with in_file(entry.file):
-                        mine = by_shard.get(number, [])
+                        mine = by_file.get((entry.sha256, entry.table), [])
                         check_skeletons(held, mine, found.names, found.most_heap)
             except (FormatError, StorageError) as error:
                 return Problem(entry.file, getattr(error, "reason", str(error)))
             return None
 
-        problems = [each for each in pool.stream(check, range(len(found.shards))) if each]
-        if problem and problem.file not in {each.file for each in problems}:
-            problems.append(problem)
+        asked = entries if read else found.files
+        of_file: dict[str, Problem] = {}
+        for each in pool.stream(check, asked.values()):
+            if each:
+                of_file.setdefault(each.file, each)
+        if problem:
+            of_file.setdefault(problem.file, problem)
         verdict = Verdict()
-        if deep and not problems:
+        if deep and not of_file:
             try:
                 with explained(store, found):
                     verdict = default_load(store, found, tables, pool)
@@ -83,13 +93,13 @@ def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyRepor
                 verdict = Verdict((), f"more memory than this process may use: {error.needed}")
             except (FormatError, StorageError) as error:
                 file = getattr(error, "file", None) or "manifest.json"
-                problems.append(Problem(file, getattr(error, "reason", str(error))))
+                of_file[file] = Problem(file, getattr(error, "reason", str(error)))
     stored = found.stored + len(data)
-    problems = located(store, found, problems) if problems else problems
+    problems = located(store, found, list(of_file.values())) if of_file else []
     return VerifyReport(
         store.name,
         deep,
-        len(found.shards),
+        len(found.files),
         stored,
         tuple(problems),
         verdict.needs_trust,
@@ -158,62 +168,86 @@ def _verified_tables(
 
 
 def located(store: Store, found: Manifest, problems: Sequence[Problem]) -> list[Problem]:
-    """The problems, with the estimators that each file holds."""
-    damaged = {number for number, entry in enumerate(found.shards) if _told(entry.file, problems)}
-    lost = [number for number, part in enumerate(found.parts) if part.shard in damaged]
-    sharing = {
-        number
-        for number, part in enumerate(found.parts)
-        if found.shards[part.shard].table in set(lost)
-    }
-    told = []
-    for problem in problems:
-        (shard,) = [n for n, entry in enumerate(found.shards) if entry.file == problem.file] or [-1]
-        mine = {number for number in lost if found.parts[number].shard == shard}
-        if mine & found.tables:
-            mine = {n for n in sharing if found.shards[found.parts[n].shard].table in mine}
-        told.append(replace(problem, estimators=tuple(_places(store, found, mine, damaged))))
-    return told
+    """The problems, with the estimators that each file holds. Reads each other shard once."""
+    damage = _Damage(store, found, [each.file for each in problems])
+    places = damage.places()
+    return [replace(each, estimators=tuple(places[each.file])) for each in problems]
 
 
-def _told(file: str, problems: Sequence[Problem]) -> bool:
-    return any(problem.file == file for problem in problems)
+class _Damage:
+    """Where in a model the parts of damaged files stand."""
 
+    def __init__(self, store: Store, found: Manifest, files: Collection[str]) -> None:
+        self.store = store
+        self.found = found
+        self.files = set(files)
+        self._skeletons: dict[str, Skeletons | None] = {}  # None: not to be read
+        self.lost: dict[str, list[int]] = {file: [] for file in files}
+        self.of_part: dict[int, list[str]] = {}  # the damaged files that a part needs
+        for number, part in enumerate(found.parts):
+            needed = [file for file in self._needed(number, part) if file in self.files]
+            for file in needed:
+                self.lost[file].append(number)
+            if needed:
+                self.of_part[number] = needed
 
-def _places(store: Store, found: Manifest, mine: set[int], damaged: set[int]) -> Iterator[str]:
-    """Where parts stand in the model."""
-    if len(found.parts) - 1 in mine:
-        yield f"the {_kind(found.parts[-1])} itself"
-        return
-    placed: set[int] = set()
-    for number, part in enumerate(found.parts):
-        wanted = {at for at, (other, _) in enumerate(part.references) if other in mine}
-        if not wanted or part.shard in damaged:
-            continue
-        placed |= {part.references[at][0] for at in wanted}
+    def _needed(self, number: int, part: PartEntry) -> Iterator[str]:
+        """The file of a part and that of its tables; nobody asks where tables stand."""
+        if number in self.found.tables:
+            return
+        entry = self.found.shards[part.shard]
+        yield entry.file
+        if entry.table is not None:
+            yield self.found.shards[self.found.parts[entry.table].shard].file
+
+    def places(self) -> dict[str, list[str]]:
+        """For each file, where its parts stand in parts that are not damaged."""
+        told: dict[str, list[str]] = {file: [] for file in self.files}
+        placed: dict[str, set[int]] = {file: set() for file in self.files}
+        for number, part in enumerate(self.found.parts):
+            if self.found.shards[part.shard].file in self.files:
+                continue
+            wanted: dict[str, set[int]] = {}  # references to what each file holds
+            for at, (other, _) in enumerate(part.references):
+                for file in self.of_part.get(other, ()):
+                    wanted.setdefault(file, set()).add(at)
+                    placed[file].add(other)
+            paths = self._paths(number) if wanted else None
+            for file, ats in wanted.items():
+                if paths is None:
+                    told[file].append(f"{len(ats)} parts of {_kind(part)}")
+                else:
+                    told[file] += [
+                        f"{path} of {_kind(part)}"
+                        for each in paths
+                        for path in outline.joined(p for at, p in each.items() if at in ats)
+                    ]
+        root = len(self.found.parts) - 1
+        for file in self.files:
+            below = Counter(
+                _kind(self.found.parts[number])
+                for number in self.lost[file]
+                if number not in placed[file]
+            )
+            told[file] += [f"{n} × {kind}, below what is damaged too" for kind, n in below.items()]
+            if root in self.lost[file]:
+                told[file] = [f"the {_kind(self.found.parts[root])} itself"]
+        return told
+
+    def _paths(self, number: int) -> list[dict[int, str]] | None:
+        """Where the references of a part stand in each of its objects; None if it is not read."""
+        part = self.found.parts[number]
+        entry = self.found.shards[part.shard]
+        if entry.sha256 not in self._skeletons:
+            self._skeletons[entry.sha256] = None
+            with Pool(1) as pool, suppress(FormatError, StorageError):
+                self._skeletons[entry.sha256] = read_skeletons(self.store, entry, pool)
+        skeletons = self._skeletons[entry.sha256]
         try:
-            made = _outlines(store, found, number)
-        except (FormatError, StorageError):
-            yield f"{len(wanted)} parts of {_kind(part)}"
-            continue
-        for each in made:
-            found_at = [path for at, path in outline.places(each).items() if at in wanted]
-            for path in outline.joined(found_at):
-                yield f"{path} of {_kind(part)}"
-    rest = Counter(_kind(found.parts[number]) for number in sorted(mine - placed))
-    for kind, count in rest.items():
-        yield f"{count} × {kind}, below what is damaged too"
-
-
-def _outlines(store: Store, found: Manifest, number: int) -> Sequence[object]:
-    part = found.parts[number]
-    entry = found.shards[part.shard]
-    with Pool(1) as pool:
-        held = open_shard(
-            store, entry, pool, sealing.ignore, nursery=lambda _: Passing(), together=True
-        )
-    with in_file(entry.file):
-        return outline.members(Skeletons(held, {}, found.most_heap).steps(part.slot))
+            made = outline.members(skeletons.once(part.slot)) if skeletons else None
+        except FormatError:
+            made = None
+        return None if made is None else [outline.places(each) for each in made]
 
 
 def _kind(part: PartEntry) -> str:

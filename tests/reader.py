@@ -206,7 +206,10 @@ def empty(codec, kind, dtype, ndim, order, writeable, shape):
         assert codec == "array"
         assert kind in ("ndarray", "memmap", "bytes", "bytearray", "str")
     assert isinstance(writeable, bool)
-    return np.zeros(shape, dtype_of(dtype), order=order)
+    made = np.ndarray(shape, dtype_of(dtype), order=order)  # np.zeros makes S1 of S0
+    if made.itemsize:
+        made[...] = np.zeros((), made.dtype)
+    return made
 
 
 def dtype_of(text):
@@ -234,6 +237,8 @@ def fill_arrays(arrays, columns):
     for path in paths(arrays[0].dtype):
         views = [view(array, path) for array in arrays]
         items = columns.next(views[0].dtype)
+        if not views[0].dtype.itemsize:
+            continue
         at = 0
         for target in views:
             target[...] = items[at : at + target.size].reshape(target.shape)

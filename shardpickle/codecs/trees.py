@@ -5,6 +5,7 @@ not compiled) codes one tree in preorder; here are the trees of a shard, their n
 tables of values that repeat. The rules and their sources are in docs/trees.md.
 """
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,16 @@ def same(tree: Tree, nodes: Array, values: Array) -> bool:
     ours, numbers = tree.memory
     equal: bool = backend.loops.equal(ours, nodes)
     return equal and bool(np.array_equal(numbers.view(np.uint64), values.view(np.uint64)))
+
+
+def digest(head: Head, nodes: Array, values: Array) -> bytes:
+    """The SHA-256 of a tree's nodes (as bytes) and values (flat), padding aside."""
+    whole = hashlib.sha256(repr(head).encode())
+    fields = nodes.view(NODE)
+    for name in sorted(set(NODE.names or ()) - {"padding"}):  # which is no data
+        whole.update(fields[name].tobytes())
+    whole.update(values.tobytes())
+    return whole.digest()
 
 
 def dropped(tree: Tree) -> Tree:

@@ -24,7 +24,7 @@ from shardpickle.errors import (
     ModelReplacedError,
     StorageError,
 )
-from shardpickle.lazy import CACHE, Shelf
+from shardpickle.lazy import CACHE, Deferred, Shelf
 from shardpickle.loading import Loader, explained, open_shard, read_manifest_file, read_tables
 from shardpickle.manifest import Manifest
 from shardpickle.natives import Check
@@ -80,22 +80,25 @@ class Source:
         ]
         self._opened = {places[number] for number in self._eager}
         self.resident = self._raw(self._opened | {places[table] for table in found.tables})
+        self.deferred = Deferred(
+            costs={shard: self._cost(shard) for shard in deferred},
+            parts=deferred,
+            kinds=self.kinds,
+            inner={
+                number: [
+                    other for other, _ in found.parts[number].references if other in self.kinds
+                ]
+                for number in self.kinds
+            },
+            resident=self.resident,
+        )
         self.reference = reference
         self._sizes: dict[int, list[int]] = {}  # of the parts of a shard
         self.objects = _Objects()
 
     def open(self, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
         """The model, with what is deferred left out, and the shelf where it will be."""
-        costs = {shard: self._cost(shard) for shard in self.parts_of}
-        shelf = Shelf(
-            costs,
-            self.parts_of,
-            self.kinds,
-            self.fetch,
-            self.stored,
-            self.reference,
-            self.resident,
-        )
+        shelf = Shelf(self.deferred, self.fetch, self.stored, self.reference)
         self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
         CACHE.account(shelf, self.resident)
         self.tables = read_tables(self.store, self.found, pool)
@@ -109,7 +112,11 @@ class Source:
                 self.objects[number] = (lazy.relisted(members[0], {}), *members[1:])
         self._check(loader, made)
         for shard in sorted(self._opened & set(self.parts_of)):
-            CACHE.offer(shelf, shard, self._weighed(loader, shard, made))
+            CACHE.offer(
+                shelf,
+                shard,
+                self._weighed(loader, {number: made[number] for number in self.parts_of[shard]}),
+            )
         model = self.objects[len(self.found.parts) - 1][0]
         parts = self.found.parts
         needed = {other for number in self.kinds for other, _ in parts[number].references}
@@ -117,17 +124,20 @@ class Source:
             del self.objects[number]
         return model, shelf
 
-    def fetch(self, shard: int, ahead: bool) -> dict[int, tuple[Any, int]]:
-        """The deferred parts of a shard, and the bytes of each."""
+    def fetch(
+        self, shard: int, ahead: bool, only: int | None = None
+    ) -> dict[int, tuple[Any, int]]:
+        """The deferred parts of a shard, or one of them, and the bytes of each."""
         entry = self.found.shards[shard]
         threads = 1 if ahead else threads_for(entry.raw, self.threads)
+        numbers = self.parts_of[shard] if only is None else [only]
         made: dict[int, Any] = {}
         loader = self._loader(made)
         with self._replaced(), explained(self.store, self.found), Pool(threads) as pool:
-            for number, members in loader.build(self.parts_of[shard], pool, sealing.ignore):
+            for number, members in loader.build(numbers, pool, sealing.ignore):
                 made[number] = members[0]
             self._check(loader, made)
-        return self._weighed(loader, shard, made)
+        return self._weighed(loader, made)
 
     def stored(self, stood: Any) -> Stored:
         """What a dump needs to copy a part without loading it."""
@@ -165,13 +175,12 @@ class Source:
                 raise ModelReplacedError(self.store.name) from error
             raise
 
-    def _weighed(
-        self, loader: Loader, shard: int, made: Mapping[int, Any]
-    ) -> dict[int, tuple[Any, int]]:
-        sizes, parts = loader.nbytes[shard], self.found.parts
-        return {
-            number: (made[number], sizes[parts[number].slot]) for number in self.parts_of[shard]
-        }
+    def _weighed(self, loader: Loader, made: Mapping[int, Any]) -> dict[int, tuple[Any, int]]:
+        found: dict[int, tuple[Any, int]] = {}
+        for number, estimator in made.items():
+            part = self.found.parts[number]
+            found[number] = estimator, loader.nbytes[part.shard][part.slot]
+        return found
 
     def _loader(self, made: Mapping[int, Any]) -> Loader:
         """One that puts what is deferred into states; `made` is what it makes of that itself."""
@@ -197,8 +206,9 @@ class Source:
         """
         if lazy.is_stand_in(value):
             _, number = lazy.place(value)
+            here = lazy.present(value)  # what is there already is the one; another is a copy
             with self.tolerating([number]):
-                return lazy.keep(value, made.get(number))
+                return lazy.keep(value, made.get(number) if here is None else here)
         elif type(value) is list and value and type(value[0]) is tuple:
             value[:] = [
                 self._settled_in(each, made) if type(each) is tuple else each for each in value
@@ -267,7 +277,7 @@ class Source:
         MemoryLimitError
             If the limit is less than what the model needs at least.
         """
-        least = lazy.least(self.resident, map(self._cost, self.parts_of))
+        least = self.deferred.least()
         if limit is None:
             limit = CACHE.limit
         if limit is None:

@@ -96,10 +96,9 @@ class Unloaded:
                 self.referred.update((id(obj), obj) for obj in found.referred)
         if any(map(thawing.is_lazy, self.referred.values())):
             self.stored.clear()
-        loaded = thawing.loaded()
         self.model = thawing.thawed(
             model,
-            lambda stood: stood if id(stood) in self.stored else loaded(stood),
+            enter=lambda obj: None if id(obj) in self.stored else thawing.loaded(obj),
             fixed=self.referred,
         )
 

@@ -1,6 +1,6 @@
 """From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -38,7 +38,7 @@ from shardpickle.nursery import Comparing
 from shardpickle.pickling import Written
 from shardpickle.progress import Share
 from shardpickle.sealing import Advance
-from shardpickle.split import Part, split
+from shardpickle.split import Part, Write, split
 from shardpickle.stores import Publication, Store, copy_shard
 from shardpickle.values import Value
 from shardpickle.workers import Pool
@@ -293,21 +293,33 @@ def _contents_of_tables(tables: Tables) -> Contents:
 def split_model(model: Any, profile: str) -> tuple[list[Part], set[str]]:
     """The parts of a model, and the shards (SHA-256) that it may still read, if it is lazy."""
     try:
-        if not (lazy.CACHE.any() and thawing.is_lazy(model)):
-            return split(model, is_boundary=families.is_estimator, write=pickling.write), set()
-        found = Unloaded(model, lambda made: _may_be_copied(made, profile))
-        try:
-            parts = split(
-                found.model, is_boundary=found.is_boundary, write=found.write, kind=lazy.kind_of
-            )
-        except EntangledError:
-            found = Unloaded(model, lambda _: False)
-            parts = split(found.model, is_boundary=families.is_estimator, write=pickling.write)
-        return parts, found.files
+        with lazy.dumping():
+            return _split(model, profile)
     except (MemoryError, ShardpickleError):
         raise
     except Exception as error:  # whatever a class of the model raises while it is pickled
         raise unpicklable.explain(model, error) from error
+
+
+def _split(model: Any, profile: str) -> tuple[list[Part], set[str]]:
+    if not (lazy.CACHE.any() and thawing.is_lazy(model)):
+        return _cut(model, families.is_estimator, pickling.write, type), set()
+    found = Unloaded(model, lambda made: _may_be_copied(made, profile))
+    try:
+        parts = _cut(found.model, found.is_boundary, found.write, lazy.kind_of)
+    except EntangledError:
+        found = Unloaded(model, lambda _: False)
+        parts = _cut(found.model, families.is_estimator, pickling.write, type)
+    return parts, found.files
+
+
+def _cut(
+    model: Any, is_boundary: Callable[[object], bool], write: Write, kind: Callable[[object], type]
+) -> list[Part]:
+    try:
+        return split(model, is_boundary=is_boundary, write=write, kind=kind)
+    except lazy.ReferenceInDumpError as error:
+        raise unpicklable.explain_reference(model, error.found, error) from error
 
 
 def _may_be_copied(made: Manifest, profile: str) -> bool:

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, SupportsIndex, overload
@@ -169,6 +169,7 @@ class Shelf:
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _refuse_in_dumps(self)
         if not getattr(_REFERRING, "meant", False):
             warnings.warn(
                 "a lazy model is pickled as a reference to its directory, which whoever unpickles "
@@ -181,6 +182,38 @@ class Shelf:
 
 
 _REFERRING = threading.local()
+
+
+class ReferenceInDumpError(Exception):
+    """What is dumped would refer to the directory of a lazy model: something of it was missed.
+
+    Attributes
+    ----------
+    found : object
+        The shelf, or the list of stand-ins, that was met.
+    """
+
+    def __init__(self, found: Any) -> None:
+        super().__init__(
+            "it belongs to a lazy model: shardpickle.materialize(model) makes it whole"
+        )
+        self.found = found
+
+
+@contextmanager
+def dumping() -> Iterator[None]:
+    """Where this thread pickles for good, and a reference to a directory is an error."""
+    before = getattr(_REFERRING, "refused", False)
+    _REFERRING.refused = True
+    try:
+        yield
+    finally:
+        _REFERRING.refused = before
+
+
+def _refuse_in_dumps(found: Any) -> None:
+    if getattr(_REFERRING, "refused", False):
+        raise ReferenceInDumpError(found)
 
 
 @contextmanager
@@ -218,6 +251,7 @@ class Cache:
         self.lock = threading.RLock()
         self._room = threading.Condition(self.lock)
         self._tickets: dict[tuple[int, int], _Ticket] = {}
+        self._planned: set[tuple[int, int]] = set()  # for threads that load ahead
         self._loading = _Loading()
         self._reserved = 0
         self._now = 0
@@ -274,17 +308,23 @@ class Cache:
                 following is not None
                 and following not in shelf.held
                 and (id(shelf), following) not in self._tickets
+                and (id(shelf), following) not in self._planned
                 and _in_order(shelf, shard)
                 and self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
             )
-        if ahead and following is not None:
-            with suppress(RuntimeError):  # no more threads: at exit, or under a limit
+            if following is None or not ahead:
+                return
+            self._planned.add((id(shelf), following))
+            shelf.ahead.add(following)
+            try:
                 threading.Thread(
                     target=self._load_ahead,
                     args=(shelf, following),
                     name="shardpickle",
                     daemon=True,
                 ).start()
+            except RuntimeError:  # no more threads: at exit, or under a limit
+                self._planned.discard((id(shelf), following))
 
     def _fits(self, nbytes: int) -> bool:
         """Whether there is room, if all but the latest shards go."""
@@ -301,9 +341,12 @@ class Cache:
         )
 
     def _load_ahead(self, shelf: Shelf, shard: int) -> None:
-        with suppress(Exception):  # whoever needs the shard meets the same error
-            shelf.ahead.add(shard)
+        try:
             self._load_whole(shelf, shard, ahead=True)
+        except Exception:  # whoever needs the shard meets the same error
+            return
+        finally:
+            self._planned.discard((id(shelf), shard))
 
     def _load(self, shelf: Shelf, shard: int, part: int) -> Any:
         """A part, with its shard, if that does not lead to further loads within this one.
@@ -459,6 +502,7 @@ class StandIn:
         mine = _slot(self, "_mine")
         if mine is not None:
             return mine.__reduce_ex__(protocol)
+        _refuse_in_dumps(self)
         return _stand_in, (_slot(self, "_shelf"), _slot(self, "_part"))
 
 
@@ -634,6 +678,7 @@ class LazyList(MutableSequence[Any]):
         return f"<{len(self)} × {', '.join(kinds)}, {waiting} of them loaded on access>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _refuse_in_dumps(self)
         return LazyList, (self._items,)
 
     def load(self) -> "LazyList":

@@ -63,7 +63,7 @@ def proxied(model: Any, workers: int | None, limit: int | None) -> Any:
     def spread(found: Any) -> Any:
         if _takes_rows(found):
             return ByRows(found, workers, limit)
-        return thawed(found, element, listed=listed, apart=_takes_rows)
+        return thawed(found, element=element, listed=listed, apart=_takes_rows)
 
     return spread(model)
 

@@ -124,9 +124,7 @@ class Source:
             del self.objects[number]
         return model, shelf
 
-    def fetch(
-        self, shard: int, ahead: bool, only: int | None = None
-    ) -> dict[int, tuple[Any, int]]:
+    def fetch(self, shard: int, ahead: bool, only: int | None = None) -> dict[int, tuple[Any, int]]:
         """The deferred parts of a shard, or one of them, and the bytes of each."""
         entry = self.found.shards[shard]
         threads = 1 if ahead else threads_for(entry.raw, self.threads)

@@ -13,6 +13,7 @@ from shardpickle import (
     manifest,
     packing,
     pickling,
+    purposes,
     sealing,
     thawing,
     unpicklable,
@@ -65,6 +66,10 @@ class Dumper:
         self.stored = {
             number: held for number, held in contents.items() if isinstance(held, Stored)
         }
+        # Trees that are asked for more than predictions; the others lose what these do not need.
+        self.kept = purposes.Kept(frozenset(range(len(parts))), ())
+        if profile == manifest.INFERENCE:
+            self.kept = purposes.whole([_holder(part) for part in parts])
         self.twins = packing.equal_to(len(parts), self._comparable)
         items = [
             packing.Item(_class_name(lazy.kind_of(part.members[0])), part.nbytes) for part in parts
@@ -83,9 +88,12 @@ class Dumper:
         if not part.kept:
             return None
         content: Written | Stored = part.content()
+        whole = number in self.kept.parts
         if isinstance(content, Stored):
-            return (content.shard.sha256, content.part.slot, part.references), ()
-        return ((content.skeleton, part.references), content.values) if content.values else None
+            return (content.shard.sha256, content.part.slot, part.references, whole), ()
+        if not content.values:
+            return None
+        return (content.skeleton, part.references, whole), content.values
 
     def seal_all(
         self, publication: Publication, pool: Pool, advance: Advance
@@ -186,7 +194,7 @@ class Dumper:
             )
         return contents.of_parts(
             [(each.skeleton, each.values) for each in written],
-            inference=self.profile == manifest.INFERENCE,
+            inference={at for at, number in enumerate(numbers) if number not in self.kept.parts},
         )
 
     def _written(self, number: int) -> Written:
@@ -267,6 +275,20 @@ class Dumper:
             names=self.part_names[twin],
             references=tuple((other + moved, index) for other, index in part.references),
         )
+
+
+def _holder(part: Part) -> purposes.Holder:
+    content: Written | Stored = part.content()
+    kind = lazy.kind_of(part.members[0])
+    references = tuple(other for other, _ in part.references)
+    if isinstance(content, Stored):
+        if families.is_own_tree(kind) or not families.is_tree_class(kind):
+            trees = frozenset({0} if families.is_own_tree(kind) else ())
+            return purposes.Holder(None, trees, references)
+        content = content.written()
+    trees = contents.trees_in(content.values)
+    plain = families.is_own_tree(kind) and len(part.members) == len(trees) == 1
+    return purposes.Holder(None if plain else content.skeleton, trees, references)
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,27 +304,23 @@ class Cache:
             visit.last = self._now
             self._last = id(shelf), shard
             following = shelf.after.get(shard)
-            ahead = (
-                following is not None
-                and following not in shelf.held
-                and (id(shelf), following) not in self._tickets
-                and (id(shelf), following) not in self._planned
-                and _in_order(shelf, shard)
-                and self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
-            )
-            if following is None or not ahead:
+            if (
+                following is None
+                or following in shelf.held
+                or (id(shelf), following) in self._tickets
+                or (id(shelf), following) in self._planned
+                or not _in_order(shelf, shard)
+                or not self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
+            ):
                 return
             self._planned.add((id(shelf), following))
             shelf.ahead.add(following)
-            try:
-                threading.Thread(
-                    target=self._load_ahead,
-                    args=(shelf, following),
-                    name="shardpickle",
-                    daemon=True,
-                ).start()
-            except RuntimeError:  # no more threads: at exit, or under a limit
-                self._planned.discard((id(shelf), following))
+        try:
+            threading.Thread(
+                target=self._load_ahead, args=(shelf, following), name="shardpickle", daemon=True
+            ).start()
+        except RuntimeError:  # no more threads: at exit, or under a limit
+            self._planned.discard((id(shelf), following))
 
     def _fits(self, nbytes: int) -> bool:
         """Whether there is room, if all but the latest shards go."""

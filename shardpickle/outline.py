@@ -36,7 +36,7 @@ class Made:
 
 def members(steps: Sequence[Step]) -> tuple[Any, ...]:
     """The objects of a part as dicts, lists, tuples, `Made`, `Reference` and `Value`."""
-    found = opcodes.run(steps, _Plain())
+    found = opcodes.run(steps, Plain())
     return found if isinstance(found, tuple) else (found,)
 
 
@@ -100,7 +100,9 @@ def joined(paths: Iterable[str]) -> Iterator[str]:
 _LONGEST = 500  # characters; nobody reads longer ones, and they would take memory
 
 
-class _Plain:
+class Plain:
+    """An `opcodes.Construct` that makes plain data."""
+
     def find(self, module: str, name: str) -> Any:
         return (module, name)
 

@@ -42,6 +42,9 @@ class DumpReport:
         ``"sha256:…"`` of the manifest, which names exactly this model: `load(…, expect=digest)`.
     needs_trust : tuple of str
         Names that `load` refuses unless they are given to it: ``load(path, trusted=…)``.
+    kept_whole : tuple of str
+        With ``profile="inference"``, where trees were stored whole after all, and why:
+        ``"steps[0][1].estimator_: SelectFromModel reads its importances"``.
     """
 
     path: str
@@ -54,6 +57,7 @@ class DumpReport:
     written_bytes: int
     digest: str
     needs_trust: tuple[str, ...] = ()
+    kept_whole: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -72,8 +76,15 @@ class DumpReport:
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
             f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; "
             f"{_count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
+            + self._whole()
             + self._trust()
         )
+
+    def _whole(self) -> str:
+        lines = "".join(f"\n  {place}" for place in self.kept_whole[:_MOST_LINES])
+        more = len(self.kept_whole) - _MOST_LINES
+        lines += f"\n  and {more} more (.kept_whole has all)" if more > 0 else ""
+        return f"\ntrees stored whole, whatever the profile:{lines}" if lines else ""
 
     def _trust(self) -> str:
         if not self.needs_trust:

@@ -186,11 +186,13 @@ class Source:
 
         def adapt(instance: Any, state: Any) -> Any:
             state = migrate.state(instance, state)
-            if type(state) is dict:
-                for name, value in state.items():
-                    state[name] = lazy.relisted(self._settled(value, made), lists)
-                if self.most_jobs is not None:
-                    _lower_jobs(state, self.most_jobs)
+            slotted = type(state) is tuple and len(state) == 2  # attributes, and those in slots
+            for each in state if slotted else (state,):
+                if type(each) is dict:
+                    for name, value in each.items():
+                        each[name] = lazy.relisted(self._settled(value, made), lists)
+            if type(state) is dict and self.most_jobs is not None:
+                _lower_jobs(state, self.most_jobs)
             return state
 
         rebuilder = self.rebuilder.again(adapt)

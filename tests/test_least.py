@@ -92,9 +92,7 @@ def test_the_least_limit_is_enough(case, tmp_path):
             options = {"unsafe": True}
         least = least_of(path, **options)
         for factor in FACTORS:
-            loaded = shardpickle.load(
-                path, lazy=True, memory_limit=int(least * factor), **options
-            )
+            loaded = shardpickle.load(path, lazy=True, memory_limit=int(least * factor), **options)
             assert_same(predictions(loaded, X), expected)
             if factor == 1:
                 found = []

@@ -60,6 +60,26 @@ class Stored:
         return pickling.write([lazy.real(self.stood)], lambda obj: numbers.get(id(obj)))
 
 
+def _files(found: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
+    """SHA-256 of the shards that a part needs, with those of the parts that it refers to.
+
+    `reached` has the manifests (by identity) and parts that were there before.
+    """
+    files: set[str] = set()
+    todo = [number]
+    while todo:
+        part = found.parts[todo.pop()]
+        shard = found.shards[part.shard]
+        files.add(shard.sha256)
+        if shard.table is not None:
+            files.add(found.shards[found.parts[shard.table].shard].sha256)
+        for other, _ in part.references:
+            if (id(found), other) not in reached:
+                reached.add((id(found), other))
+                todo.append(other)
+    return files
+
+
 class EntangledError(Exception):
     """A part that is not in memory would have to be written together with others."""
 
@@ -86,10 +106,11 @@ class Unloaded:
         self.stored: dict[int, Stored] = {}  # by the identity of the stand-in
         self.referred: dict[int, Any] = {}
         self.files: set[str] = set()
+        reached: set[tuple[int, int]] = set()
         for stood in thawing.stand_ins(model):
             shelf, _ = lazy.place(stood)
             found = shelf.stored(stood)
-            self.files.add(found.shard.sha256)
+            self.files |= _files(found.found, found.number, reached)
             copied = lazy.present(stood) is None and wanted(found.found)
             if copied and not any(map(lazy.is_stand_in, found.referred)):
                 self.stored[id(stood)] = found

@@ -11,6 +11,7 @@ import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -27,7 +28,8 @@ from shardpickle import families, lazy
 
 Element = Callable[[Any], Any]
 
-_CONTAINERS = (list, tuple, dict, set, frozenset, deque, lazy.LazyList)
+# Whether a partial function has a `__dict__` is not asked: asking makes one, which pickle keeps.
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque, lazy.LazyList, MethodType, partial)
 
 
 def thawed(
@@ -273,7 +275,7 @@ def _leads_on(obj: Any) -> bool:
         return bool(obj.dtype.hasobject) and (
             names is not None or any(type(each) not in _ATOMS for each in obj.flat)
         )
-    if isinstance(obj, _CONTAINERS) or kind is MethodType:
+    if isinstance(obj, _CONTAINERS):
         return True
     if isinstance(obj, (BuiltinFunctionType, MethodWrapperType)):
         owner = obj.__self__

@@ -19,8 +19,8 @@ import shardpickle
 from shardpickle import lazy
 from shardpickle.lazy import CACHE
 
-FACTORS = (1, 1.1, 1.25, 1.5)
-SIZES = ("1kB", "3kB", "30kB")
+FACTORS = (1, 1.1, 1.5)
+SIZES = ("1kB", "20kB")
 
 
 def _nested():
@@ -196,7 +196,7 @@ def test_a_load_that_fails_lets_the_others_go_on():
     fetch, failures = shelf.fetch, [OSError("gone"), OSError("gone")]
 
     def failing(shard, ahead, only=None):
-        if failures:
+        if failures and not ahead:
             raise failures.pop()
         return fetch(shard, ahead, only)
 

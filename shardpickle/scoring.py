@@ -106,6 +106,8 @@ class Proxy:
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
             return getattr(self._stood, name)
+        if not families.is_tree_class(lazy.kind_of(self._stood)):
+            getattr(self._stood, name)  # some have a method only if what they hold has it
 
         def method(*args: Any, **kwargs: Any) -> Any:
             return self._calls.answer(self._number, (name, args, kwargs))

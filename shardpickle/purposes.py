@@ -14,6 +14,8 @@ from shardpickle import families, opcodes, outline
 from shardpickle.errors import CorruptShardError
 from shardpickle.outline import Made, Reference, Value
 
+_LONGEST = 500  # letters of a place; a chain of models has no end
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -105,10 +107,11 @@ class _Search:
         except CorruptShardError:  # the dump says so
             self.keep_all(number, path, "it cannot be looked into")
             return
-        missed = set(range(len(part.references))) | {~tree for tree in part.trees}
+        missed = {~tree for tree in part.trees}
+        missed |= {at for at, other in enumerate(part.references) if self.bearing[other]}
         for place, found, why, here in walk.found():
             missed.discard(found)
-            where = path + place
+            where = path + place if len(path) < _LONGEST else path
             if found >= 0:
                 new = self.follow(part.references[found], where, why)
                 if new and here and why is not None:
@@ -117,7 +120,7 @@ class _Search:
                 self.kept.add(number)
                 if here:
                     self.note(why, where)
-        if missed and self.bearing[number]:
+        if missed:
             self.keep_all(number, path, "it is held in a way that is not known")
 
     def keep_all(self, number: int, path: str, reason: str) -> None:

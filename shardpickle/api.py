@@ -120,7 +120,8 @@ def dump(
         `apply` and `decision_path` do not need: impurities, sample counts and weights, values of
         inner nodes, gains. These give the same bits; the loaded model has NaN (or -1) where the
         rest was, so `feature_importances_` is NaN. `load` warns, `inspect` shows it. `model` itself
-        stays whole.
+        stays whole. Trees below a model that reads more than predictions (`SelectFromModel`), or
+        of which that is not known, are stored whole: `DumpReport.kept_whole` says where and why.
     metadata : dict, optional
         Kept in the manifest: whatever JSON can hold, such as the training data's version or the
         score (``float(score)``). That of the model that is replaced goes with it.
@@ -206,6 +207,7 @@ def dump(
         digest=manifest.digest(data),
         needs_trust=dumper.needs_trust(),
         needs_unsafe="" if refusal is None else refusal.short,
+        kept_whole=dumper.kept.reasons,
     )
 
 
@@ -1141,8 +1143,10 @@ def _load(
     _warn_of_versions(store, found)
     if found.profile == manifest.INFERENCE:
         warnings.warn(
-            f"{store.name} was dumped for inference: it predicts as the model did, and what its "
-            "trees kept of their training (impurities, sample counts, inner values) is NaN or -1.",
+            f"{store.name} was dumped for inference: what its trees kept of their training "
+            "(impurities, sample counts, inner values), and so feature importances, is NaN or -1, "
+            "but where the dump kept trees whole. Predictions of trees, forests and boosting are "
+            "the same.",
             InferenceOnlyWarning,
             stacklevel=4,
         )

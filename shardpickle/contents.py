@@ -11,7 +11,7 @@ forest, found without knowing what a tree is.
 
 import hashlib
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -140,19 +140,21 @@ class Contents:
 
 
 def of_parts(
-    parts: Sequence[tuple[bytes, Sequence[Value]]], *, inference: bool = False
+    parts: Sequence[tuple[bytes, Sequence[Value]]], *, inference: Collection[int] = ()
 ) -> Contents:
     """The contents of a shard that holds these parts: (skeleton, values) each.
 
-    With `inference`, without what trees keep of their training (copies; the model stays as it is).
+    Those of `inference`, by their places here, without what trees keep of their training (copies;
+    the model stays as it is).
     """
     skeletons: dict[bytes, int] = {}
     layouts: dict[Layout, int] = {}
     held: list[list[Any]] = []
     of_part: list[tuple[int, int]] = []
     shapes: list[int] = []
-    for skeleton, lifted in parts:
-        pieces = [_dropped(value) if inference else value.piece() for value in lifted]
+    for number, (skeleton, lifted) in enumerate(parts):
+        cut = number in inference
+        pieces = [_dropped(value) if cut else value.piece() for value in lifted]
         layout = tuple(
             values.spec_of(value.kind, piece) for value, piece in zip(lifted, pieces, strict=True)
         )
@@ -181,8 +183,20 @@ def _dropped(value: Value) -> Any:
     piece = value.piece()
     if isinstance(piece, trees.Tree):
         return trees.dropped(piece)
-    nodes = values.spec_of(value.kind, piece).codec == "predictors"
-    return predictors.dropped(piece) if nodes else piece
+    return predictors.dropped(piece) if _is_nodes(value.kind, piece) else piece
+
+
+def _is_nodes(kind: str, piece: Any) -> bool:
+    return values.spec_of(kind, piece).codec == "predictors"
+
+
+def trees_in(lifted: Sequence[Value]) -> frozenset[int]:
+    """Which values of a part are trees, or the nodes of histogram boosting's."""
+    return frozenset(
+        number
+        for number, value in enumerate(lifted)
+        if value.kind == "tree" or (value.kind == "ndarray" and _is_nodes("ndarray", value.piece()))
+    )
 
 
 def of_sizes(sizes: Sizes) -> Contents:

@@ -71,6 +71,26 @@ class Stored:
         return pickling.write([lazy.real(self.stood)], lambda obj: numbers.get(id(obj)))
 
 
+def _files(found: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
+    """SHA-256 of the shards that a part needs, with those of the parts that it refers to.
+
+    `reached` has the manifests (by identity) and parts that were there before.
+    """
+    files: set[str] = set()
+    todo = [number]
+    while todo:
+        part = found.parts[todo.pop()]
+        shard = found.shards[part.shard]
+        files.add(shard.sha256)
+        if shard.table is not None:
+            files.add(found.shards[found.parts[shard.table].shard].sha256)
+        for other, _ in part.references:
+            if (id(found), other) not in reached:
+                reached.add((id(found), other))
+                todo.append(other)
+    return files
+
+
 class EntangledError(Exception):
     """A part that is not in memory would have to be written together with others."""
 
@@ -104,18 +124,18 @@ class Unloaded:
             for made in {id(found.found): found.found for _, found in of_model}.values():
                 uses = Counter(map(made.place, range(len(made.parts))))
                 here |= {place for place, count in uses.items() if count > 1}
+        reached: set[tuple[int, int]] = set()
         for stood, found in of_model:
-            self.files.add(found.shard.sha256)
+            self.files |= _files(found.found, found.number, reached)
             copied = found.place not in here and wanted(found.found)
             if copied and not found.nested:
                 self.stored[id(stood)] = found
                 self.referred.update((id(obj), obj) for obj in found.referred)
         if any(map(thawing.is_lazy, self.referred.values())):
             self.stored.clear()
-        loaded = thawing.loaded()
         self.model = thawing.thawed(
             model,
-            lambda stood: stood if id(stood) in self.stored else loaded(stood),
+            enter=lambda obj: None if id(obj) in self.stored else thawing.loaded(obj),
             fixed=self.referred,
         )
 

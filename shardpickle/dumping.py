@@ -16,6 +16,7 @@ from shardpickle import (
     packing,
     pickling,
     placing,
+    purposes,
     sealing,
     thawing,
     unpicklable,
@@ -24,7 +25,7 @@ from shardpickle._version import __version__
 from shardpickle.codecs import trees
 from shardpickle.codecs.trees import Tables
 from shardpickle.contents import Contents
-from shardpickle.copying import EntangledError, Reading, Stored, Unloaded
+from shardpickle.copying import EntangledError, Reading, Stored, Unloaded, Wanted
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
@@ -43,7 +44,7 @@ from shardpickle.pickling import Written
 from shardpickle.progress import Share
 from shardpickle.rehearsal import Rehearsal, original
 from shardpickle.sealing import Advance
-from shardpickle.split import Part, split
+from shardpickle.split import Part, Write, split
 from shardpickle.stores import Publication, Store, copy_shard
 from shardpickle.values import Value
 from shardpickle.workers import Pool
@@ -71,6 +72,10 @@ class Dumper:
         self.stored = {
             number: held for number, held in contents.items() if isinstance(held, Stored)
         }
+        # Trees that are asked for more than predictions; the others lose what these do not need.
+        self.kept = purposes.Kept(frozenset(range(len(parts))), ())
+        if profile == manifest.INFERENCE:
+            self.kept = purposes.whole([_holder(part) for part in parts])
         self.twins = packing.equal_to(len(parts), self._comparable)
         items = [
             packing.Item(_class_name(lazy.kind_of(part.members[0])), part.nbytes) for part in parts
@@ -93,10 +98,11 @@ class Dumper:
         if not part.kept:
             return None
         content: Written | Stored = part.content()
+        whole = number in self.kept.parts
         if isinstance(content, Stored):
-            return content.place, ()
+            return (content.place, whole), ()
         # Without values, a part is smaller than its line in the manifest: it stays in its run.
-        return (content.skeleton, content.values) if content.values else None
+        return ((content.skeleton, whole), content.values) if content.values else None
 
     def seal_all(
         self,
@@ -206,7 +212,7 @@ class Dumper:
             self._rehearse(number, steps, each.values)
         return contents.of_parts(
             [(each.skeleton, each.values) for each in written],
-            inference=self.profile == manifest.INFERENCE,
+            inference={at for at, number in enumerate(numbers) if number not in self.kept.parts},
         )
 
     def _steps(self, number: int, written: Written) -> opcodes.Steps:
@@ -379,6 +385,20 @@ class Dumper:
         )
 
 
+def _holder(part: Part) -> purposes.Holder:
+    content: Written | Stored = part.content()
+    kind = lazy.kind_of(part.members[0])
+    references = tuple(other for other, _ in part.references)
+    if isinstance(content, Stored):
+        if families.is_own_tree(kind) or not families.is_tree_class(kind):
+            trees = frozenset({0} if families.is_own_tree(kind) else ())
+            return purposes.Holder(None, trees, references)
+        content = content.written()
+    trees = contents.trees_in(content.values)
+    plain = families.is_own_tree(kind) and len(part.members) == len(trees) == 1
+    return purposes.Holder(None if plain else content.skeleton, trees, references)
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """A shard file that is to be copied.
@@ -412,21 +432,33 @@ def split_model(model: Any, profile: str) -> tuple[list[Part], set[str]]:
         return known[id(made)]
 
     try:
-        if not (lazy.CACHE.any() and thawing.is_lazy(model)):
-            return split(model, is_boundary=families.is_estimator, write=pickling.write), set()
-        found = Unloaded(model, wanted)
-        try:
-            parts = split(
-                found.model, is_boundary=found.is_boundary, write=found.write, kind=lazy.kind_of
-            )
-        except EntangledError:
-            found = Unloaded(model, lambda _: False)
-            parts = split(found.model, is_boundary=families.is_estimator, write=pickling.write)
-        return parts, found.files
+        with lazy.dumping():
+            return _split(model, wanted)
     except (MemoryError, ShardpickleError):
         raise
     except Exception as error:  # whatever a class of the model raises while it is pickled
         raise unpicklable.explain(model, error) from error
+
+
+def _split(model: Any, wanted: Wanted) -> tuple[list[Part], set[str]]:
+    if not (lazy.CACHE.any() and thawing.is_lazy(model)):
+        return _cut(model, families.is_estimator, pickling.write, type), set()
+    found = Unloaded(model, wanted)
+    try:
+        parts = _cut(found.model, found.is_boundary, found.write, lazy.kind_of)
+    except EntangledError:
+        found = Unloaded(model, lambda _: False)
+        parts = _cut(found.model, families.is_estimator, pickling.write, type)
+    return parts, found.files
+
+
+def _cut(
+    model: Any, is_boundary: Callable[[object], bool], write: Write, kind: Callable[[object], type]
+) -> list[Part]:
+    try:
+        return split(model, is_boundary=is_boundary, write=write, kind=kind)
+    except lazy.ReferenceInDumpError as error:
+        raise unpicklable.explain_reference(model, error.found, error) from error
 
 
 def _may_be_copied(made: Manifest, profile: str) -> bool:

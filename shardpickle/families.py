@@ -268,6 +268,61 @@ def scored(model: Any, scoring: Any, answers: Any, truth: Any) -> float:
     return float(check_scoring(known, scoring)(known, np.zeros((len(answers), 1)), truth))
 
 
+def asks_for_predictions(module: str, name: str) -> bool:
+    """Whether what is made of a name asks what it holds for predictions, and for nothing else.
+
+    Of estimators a closed list of very classes, read in scikit-learn's sources from 1.5 to 1.9;
+    `RFE`, `RFECV` and `SequentialFeatureSelector` keep what they chose while they were fitted.
+    """
+    top = module.partition(".")[0]
+    return top in ("numpy", "scipy") or name in _PREDICTIONS_ALONE.get(top, ())
+
+
+def reads_importances(module: str, name: str) -> bool:
+    """Whether a class of this name is known to read importances while it predicts."""
+    return (module.partition(".")[0], name) == ("sklearn", "SelectFromModel")
+
+
+def is_tree_name(name: object) -> bool:
+    """Whether a name (module, name) is that of one of scikit-learn's own trees."""
+    if not isinstance(name, tuple):
+        return False
+    return name[0].partition(".")[0] == "sklearn" and name[1] in _TREE_NAMES
+
+
+def is_own_tree(kind: type) -> bool:
+    """The same of a class."""
+    return is_tree_name((kind.__module__, kind.__qualname__))
+
+
+_TREE_NAMES = frozenset(kind.__name__ for kind in (*_CUT_ALIKE, TreePredictor))
+_PREDICTIONS_ALONE: dict[str, frozenset[str]] = {
+    "builtins": frozenset(
+        {"list", "dict", "tuple", "set", "frozenset", "getattr", "bytearray", "slice", "range"}
+    ),
+    "collections": frozenset({"OrderedDict", "defaultdict", "deque"}),
+    "copyreg": frozenset({"_reconstructor"}),
+    "sklearn": _TREE_NAMES
+    | {name for top, name in _ENSEMBLES if top == "sklearn"}
+    | {
+        *("RandomTreesEmbedding", "Pipeline", "FeatureUnion", "ColumnTransformer"),
+        *("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"),
+        *("VotingClassifier", "VotingRegressor", "StackingClassifier", "StackingRegressor"),
+        *("CalibratedClassifierCV", "FixedThresholdClassifier", "TunedThresholdClassifierCV"),
+        *("MultiOutputClassifier", "MultiOutputRegressor", "ClassifierChain", "RegressorChain"),
+        *("OneVsRestClassifier", "OneVsOneClassifier", "OutputCodeClassifier"),
+        *("TransformedTargetRegressor", "RANSACRegressor", "SelfTrainingClassifier"),
+        *("FrozenEstimator", "IterativeImputer", "RFE", "RFECV", "SequentialFeatureSelector"),
+        # What some of these keep their estimators in.
+        *("Bunch", "_CalibratedClassifier", "_ImputerTriplet"),
+    },
+    "imblearn": frozenset(
+        {"BalancedRandomForestClassifier", "BalancedBaggingClassifier", "EasyEnsembleClassifier"}
+        | {"RUSBoostClassifier", "Pipeline"}
+    ),
+}
+
+
 def regrown(tree: Any, nodes: Any, values: Any, depth: int) -> Any:
     """A tree of the same inputs and outputs, with other nodes."""
     made = SklearnTree(tree.n_features, np.array(tree.n_classes, np.intp), tree.n_outputs)

@@ -12,20 +12,20 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, SupportsIndex, overload
+from typing import Any, Protocol, SupportsIndex, overload
 
 from shardpickle.errors import LazyReferenceWarning
 
 Fetched = dict[int, tuple[Any, int]]  # part: the object, and its bytes
-Fetch = Callable[[int, bool], Fetched]
 
 _HEADROOM = 8  # one of so many bytes of a limit is for what malloc keeps and what decoding takes
 OBJECT_BYTES = 2048  # an estimator's own dict and small objects, beside its arrays
 _SAME_VISIT = 4  # visits of other shards in between that do not make it another visit
 _NEVER = 1 << 62
+_A_WHILE = 0.05  # seconds after which room is looked for again: objects die without telling
 
 
 @dataclass(slots=True)
@@ -36,18 +36,82 @@ class _Visit:
     interval: int = _NEVER
 
 
-@dataclass(eq=False)
+class Fetch(Protocol):
+    """Makes the deferred parts of a shard, in the background (`ahead`) or not, or one of them."""
+
+    def __call__(self, shard: int, ahead: bool, only: int | None = None, /) -> Fetched: ...
+
+
+@dataclass(eq=False, slots=True)
 class _Ticket:
     """A shard that one thread is loading and others may wait for."""
 
-    done: threading.Event = field(default_factory=threading.Event)
     objects: dict[int, Any] | None = None
 
 
-def least(resident: int, costs: Iterable[int]) -> int:
-    """The least limit for a model: one shard is used while another one is loaded."""
-    needed = resident + 2 * max(costs, default=0)
-    return needed * _HEADROOM // (_HEADROOM - 1) + 1
+class _Loading(threading.local):
+    """The shards that this thread is loading, each for the sake of the one before."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[int, int]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The deferred parts of a model, by number.
+
+    Attributes
+    ----------
+    costs : mapping of int to int
+        For each shard, in the order of the model, the bytes that loading it takes.
+    parts : mapping of int to sequence of int
+        For each shard its deferred parts.
+    kinds : mapping of int to type
+        The class of each part.
+    inner : mapping of int to sequence of int
+        For each part the deferred ones that it refers to, which have lower numbers.
+    resident : int
+        Bytes of what is always in memory.
+    """
+
+    costs: Mapping[int, int]
+    parts: Mapping[int, Sequence[int]]
+    kinds: Mapping[int, type]
+    inner: Mapping[int, Sequence[int]]
+    resident: int
+
+    def homes(self) -> dict[int, int]:
+        """The shard of each part."""
+        return {part: shard for shard, these in self.parts.items() for part in these}
+
+    def needs(self) -> dict[int, int]:
+        """For each shard, the bytes that loading it takes with the shards that are loaded within.
+
+        A part is loaded while another one is made that holds it as an attribute, and so on.
+        """
+        home = self.homes()
+        chain: dict[int, int] = {}
+        for part in sorted(home):
+            below = max((chain[other] for other in self.inner[part]), default=0)
+            chain[part] = self.costs[home[part]] + below
+        return {
+            shard: self.costs[shard]
+            + max(
+                (
+                    chain[other]
+                    for part in these
+                    for other in self.inner[part]
+                    if home[other] != shard
+                ),
+                default=0,
+            )
+            for shard, these in self.parts.items()
+        }
+
+    def least(self) -> int:
+        """The least limit: one shard is used while another one is loaded."""
+        needed = max(self.costs.values(), default=0) + max(self.needs().values(), default=0)
+        return (self.resident + needed) * _HEADROOM // (_HEADROOM - 1) + 1
 
 
 class Shelf:
@@ -55,41 +119,38 @@ class Shelf:
 
     Parameters
     ----------
-    costs : mapping of int to int
-        For each shard, in the order of the model, the bytes that loading it takes.
-    parts : mapping of int to sequence of int
-        For each shard its deferred parts.
-    kinds : mapping of int to type
-        The class of each deferred part.
+    deferred : Deferred
+        Which they are, and what they cost.
     fetch : callable
-        ``fetch(shard, ahead)`` makes the deferred parts of a shard, in the background or not:
-        for each part the object and its bytes.
+        ``fetch(shard, ahead)`` makes the deferred parts of a shard, in the background or not, and
+        ``fetch(shard, ahead, only)`` one of them: for each part the object and its bytes.
     stored : callable
         For a stand-in, what a dump needs to copy its part.
-    resident : int
-        Bytes of what is always in memory.
     reference : tuple
         What pickle stores for the shelf: a callable and its arguments, but the memory limit.
     """
 
     def __init__(
         self,
-        costs: Mapping[int, int],
-        parts: Mapping[int, Sequence[int]],
-        kinds: Mapping[int, type],
+        deferred: Deferred,
         fetch: Fetch,
         stored: Callable[[Any], Any],
         reference: tuple[Callable[..., "Shelf"], tuple[Any, ...]],
-        resident: int,
     ) -> None:
-        self.costs = dict(costs)
-        self.least = least(resident, costs.values())
-        self.kinds = kinds
+        self.costs = dict(deferred.costs)
+        self.needs = deferred.needs()
+        self.least = deferred.least()
+        self.plain = {  # shards that are loaded without any other one
+            shard
+            for shard, these in deferred.parts.items()
+            if not any(deferred.inner[part] for part in these)
+        }
+        self.kinds = deferred.kinds
         self.fetch = fetch
         self.stored = stored
         self.reference = reference
-        self.home = {part: shard for shard, these in parts.items() for part in these}
-        order = list(costs)
+        self.home = deferred.homes()
+        order = list(self.costs)
         self.before = dict(zip(order[1:], order, strict=False))
         self.after = {shard: other for other, shard in self.before.items()}
         self.alive: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
@@ -108,6 +169,7 @@ class Shelf:
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _refuse_in_dumps(self)
         if not getattr(_REFERRING, "meant", False):
             warnings.warn(
                 "a lazy model is pickled as a reference to its directory, which whoever unpickles "
@@ -120,6 +182,38 @@ class Shelf:
 
 
 _REFERRING = threading.local()
+
+
+class ReferenceInDumpError(Exception):
+    """What is dumped would refer to the directory of a lazy model: something of it was missed.
+
+    Attributes
+    ----------
+    found : object
+        The shelf, or the list of stand-ins, that was met.
+    """
+
+    def __init__(self, found: Any) -> None:
+        super().__init__(
+            "it belongs to a lazy model: shardpickle.materialize(model) makes it whole"
+        )
+        self.found = found
+
+
+@contextmanager
+def dumping() -> Iterator[None]:
+    """Where this thread pickles for good, and a reference to a directory is an error."""
+    before = getattr(_REFERRING, "refused", False)
+    _REFERRING.refused = True
+    try:
+        yield
+    finally:
+        _REFERRING.refused = before
+
+
+def _refuse_in_dumps(found: Any) -> None:
+    if getattr(_REFERRING, "refused", False):
+        raise ReferenceInDumpError(found)
 
 
 @contextmanager
@@ -157,6 +251,8 @@ class Cache:
         self.lock = threading.RLock()
         self._room = threading.Condition(self.lock)
         self._tickets: dict[tuple[int, int], _Ticket] = {}
+        self._planned: set[tuple[int, int]] = set()  # for threads that load ahead
+        self._loading = _Loading()
         self._reserved = 0
         self._now = 0
         self._last: tuple[int, int] | None = None
@@ -191,7 +287,7 @@ class Cache:
         here = found is not None
         if scan and (id(shelf), shard) != self._last:
             self._visit(shelf, shard, here)
-        return found if here else self._load(shelf, shard)[part]
+        return found if here else self._load(shelf, shard, part)
 
     def _visit(self, shelf: Shelf, shard: int, here: bool) -> None:
         with self.lock:
@@ -208,21 +304,23 @@ class Cache:
             visit.last = self._now
             self._last = id(shelf), shard
             following = shelf.after.get(shard)
-            ahead = (
-                following is not None
-                and following not in shelf.held
-                and (id(shelf), following) not in self._tickets
-                and _in_order(shelf, shard)
-                and self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
-            )
-        if ahead and following is not None:
-            with suppress(RuntimeError):  # no more threads: at exit, or under a limit
-                threading.Thread(
-                    target=self._load_ahead,
-                    args=(shelf, following),
-                    name="shardpickle",
-                    daemon=True,
-                ).start()
+            if (
+                following is None
+                or following in shelf.held
+                or (id(shelf), following) in self._tickets
+                or (id(shelf), following) in self._planned
+                or not _in_order(shelf, shard)
+                or not self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
+            ):
+                return
+            self._planned.add((id(shelf), following))
+            shelf.ahead.add(following)
+        try:
+            threading.Thread(
+                target=self._load_ahead, args=(shelf, following), name="shardpickle", daemon=True
+            ).start()
+        except RuntimeError:  # no more threads: at exit, or under a limit
+            self._planned.discard((id(shelf), following))
 
     def _fits(self, nbytes: int) -> bool:
         """Whether there is room, if all but the latest shards go."""
@@ -239,44 +337,64 @@ class Cache:
         )
 
     def _load_ahead(self, shelf: Shelf, shard: int) -> None:
-        with suppress(Exception):  # whoever needs the shard meets the same error
-            shelf.ahead.add(shard)
-            self._load(shelf, shard, ahead=True)
+        try:
+            self._load_whole(shelf, shard, ahead=True)
+        except Exception:  # whoever needs the shard meets the same error
+            return
+        finally:
+            self._planned.discard((id(shelf), shard))
 
-    def _load(self, shelf: Shelf, shard: int, *, ahead: bool = False) -> dict[int, Any]:
+    def _load(self, shelf: Shelf, shard: int, part: int) -> Any:
+        """A part, with its shard, if that does not lead to further loads within this one.
+
+        Loads within a load are what makes threads wait for each other, or for themselves. So they
+        wait for nothing but a shard that is being loaded without any other one: their room is
+        part of what the outermost load reserved. Of the other shards they load one part, which
+        refers to parts of lower numbers only, so that this ends.
+        """
+        within = self._loading.keys
+        if within and (shard not in shelf.plain or (id(shelf), shard) in within):
+            return self._register(shelf, shelf.fetch(shard, False, part))[part]
+        return self._load_whole(shelf, shard)[part]
+
+    def _load_whole(self, shelf: Shelf, shard: int, *, ahead: bool = False) -> dict[int, Any]:
         key = id(shelf), shard
-        while True:
-            with self.lock:
+        within = self._loading.keys
+        nbytes = 0 if within else shelf.needs[shard] * 5 // 4  # columns beside the objects
+        with self.lock:
+            ticket = None
+            while True:
                 held = shelf.held.get(shard)
+                if held is None and ticket is not None:
+                    held = ticket.objects  # loaded while this thread waited, and dropped again
                 if held is not None:
                     return held
                 ticket = self._tickets.get(key)
-                if ticket is None:
-                    mine = self._tickets[key] = _Ticket()
+                if ticket is None and (within or self._makes_room(nbytes)):
                     break
-            ticket.done.wait()
-            if ticket.objects is not None:
-                return ticket.objects
-        nbytes = 0
+                self._room.wait(_A_WHILE)
+            mine = self._tickets[key] = _Ticket()
+            self._reserved += nbytes
+        within.append(key)
         try:
-            nbytes = self._reserve(shelf.costs[shard] * 5 // 4)  # columns beside the objects
             fetched = shelf.fetch(shard, ahead)
-            mine.objects = objects = self._register(shelf, shard, fetched)
+            with self.lock:
+                mine.objects = shelf.held[shard] = self._register(shelf, fetched)
         finally:
+            within.pop()
             with self.lock:
                 self._reserved -= nbytes
-                self._tickets.pop(key, None)
+                del self._tickets[key]
                 self._room.notify_all()
-            mine.done.set()
-        return objects
+        return mine.objects
 
     def offer(self, shelf: Shelf, shard: int, fetched: Fetched) -> None:
         """Take in a shard that was loaded for another reason, if there is room."""
         with self.lock:
             if self.limit is None or self.used + shelf.costs[shard] <= self._most:
-                self._register(shelf, shard, fetched)
+                shelf.held[shard] = self._register(shelf, fetched)
 
-    def _register(self, shelf: Shelf, shard: int, fetched: Fetched) -> dict[int, Any]:
+    def _register(self, shelf: Shelf, fetched: Fetched) -> dict[int, Any]:
         objects: dict[int, Any] = {}
         with self.lock:
             for part, (made, nbytes) in fetched.items():
@@ -285,21 +403,14 @@ class Cache:
                 if living is None:
                     shelf.alive[part] = made
                     self.account(made, nbytes + OBJECT_BYTES)
-            shelf.held[shard] = objects
         return objects
 
-    def _reserve(self, nbytes: int) -> int:
-        """Make room and take it. With nothing left to give up, one load at a time goes on."""
-        with self.lock:
-            while (
-                self.limit is not None
-                and self.used + self._reserved + nbytes > self._most
-                and not self._drop_one()
-                and self._reserved
-            ):
-                self._room.wait(0.05)
-            self._reserved += nbytes
-        return nbytes
+    def _makes_room(self, nbytes: int) -> bool:
+        """Make room. With nothing left to give up, one load at a time goes on."""
+        while self.limit is not None and self.used + self._reserved + nbytes > self._most:
+            if not self._drop_one():
+                return self._reserved == 0
+        return True
 
     def _drop_one(self) -> bool:
         """Give up a shard; its objects stay with those who use them."""
@@ -387,6 +498,7 @@ class StandIn:
         mine = _slot(self, "_mine")
         if mine is not None:
             return mine.__reduce_ex__(protocol)
+        _refuse_in_dumps(self)
         return _stand_in, (_slot(self, "_shelf"), _slot(self, "_part"))
 
 
@@ -562,6 +674,7 @@ class LazyList(MutableSequence[Any]):
         return f"<{len(self)} × {', '.join(kinds)}, {waiting} of them loaded on access>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _refuse_in_dumps(self)
         return LazyList, (self._items,)
 
     def load(self) -> "LazyList":

@@ -36,7 +36,7 @@ class Made:
 
 def members(steps: Steps) -> tuple[Any, ...]:
     """The objects of a part as dicts, lists, tuples, `Made`, `Reference` and `Value`."""
-    found = opcodes.run(steps, _Plain())
+    found = opcodes.run(steps, Plain())
     return found if isinstance(found, tuple) else (found,)
 
 
@@ -63,7 +63,7 @@ def places(obj: Any) -> dict[int, str]:
 
 def path_to_step(steps: Steps, step: int) -> str:
     """Where what is made at a step stands below the part's first object; empty if it is that."""
-    machine = opcodes.Machine(_Plain())
+    machine = opcodes.Machine(Plain())
     target: Any = None
     for each, argument, at in steps:
         each(machine, argument)
@@ -128,7 +128,9 @@ def joined(paths: Iterable[str]) -> Iterator[str]:
 _LONGEST = 500  # characters; nobody reads longer ones, and they would take memory
 
 
-class _Plain:
+class Plain:
+    """An `opcodes.Construct` that makes plain data."""
+
     def find(self, module: str, name: str) -> Any:
         return (module, name)
 

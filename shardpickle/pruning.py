@@ -6,11 +6,34 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle import families, lazy
+from shardpickle import families, lazy, thawing
 from shardpickle.cutting import Limits, cut
 from shardpickle.families import Ensemble
 
 Choose = Callable[[int], Sequence[int]]
+Put = Callable[[Any], Any]
+
+
+class _Replaced:
+    """What has another in its place in a smaller model."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[int, Any] = {}
+        self._alive: list[Any] = []  # so that identities stay theirs
+
+    def note(self, old: Any, new: Any) -> Any:
+        """Gives the new one."""
+        if new is not old:
+            self._by_identity[id(old)] = new
+            self._alive.append(old)
+        return new
+
+    def everywhere(self, model: Any) -> Any:
+        """The smaller model without the old ones, by whatever way they are reached.
+
+        Histogram boosting keeps a bound method of itself, for example.
+        """
+        return thawing.rebound(model, self._by_identity)
 
 
 def taken(model: Any, choose: Choose) -> Any:
@@ -36,7 +59,12 @@ def taken(model: Any, choose: Choose) -> Any:
     ValueError
         If none would be left, or if boosting would begin after its start.
     """
-    final, put = _ensemble_of(model)
+    replaced = _Replaced()
+    return replaced.everywhere(_taken(model, choose, replaced))
+
+
+def _taken(model: Any, choose: Choose, replaced: _Replaced) -> Any:
+    final, put = _ensemble_of(model, replaced)
     ensemble = _known(final)
     count = len(_items(final, ensemble))
     numbers = list(choose(count))
@@ -49,12 +77,12 @@ def taken(model: Any, choose: Choose) -> Any:
         )
     smaller = copy.copy(final)
     state = smaller.__dict__
-    state[ensemble.estimators] = _picked(state[ensemble.estimators], numbers)
+    _put_in(state, ensemble.estimators, _picked(state[ensemble.estimators], numbers))
     for name in ensemble.beside:
         if state.get(name) is not None:
             if len(state[name]) < count:
                 raise ValueError(f"{name} has {len(state[name])} entries for {count} estimators")
-            state[name] = _picked(state[name], numbers)
+            _put_in(state, name, _picked(state[name], numbers))
     for name in ensemble.scores:
         if len(state.get(name, ())):
             state[name] = state[name][: len(numbers) + 1]
@@ -85,15 +113,20 @@ def pruned(model: Any, n_estimators: int | None, limits: Limits) -> Any:
     ValueError
         If what is asked for would be wrong.
     """
-    final, put = _ensemble_of(model)
+    replaced = _Replaced()
+    return replaced.everywhere(_pruned(model, n_estimators, limits, replaced))
+
+
+def _pruned(model: Any, n_estimators: int | None, limits: Limits, replaced: _Replaced) -> Any:
+    final, put = _ensemble_of(model, replaced)
     if families.is_cut_alike(type(final)):
         if n_estimators not in (None, 1):
             raise ValueError(f"a {type(final).__qualname__} is one tree: it has no n_estimators")
         return put(_smaller_tree(final, limits))
-    smaller = model if n_estimators is None else taken(model, _first(n_estimators))
+    smaller = model if n_estimators is None else _taken(model, _first(n_estimators), replaced)
     if not limits:
         return smaller
-    final, put = _ensemble_of(smaller)
+    final, put = _ensemble_of(smaller, replaced)
     ensemble = _known(final)
     why = families.why_not_cut(final)
     if why:
@@ -102,13 +135,13 @@ def pruned(model: Any, n_estimators: int | None, limits: Limits) -> Any:
     made = copy.copy(final)
     held = final.__dict__[ensemble.estimators]
     items = held.ravel() if isinstance(held, np.ndarray) else lazy.items_of(held)
-    trees: Any = [_smaller_tree(lazy.real(each), limits) for each in items]
+    trees: Any = [replaced.note(each, _smaller_tree(lazy.real(each), limits)) for each in items]
     if isinstance(held, np.ndarray):
         trees = np.array(trees, object).reshape(held.shape)
-    made.__dict__[ensemble.estimators] = trees
+    _put_in(made.__dict__, ensemble.estimators, trees)
     if ensemble.pipelines in made.__dict__:
         held = made.__dict__[ensemble.pipelines]
-        ends = [_ensemble_of(lazy.real(each)) for each in lazy.items_of(held)]
+        ends = [_ensemble_of(lazy.real(each), replaced) for each in lazy.items_of(held)]
         made.__dict__[ensemble.pipelines] = [put(_smaller_tree(end, limits)) for end, put in ends]
     for name in _OF_ALL:
         made.__dict__.pop(name, None)
@@ -117,6 +150,14 @@ def pruned(model: Any, n_estimators: int | None, limits: Limits) -> Any:
         made.estimator_ = _limit(copy.copy(lazy.real(final.estimator_)), limits)
         made.estimator = _limit(copy.copy(lazy.real(final.estimator or final.estimator_)), limits)
     return put(made)
+
+
+def _put_in(state: dict[str, Any], name: str, value: Any) -> None:
+    """Set an attribute, and the others that are the same object."""
+    before = state[name]
+    for other, held in state.items():
+        if held is before:
+            state[other] = value
 
 
 def _first(count: int) -> Choose:
@@ -170,31 +211,31 @@ def without(model: Any, lost: Callable[[Any], bool]) -> tuple[Any, int, int]:
     TypeError, ValueError
         As `taken`; also if the estimators are not averaged.
     """
-    final, _ = _ensemble_of(model)
+    final, _ = _ensemble_of(model, _Replaced())
     ensemble = _known(final)
     if not ensemble.averages:
         raise ValueError(f"a {type(final).__qualname__} needs all its estimators")
     items = _items(final, ensemble)
     left = [number for number, item in enumerate(items) if not lost(item)]
     smaller = taken(model, lambda _: left)
-    final, _ = _ensemble_of(smaller)
+    final, _ = _ensemble_of(smaller, _Replaced())
     for name, value in final.__dict__.items():
         if lost(value):
             final.__dict__[name] = families.template(final, name, lazy.real(items[left[0]]))
     return smaller, len(items) - len(left), len(items)
 
 
-def _ensemble_of(model: Any) -> tuple[Any, Callable[[Any], Any]]:
+def _ensemble_of(model: Any, replaced: _Replaced) -> tuple[Any, Put]:
     """The ensemble that a model is or ends in, and what puts another one in its place."""
     if not families.is_pipeline(model) or not model.steps:
-        return model, lambda smaller: smaller
+        return model, lambda smaller: replaced.note(model, smaller)
     name, final = model.steps[-1]
-    inner, put = _ensemble_of(lazy.real(final))
+    inner, put = _ensemble_of(lazy.real(final), replaced)
 
     def put_last(smaller: Any) -> Any:
         other = copy.copy(model)
         other.steps = [*model.steps[:-1], (name, put(smaller))]
-        return other
+        return replaced.note(model, other)
 
     return inner, put_last
 

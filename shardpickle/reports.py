@@ -45,6 +45,9 @@ class DumpReport:
         ``load(path, trusted=…)``, they load it, but with `needs_unsafe`.
     needs_unsafe : str
         What only ``load(path, unsafe=True)`` does, and where in the model; mostly empty.
+    kept_whole : tuple of str
+        With ``profile="inference"``, where trees were stored whole after all, and why:
+        ``"steps[0][1].estimator_: SelectFromModel reads its importances"``.
     """
 
     path: str
@@ -58,6 +61,7 @@ class DumpReport:
     digest: str
     needs_trust: tuple[str, ...] = ()
     needs_unsafe: str = ""
+    kept_whole: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -76,8 +80,15 @@ class DumpReport:
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
             f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; "
             f"{_count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
+            + self._whole()
             + _needs(self)
         )
+
+    def _whole(self) -> str:
+        lines = "".join(f"\n  {place}" for place in self.kept_whole[:_MOST_LINES])
+        more = len(self.kept_whole) - _MOST_LINES
+        lines += f"\n  and {more} more (.kept_whole has all)" if more > 0 else ""
+        return f"\ntrees stored whole, whatever the profile:{lines}" if lines else ""
 
 
 def _needs(report: "DumpReport | VerifyReport") -> str:

@@ -63,7 +63,7 @@ def proxied(model: Any, workers: int | None, limit: int | None) -> Any:
     def spread(found: Any) -> Any:
         if _takes_rows(found):
             return ByRows(found, workers, limit)
-        return thawed(found, element, listed=listed, apart=_takes_rows)
+        return thawed(found, element=element, listed=listed, apart=_takes_rows)
 
     return spread(model)
 
@@ -106,6 +106,8 @@ class Proxy:
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
             return getattr(self._stood, name)
+        if not families.is_tree_class(lazy.kind_of(self._stood)):
+            getattr(self._stood, name)  # some have a method only if what they hold has it
 
         def method(*args: Any, **kwargs: Any) -> Any:
             return self._calls.answer(self._number, (name, args, kwargs))

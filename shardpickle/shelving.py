@@ -24,7 +24,7 @@ from shardpickle.errors import (
     ModelReplacedError,
     StorageError,
 )
-from shardpickle.lazy import CACHE, Shelf
+from shardpickle.lazy import CACHE, Deferred, Shelf
 from shardpickle.loading import Loader, explained, open_shard, read_manifest_file, read_tables
 from shardpickle.makers import refused
 from shardpickle.manifest import Manifest
@@ -81,22 +81,25 @@ class Source:
         ]
         self._opened = {places[number] for number in self._eager}
         self.resident = self._raw(self._opened | {places[table] for table in found.tables})
+        self.deferred = Deferred(
+            costs={shard: self._cost(shard) for shard in deferred},
+            parts=deferred,
+            kinds=self.kinds,
+            inner={
+                number: [
+                    other for other, _ in found.parts[number].references if other in self.kinds
+                ]
+                for number in self.kinds
+            },
+            resident=self.resident,
+        )
         self.reference = reference
         self._sizes: dict[int, list[int]] = {}  # of the parts of a shard
         self.objects = _Objects()
 
     def open(self, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
         """The model, with what is deferred left out, and the shelf where it will be."""
-        costs = {shard: self._cost(shard) for shard in self.parts_of}
-        shelf = Shelf(
-            costs,
-            self.parts_of,
-            self.kinds,
-            self.fetch,
-            self.stored,
-            self.reference,
-            self.resident,
-        )
+        shelf = Shelf(self.deferred, self.fetch, self.stored, self.reference)
         self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
         CACHE.account(shelf, self.resident)
         self.tables = read_tables(self.store, self.found, pool)
@@ -110,7 +113,11 @@ class Source:
                 self.objects[number] = (lazy.relisted(members[0], {}), *members[1:])
         self._check(loader, made)
         for shard in sorted(self._opened & set(self.parts_of)):
-            CACHE.offer(shelf, shard, self._weighed(loader, shard, made))
+            CACHE.offer(
+                shelf,
+                shard,
+                self._weighed(loader, {number: made[number] for number in self.parts_of[shard]}),
+            )
         model = self.objects[len(self.found.parts) - 1][0]
         parts = self.found.parts
         needed = {other for number in self.kinds for other, _ in parts[number].references}
@@ -118,17 +125,18 @@ class Source:
             del self.objects[number]
         return model, shelf
 
-    def fetch(self, shard: int, ahead: bool) -> dict[int, tuple[Any, int]]:
-        """The deferred parts of a shard, and the bytes of each."""
+    def fetch(self, shard: int, ahead: bool, only: int | None = None) -> dict[int, tuple[Any, int]]:
+        """The deferred parts of a shard, or one of them, and the bytes of each."""
         entry = self.found.shards[shard]
         threads = 1 if ahead else threads_for(entry.raw, self.threads)
+        numbers = self.parts_of[shard] if only is None else [only]
         made: dict[int, Any] = {}
         loader = self._loader(made)
         with self._replaced(), explained(self.store, self.found), Pool(threads) as pool:
-            for number, members in loader.build(self.parts_of[shard], pool, sealing.ignore):
+            for number, members in loader.build(numbers, pool, sealing.ignore):
                 made[number] = members[0]
             self._check(loader, made)
-        return self._weighed(loader, shard, made)
+        return self._weighed(loader, made)
 
     def stored(self, stood: Any) -> Stored:
         """What a dump needs to copy a part without loading it."""
@@ -166,13 +174,12 @@ class Source:
                 raise ModelReplacedError(self.store.name) from error
             raise
 
-    def _weighed(
-        self, loader: Loader, shard: int, made: Mapping[int, Any]
-    ) -> dict[int, tuple[Any, int]]:
-        sizes, parts = loader.reader.nbytes[shard], self.found.parts
-        return {
-            number: (made[number], sizes[parts[number].slot]) for number in self.parts_of[shard]
-        }
+    def _weighed(self, loader: Loader, made: Mapping[int, Any]) -> dict[int, tuple[Any, int]]:
+        found: dict[int, tuple[Any, int]] = {}
+        for number, estimator in made.items():
+            part = self.found.parts[number]
+            found[number] = estimator, loader.reader.nbytes[part.shard][part.slot]
+        return found
 
     def _loader(self, made: Mapping[int, Any]) -> Loader:
         """One that puts what is deferred into states; `made` is what it makes of that itself."""
@@ -180,11 +187,13 @@ class Source:
 
         def adapt(instance: Any, state: Any) -> Any:
             state = migrate.state(instance, state)
-            if type(state) is dict:
-                for name, value in state.items():
-                    state[name] = lazy.relisted(self._settled(value, made), lists)
-                if self.most_jobs is not None:
-                    _lower_jobs(state, self.most_jobs)
+            slotted = type(state) is tuple and len(state) == 2  # attributes, and those in slots
+            for each in state if slotted else (state,):
+                if type(each) is dict:
+                    for name, value in each.items():
+                        each[name] = lazy.relisted(self._settled(value, made), lists)
+            if type(state) is dict and self.most_jobs is not None:
+                _lower_jobs(state, self.most_jobs)
             return state
 
         rebuilder = self.rebuilder.again(adapt)
@@ -198,8 +207,9 @@ class Source:
         """
         if lazy.is_stand_in(value):
             _, number = lazy.place(value)
+            here = lazy.present(value)  # what is there already is the one; another is a copy
             with self.tolerating([number]):
-                return lazy.keep(value, made.get(number))
+                return lazy.keep(value, made.get(number) if here is None else here)
         elif type(value) is list and value and type(value[0]) is tuple:
             value[:] = [
                 self._settled_in(each, made) if type(each) is tuple else each for each in value
@@ -264,7 +274,7 @@ class Source:
         MemoryLimitError
             If the limit is less than what the model needs at least.
         """
-        least = lazy.least(self.resident, map(self._cost, self.parts_of))
+        least = self.deferred.least()
         if limit is None:
             limit = CACHE.limit
         if limit is None:

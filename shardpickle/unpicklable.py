@@ -3,6 +3,8 @@
 import pickle
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,12 @@ def explain(model: object, error: BaseException) -> UnpicklableError:
             for culprit, reason in problems
         ]
     )
+
+
+def explain_reference(model: object, found: Any, error: BaseException) -> UnpicklableError:
+    """The error that names where an object stands that must not be in a dump."""
+    place = _paths(model, {id(found)}).get(id(found), "model")
+    return UnpicklableError([(place, str(error))])
 
 
 class _Sink:
@@ -86,6 +94,15 @@ def _children(obj: Any) -> Iterator[tuple[Any, str]]:
         for key, value in obj.items():
             yield value, f"[{key!r}]"
             yield key, f".key({key!r:.40})"
+    elif isinstance(obj, MethodType):
+        yield obj.__self__, ".__self__"
+    elif isinstance(obj, partial):
+        yield from ((obj.func, ".func"), (obj.args, ".args"), (obj.keywords, ".keywords"))
+    elif isinstance(obj, Iterator):
+        try:
+            yield obj.__reduce__()[1], ""
+        except Exception:  # most cannot be pickled
+            return
     elif isinstance(obj, list | tuple | set | frozenset):
         for index, value in enumerate(obj):
             yield value, f"[{index}]"

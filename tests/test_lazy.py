@@ -22,6 +22,7 @@ from sklearn.ensemble import (
 )
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 from test_compositions import CASES
@@ -451,6 +452,16 @@ def test_a_lazy_model_outlives_dumps_to_its_own_directory(stored):
         CACHE.set_limit(1_000_000)
     found = shardpickle.load(path)
     assert (found.predict_proba(X) == model.predict_proba(X)).all()
+
+
+def test_parts_within_parts_outlive_dumps_to_their_own_directory(tmp_path):
+    model = OneVsRestClassifier(RandomForestClassifier(5, **SEED)).fit(X, LABELS)
+    shardpickle.dump(model, tmp_path / "model", shard_size="2kB")
+    lazy = shardpickle.load(tmp_path / "model", lazy=True)
+    for size in ("5kB", "9kB", "20kB"):  # other files each time
+        shardpickle.dump(lazy, tmp_path / "model", shard_size=size)
+    CACHE.set_limit(1)  # nothing is kept in memory
+    assert (lazy.predict_proba(X) == model.predict_proba(X)).all()
 
 
 def test_changes_are_dumped(stored, tmp_path):

@@ -25,6 +25,7 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
@@ -237,3 +238,13 @@ def test_an_interrupt_leaves_no_process(tmp_path):
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["X.npy", "model"]
+
+
+@pytest.mark.parametrize("size", ["1kB", "30kB"])
+def test_what_has_no_probabilities_is_asked_for_none(size, tmp_path):
+    """Bagging asks a pipeline whether it has them; its last step has not."""
+    pipeline = make_pipeline(StandardScaler(), SVC())
+    model = BaggingClassifier(pipeline, 3, random_state=0).fit(X, LABELS)
+    shardpickle.dump(model, tmp_path / "model", shard_size=size)
+    found = shardpickle.predict(tmp_path / "model", X, workers=1)
+    assert (found == model.predict(X)).all()

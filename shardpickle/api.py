@@ -7,13 +7,12 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from shardpickle import (
     comparing,
@@ -71,8 +70,8 @@ from shardpickle.rebuilding import Anything, Hardened, Rebuilder
 from shardpickle.reports import Difference, DumpReport, ModelInfo, VerifyReport
 from shardpickle.sealing import Advance
 from shardpickle.shelving import Source
-from shardpickle.storage import LocalStore, replacing
-from shardpickle.stores import Store, copy_shard
+from shardpickle.storage import LocalStore, check_regular, checked, replacing
+from shardpickle.stores import Shard, Store, copy_shard
 from shardpickle.tradeoffs import Smaller, Tradeoff
 from shardpickle.workers import Pool, checked_workers, threads_for
 
@@ -175,7 +174,8 @@ def dump(
         _warn_of_main(found)
         unknown = trust.untrusted(found.names)
         if unknown and require_safe:
-            raise UntrustedTypeError(store.name, _first_uses(found, unknown))
+            call = "dump(model, {path})  # which is loaded with {trusted}"
+            raise UntrustedTypeError(store.name, _first_uses(found, unknown), call)
         data = manifest.to_bytes(found)
         old = previous(store)
         changed = old is None or old[0] != data
@@ -312,11 +312,13 @@ def load(
     store = _store(path, storage_options, cache_dir)
     data = read_manifest(store)
     salvage = False
+    call = "load({path}, lazy=True, {trusted})" if lazy else "load({path}, {trusted})"
     while True:
         _check_expected(store, data, expect)
         try:
             found = manifest.from_bytes(data)
-            rebuilder = _rebuilder(store, found, callers, unsafe)
+            with _called(call, trusted):
+                rebuilder = _rebuilder(store, found, callers, unsafe)
             if lazy or salvage or estimators is not None:
                 reference = _reference(store, data, callers, unsafe, storage_options, cache_dir)
                 source = Source(store, data, found, rebuilder, threads, reference)
@@ -379,6 +381,8 @@ def predict(
     workers: int | None = None,
     memory_limit: int | str | None = None,
     out: PathLike | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
     progress: bool | None = None,
     on_progress: Listener | None = None,
 ) -> Any:
@@ -401,10 +405,12 @@ def predict(
     workers : int, optional
         Tasks at a time. Default: what the active backend says; the cores this process may use.
     memory_limit : int or str, optional
-        Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models; shared out
-        among the tasks.
+        Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models during this
+        call; shared out among the tasks.
     out : str or os.PathLike, optional
         A ``.npy`` file for the result, which is given back as a memory map.
+    trusted, unsafe
+        As for `load`, where `model` is a path.
     progress, on_progress
         As for `dump`; counts rows.
 
@@ -427,32 +433,40 @@ def predict(
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     if workers is not None:
         checked_workers(workers)
-    if isinstance(model, (str, os.PathLike)):
-        model = load(model, lazy=True, memory_limit=limit, progress=False)
-    elif limit is not None:
-        CACHE.set_limit(limit)
-    tasks = workers if workers is not None or scoring.told() else checked_workers(None)
-    spread = scoring.proxied(model, tasks, CACHE.limit)
-    total = 0 if hasattr(X, "__next__") else results.rows(X)
     file = None if out is None else results.NpyFile(out)
-    answers: list[Any] = []
-    with (
-        scoring.calm(),
-        file or nullcontext(),
-        Meter("predict", total, progress, on_progress, unit="rows") as meter,
-    ):
-        for block in results.blocks(X, _ROWS):
-            answer = getattr(spread, method)(block)
-            if file is None:
-                answers.append(answer)
-            else:
-                file.append(answer)
-            meter.advance(results.rows(block))
+    with CACHE.within(limit) if limit is not None else nullcontext():
+        model = _lazily(model, trusted, unsafe, "predict({path}, X, {trusted})")
+        tasks = workers if workers is not None or scoring.told() else checked_workers(None)
+        spread = scoring.proxied(model, tasks, CACHE.limit)
+        total = 0 if hasattr(X, "__next__") else results.rows(X)
+        answers: list[Any] = []
+        with (
+            scoring.calm(),
+            file or nullcontext(),
+            Meter("predict", total, progress, on_progress, unit="rows") as meter,
+        ):
+            for block in results.blocks(X, _ROWS):
+                answer = getattr(spread, method)(block)
+                if file is None:
+                    answers.append(answer)
+                else:
+                    file.append(answer)
+                meter.advance(results.rows(block))
     if file is not None:
         return file.array()
     if not answers:
         raise ValueError("there are no rows to predict")
     return results.joined(answers)
+
+
+def _lazily(model: Any, trusted: Collection[str | type], unsafe: bool, call: str) -> Any:
+    """The model; loaded lazily, where a path is given."""
+    if isinstance(model, (str, os.PathLike)):
+        with _called(call, trusted):
+            return load(model, lazy=True, trusted=trusted, unsafe=unsafe, progress=False)
+    if trusted or unsafe:
+        raise ValueError("trusted and unsafe are for a path: this model has been loaded already")
+    return model
 
 
 _ROWS = 1 << 16  # of X at a time: what 14 trees say of 5 classes is 37 MB
@@ -532,6 +546,8 @@ def tradeoff(
     scoring: Any = None,
     memory_limit: int | str | None = None,
     workers: int | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
     progress: bool | None = None,
 ) -> Tradeoff:
     """What smaller versions of a model would cost, and how well they would predict.
@@ -556,6 +572,8 @@ def tradeoff(
         resamples. Half of it is for the trees where `model` is a path.
     workers : int, optional
         Threads. Default: the cores this process may use.
+    trusted, unsafe
+        As for `load`, where `model` is a path.
     progress : bool, optional
         As in `dump`.
 
@@ -585,9 +603,23 @@ def tradeoff(
     """
     limit = sizes.parse("1GB" if memory_limit is None else memory_limit, "memory_limit")
     threads = checked_workers(workers)
-    if isinstance(model, (str, os.PathLike)):
-        limit //= 2
-        model = load(model, lazy=True, memory_limit=limit, progress=False)
+    is_path = isinstance(model, (str, os.PathLike))
+    if is_path:
+        limit = max(1, limit // 2)
+    with CACHE.within(limit) if is_path else nullcontext():
+        model = _lazily(model, trusted, unsafe, "tradeoff({path}, X_val, y_val, {trusted})")
+        return _weighed(model, X_val, y_val, scoring, limit, threads, progress)
+
+
+def _weighed(
+    model: Any,
+    X_val: Any,  # noqa: N803
+    y_val: Any,
+    scoring: Any,
+    limit: int,
+    threads: int,
+    progress: bool | None,
+) -> Tradeoff:
     ensemble = weighing.Ensemble(model, X_val)
     truth = ensemble.targets(y_val)
     share = weighing.share(limit, ensemble.samples, ensemble.width(), threads)
@@ -670,7 +702,7 @@ def inspect(path: PathLike, *, storage_options: dict[str, Any] | None = None) ->
 
 def write_text(path: PathLike, text: str) -> None:
     """Write a file of text that is whole, or as it was before."""
-    with replacing(Path(path)) as stream:
+    with replacing(checked(path)) as stream:
         stream.write(text.encode())
 
 
@@ -838,10 +870,10 @@ def pack(path: PathLike, file: PathLike) -> None:
     >>> shardpickle.load("model.shpk")
     [1, 2, 3]
     """
+    target = checked(file)
     store = _store(path)
-    data, found = _sound_manifest(store)
-    with replacing(Path(file)) as stream:
-        packed.pack(store, data, [each.sha256 for each in found.shards], stream)
+    with replacing(target) as stream:
+        _pack(store, stream)
 
 
 def unpack(
@@ -935,10 +967,14 @@ def convert(
     """
     callers = trust.Callers(trusted)
     trust.check_allowed(callers, unsafe)
-    file = Path(source)
-    if file.is_dir():
+    _checked_options(
+        options.get("level", 3), options.get("shard_size", "32MB"), options.get("profile", "full")
+    )
+    file = checked(source)
+    if os.path.isdir(file):
         raise ForeignFileError(f"{file} is a directory, not a file to convert")
     try:
+        check_regular(file, "read the file")
         model = converting.read(file, callers, unsafe)
     except FileNotFoundError:
         raise ModelNotFoundError(f"there is no file {file}") from None
@@ -980,7 +1016,7 @@ def export(
     ...     pickle.load(file)
     [1, 2, 3]
     """
-    file = Path(target)
+    file = checked(target)
     suffixes = "".join(file.suffixes[-2:]).lower() if file.suffix == ".gz" else file.suffix.lower()
     if suffixes not in (".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"):
         raise ValueError(f"{file} is to be .joblib, .pkl, .pickle or .pkl.gz")
@@ -988,7 +1024,9 @@ def export(
         raise ValueError(f"compress is 0 to 9, not {compress}")
     if suffixes.endswith(".gz"):
         compress = max(compress, 1)
-    model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
+    shown = repr(str(target)).replace("{", "{{").replace("}", "}}")
+    with _called(f"export({{path}}, {shown}, {{trusted}})", trusted):
+        model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
     with replacing(file) as stream:
         converting.write(model, stream, suffixes, compress)
 
@@ -1011,9 +1049,8 @@ def dumps(model: Any, **options: Any) -> bytes:
     """
     store = packed.MemoryStore()
     dump(model, store, **options)  # type: ignore[arg-type]  # a store is taken as it is
-    data, found = _sound_manifest(store)
     stream = io.BytesIO()
-    packed.pack(store, data, [each.sha256 for each in found.shards], stream)
+    _pack(store, stream)
     return stream.getvalue()
 
 
@@ -1029,7 +1066,19 @@ def loads(data: bytes, **options: Any) -> Any:
     """
     if options.get("lazy"):
         raise ValueError("a lazy model is loaded from a file or a directory, not from bytes")
-    return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
+    with _called("loads(data, {trusted})", options.get("trusted", ())):
+        return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
+
+
+def _pack(store: Store, stream: IO[bytes]) -> None:
+    data, found = _sound_manifest(store)
+    entries = {each.sha256: each for each in found.shards}
+
+    def check(sha256: str, shard: Shard) -> None:
+        with in_file(entries[sha256].file):
+            check_file(shard, entries[sha256])
+
+    packed.pack(store, data, list(entries), stream, check)
 
 
 def _sound_manifest(store: Store) -> tuple[bytes, Manifest]:
@@ -1067,6 +1116,19 @@ def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bo
     if unknown:
         raise UntrustedTypeError(store.name, _first_uses(found, unknown))
     return Hardened(found.names, trust.resolve(found.names, callers), found.stored)
+
+
+@contextmanager
+def _called(call: str, trusted: Collection[str | type]) -> Iterator[None]:
+    """Names that are refused are told with the line for the function that was called."""
+    try:
+        yield
+    except UntrustedTypeError as error:
+        given = [
+            each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}"
+            for each in trusted
+        ]
+        raise error.called(call, given=given) from None
 
 
 def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
@@ -1181,6 +1243,16 @@ def _reference(
 
 _REOPENED: weakref.WeakValueDictionary[Any, Shelf] = weakref.WeakValueDictionary()
 _REOPENING = threading.Lock()
+
+
+def _after_fork() -> None:
+    """The thread that held the lock is not in the child."""
+    global _REOPENING
+    _REOPENING = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _warn_of_main(found: Manifest) -> None:

@@ -317,7 +317,7 @@ def load(
         _check_expected(store, data, expect)
         try:
             found = manifest.from_bytes(data)
-            with _called(call, trusted):
+            with called(call, trusted):
                 rebuilder = _rebuilder(store, found, callers, unsafe)
             if lazy or salvage or estimators is not None:
                 reference = _reference(store, data, callers, unsafe, storage_options, cache_dir)
@@ -462,7 +462,7 @@ def predict(
 def _lazily(model: Any, trusted: Collection[str | type], unsafe: bool, call: str) -> Any:
     """The model; loaded lazily, where a path is given."""
     if isinstance(model, (str, os.PathLike)):
-        with _called(call, trusted):
+        with called(call, trusted):
             return load(model, lazy=True, trusted=trusted, unsafe=unsafe, progress=False)
     if trusted or unsafe:
         raise ValueError("trusted and unsafe are for a path: this model has been loaded already")
@@ -975,7 +975,8 @@ def convert(
         raise ForeignFileError(f"{file} is a directory, not a file to convert")
     try:
         check_regular(file, "read the file")
-        model = converting.read(file, callers, unsafe)
+        with called(f"convert({{path}}, {_quoted(path)}, {{trusted}})", trusted):
+            model = converting.read(file, callers, unsafe)
     except FileNotFoundError:
         raise ModelNotFoundError(f"there is no file {file}") from None
     return dump(model, path, **options)
@@ -1024,8 +1025,7 @@ def export(
         raise ValueError(f"compress is 0 to 9, not {compress}")
     if suffixes.endswith(".gz"):
         compress = max(compress, 1)
-    shown = repr(str(target)).replace("{", "{{").replace("}", "}}")
-    with _called(f"export({{path}}, {shown}, {{trusted}})", trusted):
+    with called(f"export({{path}}, {_quoted(target)}, {{trusted}})", trusted):
         model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
     with replacing(file) as stream:
         converting.write(model, stream, suffixes, compress)
@@ -1066,7 +1066,7 @@ def loads(data: bytes, **options: Any) -> Any:
     """
     if options.get("lazy"):
         raise ValueError("a lazy model is loaded from a file or a directory, not from bytes")
-    with _called("loads(data, {trusted})", options.get("trusted", ())):
+    with called("loads(data, {trusted})", options.get("trusted", ())):
         return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
 
 
@@ -1118,8 +1118,13 @@ def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bo
     return Hardened(found.names, trust.resolve(found.names, callers), found.stored)
 
 
+def _quoted(path: PathLike) -> str:
+    """A path as it stands in the template of a call."""
+    return repr(os.fspath(path)).replace("{", "{{").replace("}", "}}")
+
+
 @contextmanager
-def _called(call: str, trusted: Collection[str | type]) -> Iterator[None]:
+def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
     """Names that are refused are told with the line for the function that was called."""
     try:
         yield
@@ -1128,7 +1133,7 @@ def _called(call: str, trusted: Collection[str | type]) -> Iterator[None]:
             each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}"
             for each in trusted
         ]
-        raise error.called(call, given=given) from None
+        raise error.called(call, path, given) from None
 
 
 def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:

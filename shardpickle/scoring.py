@@ -12,7 +12,7 @@ own and a block of rows, and what trees say of a row does not depend on the othe
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any
 
@@ -256,14 +256,20 @@ def _task(
     parts: list[int],
     call: _Call,
 ) -> list[Any]:
-    return _asked(make(*arguments, limit), parts, call)
+    with _within(limit):
+        return _asked(make(*arguments, None), parts, call)
 
 
 def _task_of_rows(model: bytes, limit: int | None, call: _Call) -> Any:
-    with lazy.CACHE.within(limit) if limit is not None else nullcontext():
+    with _within(limit):
         found = from_reference(model)
         method, args, kwargs = call
         return getattr(found, method)(*args, **kwargs)
+
+
+def _within(limit: int | None) -> AbstractContextManager[None]:
+    """A task may run in the process of its caller, who has a limit of his own."""
+    return nullcontext() if limit is None else lazy.CACHE.within(limit)
 
 
 def _asked(shelf: Shelf, parts: Sequence[int], call: _Call) -> list[Any]:

@@ -616,3 +616,11 @@ def test_a_damaged_model_is_not_copied_and_the_file_is_named(name, damage, store
     with pytest.raises(shardpickle.ShardpickleError):
         shardpickle.pack(stored, tmp_path / "out.shpk")
     assert (tmp_path / "out.shpk").read_bytes() == b"the one before"
+
+
+def test_a_place_of_a_url_that_is_not_there_is_named(tmp_path):
+    url = f"file://{tmp_path}/nowhere/model"
+    with pytest.raises(shardpickle.StorageError, match="this place is there") as caught:
+        shardpickle.dump([1], url)
+    assert caught.value.filename == url
+    assert list(tmp_path.iterdir()) == []

@@ -7,13 +7,12 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from shardpickle import (
     comparing,
@@ -50,6 +49,8 @@ from shardpickle.errors import (
     ModelNotFoundError,
     ModelReplacedError,
     ModelTooLargeError,
+    ReadBackError,
+    RefusedError,
     StorageError,
     UnexpectedModelError,
     UntrustedTypeError,
@@ -60,6 +61,7 @@ from shardpickle.loading import (
     check_file,
     explained,
     in_file,
+    needs_of,
     parsed_manifest,
     read_manifest,
     read_manifest_file,
@@ -72,8 +74,8 @@ from shardpickle.rebuilding import Anything, Hardened, Rebuilder
 from shardpickle.reports import Difference, DumpReport, ModelInfo, VerifyReport
 from shardpickle.sealing import Advance
 from shardpickle.shelving import Source
-from shardpickle.storage import LocalStore, replacing
-from shardpickle.stores import Store, copy_shard
+from shardpickle.storage import LocalStore, check_regular, checked, replacing
+from shardpickle.stores import Shard, Store, copy_shard
 from shardpickle.tradeoffs import Smaller, Tradeoff
 from shardpickle.workers import Pool, checked_workers, threads_for
 
@@ -175,12 +177,19 @@ def dump(
         sealed = list(dumper.seal_all(publication, pool, meter.advance))
         found = dumper.manifest(sealed, notes)
         _warn_of_main(found)
-        unknown, refusal = tuple(dumper.rehearsal.names), dumper.refusal()
+        unknown = trust.untrusted(found.names)
+        needs_trust, needs_unsafe = needs_of(found)
         if unknown and require_safe:
-            raise UntrustedTypeError(store.name, _first_uses(found, unknown))
-        if refusal is not None and require_safe:
-            raise refusal
+            call = "dump(model, {path})  # which is loaded with {trusted}"
+            raise UntrustedTypeError(store.name, _first_uses(found, unknown), call)
+        if needs_trust and require_safe:
+            names = () if needs_unsafe else needs_trust
+            raise RefusedError(
+                needs_unsafe or "what is vetted only in part", names, path=store.name
+            )
         data = manifest.to_bytes(found)
+        if manifest.from_bytes(data) != found:
+            raise ReadBackError("the manifest does not read back; nothing was published")
         old = previous(store)
         changed = old is None or old[0] != data
         if changed:
@@ -205,8 +214,8 @@ def dump(
         shards_reused=len(found.files) - len(new),
         written_bytes=sum(found.files[sha256].nbytes for sha256 in new) + changed * len(data),
         digest=manifest.digest(data),
-        needs_trust=dumper.needs_trust(),
-        needs_unsafe="" if refusal is None else refusal.short,
+        needs_trust=needs_trust,
+        needs_unsafe=needs_unsafe,
         kept_whole=dumper.kept.reasons,
     )
 
@@ -318,11 +327,13 @@ def load(
     store = _store(path, storage_options, cache_dir)
     data = read_manifest(store)
     salvage = False
+    call = "load({path}, lazy=True, {trusted})" if lazy else "load({path}, {trusted})"
     while True:
         _check_expected(store, data, expect)
         try:
             found = parsed_manifest(data)
-            rebuilder = _rebuilder(store, found, callers, unsafe)
+            with called(call, trusted):
+                rebuilder = _rebuilder(store, found, callers, unsafe)
             if lazy or salvage or estimators is not None:
                 reference = _reference(store, data, callers, unsafe, storage_options, cache_dir)
                 source = Source(store, data, found, rebuilder, threads, reference)
@@ -385,6 +396,8 @@ def predict(
     workers: int | None = None,
     memory_limit: int | str | None = None,
     out: PathLike | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
     progress: bool | None = None,
     on_progress: Listener | None = None,
 ) -> Any:
@@ -407,10 +420,12 @@ def predict(
     workers : int, optional
         Tasks at a time. Default: what the active backend says; the cores this process may use.
     memory_limit : int or str, optional
-        Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models; shared out
-        among the tasks.
+        Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models during this
+        call; shared out among the tasks.
     out : str or os.PathLike, optional
         A ``.npy`` file for the result, which is given back as a memory map.
+    trusted, unsafe
+        As for `load`, where `model` is a path.
     progress, on_progress
         As for `dump`; counts rows.
 
@@ -433,32 +448,40 @@ def predict(
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     if workers is not None:
         checked_workers(workers)
-    if isinstance(model, (str, os.PathLike)):
-        model = load(model, lazy=True, memory_limit=limit, progress=False)
-    elif limit is not None:
-        CACHE.set_limit(limit)
-    tasks = workers if workers is not None or scoring.told() else checked_workers(None)
-    spread = scoring.proxied(model, tasks, CACHE.limit)
-    total = 0 if hasattr(X, "__next__") else results.rows(X)
     file = None if out is None else results.NpyFile(out)
-    answers: list[Any] = []
-    with (
-        scoring.calm(),
-        file or nullcontext(),
-        Meter("predict", total, progress, on_progress, unit="rows") as meter,
-    ):
-        for block in results.blocks(X, _ROWS):
-            answer = getattr(spread, method)(block)
-            if file is None:
-                answers.append(answer)
-            else:
-                file.append(answer)
-            meter.advance(results.rows(block))
+    with CACHE.within(limit) if limit is not None else nullcontext():
+        model = _lazily(model, trusted, unsafe, "predict({path}, X, {trusted})")
+        tasks = workers if workers is not None or scoring.told() else checked_workers(None)
+        spread = scoring.proxied(model, tasks, CACHE.limit)
+        total = 0 if hasattr(X, "__next__") else results.rows(X)
+        answers: list[Any] = []
+        with (
+            scoring.calm(),
+            file or nullcontext(),
+            Meter("predict", total, progress, on_progress, unit="rows") as meter,
+        ):
+            for block in results.blocks(X, _ROWS):
+                answer = getattr(spread, method)(block)
+                if file is None:
+                    answers.append(answer)
+                else:
+                    file.append(answer)
+                meter.advance(results.rows(block))
     if file is not None:
         return file.array()
     if not answers:
         raise ValueError("there are no rows to predict")
     return results.joined(answers)
+
+
+def _lazily(model: Any, trusted: Collection[str | type], unsafe: bool, call: str) -> Any:
+    """The model; loaded lazily, where a path is given."""
+    if isinstance(model, (str, os.PathLike)):
+        with called(call, trusted):
+            return load(model, lazy=True, trusted=trusted, unsafe=unsafe, progress=False)
+    if trusted or unsafe:
+        raise ValueError("trusted and unsafe are for a path: this model has been loaded already")
+    return model
 
 
 _ROWS = 1 << 16  # of X at a time: what 14 trees say of 5 classes is 37 MB
@@ -538,6 +561,8 @@ def tradeoff(
     scoring: Any = None,
     memory_limit: int | str | None = None,
     workers: int | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
     progress: bool | None = None,
 ) -> Tradeoff:
     """What smaller versions of a model would cost, and how well they would predict.
@@ -562,6 +587,8 @@ def tradeoff(
         resamples. Half of it is for the trees where `model` is a path.
     workers : int, optional
         Threads. Default: the cores this process may use.
+    trusted, unsafe
+        As for `load`, where `model` is a path.
     progress : bool, optional
         As in `dump`.
 
@@ -591,9 +618,23 @@ def tradeoff(
     """
     limit = sizes.parse("1GB" if memory_limit is None else memory_limit, "memory_limit")
     threads = checked_workers(workers)
-    if isinstance(model, (str, os.PathLike)):
-        limit //= 2
-        model = load(model, lazy=True, memory_limit=limit, progress=False)
+    is_path = isinstance(model, (str, os.PathLike))
+    if is_path:
+        limit = max(1, limit // 2)
+    with CACHE.within(limit) if is_path else nullcontext():
+        model = _lazily(model, trusted, unsafe, "tradeoff({path}, X_val, y_val, {trusted})")
+        return _weighed(model, X_val, y_val, scoring, limit, threads, progress)
+
+
+def _weighed(
+    model: Any,
+    X_val: Any,  # noqa: N803
+    y_val: Any,
+    scoring: Any,
+    limit: int,
+    threads: int,
+    progress: bool | None,
+) -> Tradeoff:
     ensemble = weighing.Ensemble(model, X_val)
     truth = ensemble.targets(y_val)
     share = weighing.share(limit, ensemble.samples, ensemble.width(), threads)
@@ -683,7 +724,7 @@ def inspect(
 
 def write_text(path: PathLike, text: str) -> None:
     """Write a file of text that is whole, or as it was before."""
-    with replacing(Path(path)) as stream:
+    with replacing(checked(path)) as stream:
         stream.write(text.encode())
 
 
@@ -852,10 +893,10 @@ def pack(path: PathLike, file: PathLike) -> None:
     >>> shardpickle.load("model.shpk")
     [1, 2, 3]
     """
+    target = checked(file)
     store = _store(path)
-    data, found = _sound_manifest(store)
-    with replacing(Path(file)) as stream:
-        packed.pack(store, data, [each.sha256 for each in found.shards], stream)
+    with replacing(target) as stream:
+        _pack(store, stream)
 
 
 def unpack(
@@ -949,11 +990,16 @@ def convert(
     """
     callers = trust.Callers(trusted)
     trust.check_allowed(callers, unsafe)
-    file = Path(source)
-    if file.is_dir():
+    _checked_options(
+        options.get("level", 3), options.get("shard_size", "32MB"), options.get("profile", "full")
+    )
+    file = checked(source)
+    if os.path.isdir(file):
         raise ForeignFileError(f"{file} is a directory, not a file to convert")
     try:
-        model = converting.read(file, callers, unsafe)
+        check_regular(file, "read the file")
+        with called(f"convert({{path}}, {_quoted(path)}, {{trusted}})", trusted):
+            model = converting.read(file, callers, unsafe)
     except FileNotFoundError:
         raise ModelNotFoundError(f"there is no file {file}") from None
     return dump(model, path, **options)
@@ -994,7 +1040,7 @@ def export(
     ...     pickle.load(file)
     [1, 2, 3]
     """
-    file = Path(target)
+    file = checked(target)
     suffixes = "".join(file.suffixes[-2:]).lower() if file.suffix == ".gz" else file.suffix.lower()
     if suffixes not in (".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"):
         raise ValueError(f"{file} is to be .joblib, .pkl, .pickle or .pkl.gz")
@@ -1002,7 +1048,8 @@ def export(
         raise ValueError(f"compress is 0 to 9, not {compress}")
     if suffixes.endswith(".gz"):
         compress = max(compress, 1)
-    model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
+    with called(f"export({{path}}, {_quoted(target)}, {{trusted}})", trusted):
+        model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
     with replacing(file) as stream:
         converting.write(model, stream, suffixes, compress)
 
@@ -1025,9 +1072,8 @@ def dumps(model: Any, **options: Any) -> bytes:
     """
     store = packed.MemoryStore()
     dump(model, store, **options)  # type: ignore[arg-type]  # a store is taken as it is
-    data, found = _sound_manifest(store)
     stream = io.BytesIO()
-    packed.pack(store, data, [each.sha256 for each in found.shards], stream)
+    _pack(store, stream)
     return stream.getvalue()
 
 
@@ -1043,7 +1089,19 @@ def loads(data: bytes, **options: Any) -> Any:
     """
     if options.get("lazy"):
         raise ValueError("a lazy model is loaded from a file or a directory, not from bytes")
-    return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
+    with called("loads(data, {trusted})", options.get("trusted", ())):
+        return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
+
+
+def _pack(store: Store, stream: IO[bytes]) -> None:
+    data, found = _sound_manifest(store)
+    entries = {each.sha256: each for each in found.shards}
+
+    def check(sha256: str, shard: Shard) -> None:
+        with in_file(entries[sha256].file):
+            check_file(shard, entries[sha256])
+
+    packed.pack(store, data, list(entries), stream, check)
 
 
 def _sound_manifest(store: Store) -> tuple[bytes, Manifest]:
@@ -1079,8 +1137,29 @@ def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bo
         return Anything(found.names, trust.resolve_any(found.names), same_releases=same)
     unknown = trust.untrusted(found.names, callers)
     if unknown:
-        raise UntrustedTypeError(store.name, _first_uses(found, unknown))
+        beside = [name for name in found.names if ".".join(name) in found.needs.trust]
+        names = _first_uses(found, [*unknown, *beside])
+        never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+        raise UntrustedTypeError(store.name, names, never=never)
     return Hardened(found.names, trust.resolve(found.names, callers), found.most_heap)
+
+
+def _quoted(path: PathLike) -> str:
+    """A path as it stands in the template of a call."""
+    return repr(os.fspath(path)).replace("{", "{{").replace("}", "}}")
+
+
+@contextmanager
+def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
+    """Names that are refused are told with the line for the function that was called."""
+    try:
+        yield
+    except UntrustedTypeError as error:
+        given = [
+            each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}"
+            for each in trusted
+        ]
+        raise error.called(call, path, given) from None
 
 
 def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
@@ -1209,6 +1288,16 @@ def _reference(
 
 _REOPENED: weakref.WeakValueDictionary[Any, Shelf] = weakref.WeakValueDictionary()
 _REOPENING = threading.Lock()
+
+
+def _after_fork() -> None:
+    """The thread that held the lock is not in the child."""
+    global _REOPENING
+    _REOPENING = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _warn_of_main(found: Manifest) -> None:

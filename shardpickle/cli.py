@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import shlex
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from shardpickle import api, demo
+from shardpickle import api, demo, sizes
 from shardpickle._version import __version__
 from shardpickle.errors import ShardpickleError, UntrustedTypeError
 from shardpickle.results import read_features, read_labelled
@@ -17,7 +20,8 @@ SOUND, UNSOUND, UNKNOWN = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    chosen = _parser().parse_args(arguments)
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = _parser().parse_args(typed)
     for stream in (sys.stdout, sys.stderr):
         # A page with "›" and "█" must not fail on a terminal of another encoding.
         if hasattr(stream, "reconfigure"):
@@ -25,12 +29,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = chosen.run(chosen)
         return code
-    except ShardpickleError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return UNKNOWN
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         return SOUND
+    except UntrustedTypeError as error:
+        told = _how_to_trust(error, typed) if hasattr(chosen, "trusted") else str(error)
+        print(f"{type(error).__name__}: {told}", file=sys.stderr)
+    except (ShardpickleError, OSError, TypeError, ValueError, ImportError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except Exception:  # a mistake of ours; Python's own code for it is that of an unsound model
+        traceback.print_exc()
+    return UNKNOWN
+
+
+def _how_to_trust(error: UntrustedTypeError, typed: Sequence[str]) -> str:
+    """The refusal, with the command to type."""
+    trusting = [word for name in error.offered for word in ("--trusted", name)] or ["--unsafe"]
+    at = typed.index("--") if "--" in typed else len(typed)
+    command = shlex.join([*typed[:at], *trusting, *typed[at:]])
+    other = "\nor --unsafe, which runs whatever the file says, as pickle does"
+    return f"{error.refusal}\n  python -m shardpickle {command}{other if error.offered else ''}"
+
+
+def _checked(check: Callable[[str], Any], name: str) -> Callable[[str], Any]:
+    """What argparse makes of an argument's text: what `check` gives, or a usage error."""
+
+    def parse(given: str) -> Any:
+        try:
+            return check(given)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parse.__name__ = name
+    return parse
+
+
+def _path(given: str) -> str:
+    if not given:
+        raise ValueError("a path is not empty ('.' is the present directory)")
+    return given
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], Any]:
+    """A whole number within limits."""
+    limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
+
+    def check(given: str) -> int:
+        try:
+            number = int(given)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"a whole number {limits}, not {given!r}")
+        return number
+
+    return _checked(check, "number")
+
+
+def _ending(*suffixes: str) -> Callable[[str], Any]:
+    """The path of a file to write."""
+
+    def check(given: str) -> str:
+        if not _path(given).lower().endswith(suffixes):
+            raise ValueError(f"{given!r} is to end in {' or '.join(suffixes)}")
+        return given
+
+    return _checked(check, "path")
+
+
+_PATH = _checked(_path, "path")
+_SIZE = _checked(lambda given: sizes.parse(given, "it"), "size")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,16 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     inspect = commands.add_parser("inspect", help="what a model directory holds; unpickles nothing")
-    inspect.add_argument("model_dir")
+    inspect.add_argument("model_dir", type=_PATH)
     inspect.add_argument("--json", action="store_true", help="for machines")
-    inspect.add_argument("--html", metavar="FILE", help="a page for a browser, of one file")
+    inspect.add_argument(
+        "--html", type=_PATH, metavar="FILE", help="a page for a browser, of one file"
+    )
     inspect.add_argument("--trust", action="store_true", help="each name and why it is trusted")
     inspect.set_defaults(run=_inspect)
 
     verify = commands.add_parser(
         "verify", help="check every file; exit 0 sound, 1 unsound, 2 could not tell"
     )
-    verify.add_argument("model_dir")
+    verify.add_argument("model_dir", type=_PATH)
     verify.add_argument("--deep", action="store_true", help="also decode every column")
     verify.add_argument("--json", action="store_true", help="for machines")
     verify.set_defaults(run=_verify)
@@ -59,82 +129,104 @@ def _parser() -> argparse.ArgumentParser:
     diff = commands.add_parser(
         "diff", help="how two models differ; exit 0 equal, 1 different, 2 could not tell"
     )
-    diff.add_argument("one")
-    diff.add_argument("other")
+    diff.add_argument("one", type=_PATH)
+    diff.add_argument("other", type=_PATH)
     diff.add_argument("--json", action="store_true", help="for machines")
     diff.set_defaults(run=_diff)
 
     collect = commands.add_parser("gc", help="remove shards that only earlier models needed")
-    collect.add_argument("model_dir")
+    collect.add_argument("model_dir", type=_PATH)
     collect.set_defaults(run=_collect)
 
     pack = commands.add_parser("pack", help="put a model directory into one file")
-    pack.add_argument("model_dir")
-    pack.add_argument("file", help="model.shpk")
+    pack.add_argument("model_dir", type=_PATH)
+    pack.add_argument("file", type=_PATH, help="model.shpk")
     pack.set_defaults(run=_pack)
 
     unpack = commands.add_parser("unpack", help="make a model directory of a packed model")
-    unpack.add_argument("file")
-    unpack.add_argument("model_dir")
+    unpack.add_argument("file", type=_PATH)
+    unpack.add_argument("model_dir", type=_PATH)
     unpack.set_defaults(run=_unpack)
 
     convert = commands.add_parser(
         "convert", help="make a model directory of a pickle, joblib or skops file"
     )
-    convert.add_argument("file", help="model.pkl, model.pkl.gz, model.joblib, model.skops")
-    convert.add_argument("model_dir")
     convert.add_argument(
-        "--trusted", action="append", default=[], metavar="NAME", help="a name to trust; repeat it"
+        "file", type=_PATH, help="model.pkl, model.pkl.gz, model.joblib, model.skops"
     )
-    convert.add_argument(
-        "--unsafe", action="store_true", help="run whatever the file says, as pickle does"
-    )
-    convert.add_argument("--level", type=int, default=3, help="zstd's level, 1 to 22")
+    convert.add_argument("model_dir", type=_PATH)
+    _add_trust(convert)
+    convert.add_argument("--level", type=_whole(1, 22), default=3, help="zstd's level, 1 to 22")
     convert.set_defaults(run=_convert)
 
     export = commands.add_parser("export", help="write a model as a joblib or pickle file")
-    export.add_argument("model_dir")
-    export.add_argument("file", help="model.joblib, model.pkl or model.pkl.gz")
-    export.add_argument("--compress", type=int, default=0, help="0 to 9")
-    export.add_argument("--trusted", action="append", default=[], metavar="NAME")
+    export.add_argument("model_dir", type=_PATH)
+    export.add_argument(
+        "file",
+        type=_ending(".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"),
+        help="model.joblib, model.pkl or model.pkl.gz",
+    )
+    export.add_argument("--compress", type=_whole(0, 9), default=0, help="0 to 9")
+    _add_trust(export)
     export.set_defaults(run=_export)
 
     prune = commands.add_parser("prune", help="a smaller model, without fitting again")
-    prune.add_argument("model_dir")
-    prune.add_argument("smaller_dir")
+    prune.add_argument("model_dir", type=_PATH)
+    prune.add_argument("smaller_dir", type=_PATH)
     for option, what in (
         ("--n-estimators", "keep the first so many"),
         ("--max-depth", "splits from the root to a leaf"),
         ("--min-samples-leaf", "training samples of the smaller side of a split"),
     ):
-        prune.add_argument(option, type=int, help=what)
-    prune.add_argument("--trusted", action="append", default=[], metavar="NAME")
+        prune.add_argument(option, type=_whole(1), help=what)
+    _add_trust(prune)
     prune.set_defaults(run=_prune)
 
     tradeoff = commands.add_parser("tradeoff", help="what smaller versions of a model would cost")
-    tradeoff.add_argument("model_dir")
-    tradeoff.add_argument("validation", help=".npz with X and y, .parquet or .csv with --target")
+    tradeoff.add_argument("model_dir", type=_PATH)
+    tradeoff.add_argument(
+        "validation", type=_PATH, help=".npz with X and y, .parquet or .csv with --target"
+    )
     tradeoff.add_argument("--target", metavar="COLUMN", help="the column to predict")
     tradeoff.add_argument("--scoring", help="as in scikit-learn; default accuracy or R²")
-    tradeoff.add_argument("--memory-limit", help="for the model and the answers, as 2GB")
-    tradeoff.add_argument("--html", metavar="FILE", help="a page for a browser, of one file")
+    tradeoff.add_argument(
+        "--memory-limit", type=_SIZE, help="for the model and the answers, as 2GB"
+    )
+    _add_trust(tradeoff)
+    tradeoff.add_argument(
+        "--html", type=_PATH, metavar="FILE", help="a page for a browser, of one file"
+    )
     tradeoff.add_argument("--json", action="store_true", help="for machines")
     tradeoff.set_defaults(run=_tradeoff)
 
     predict = commands.add_parser(
         "predict", help="predict with a model that may be larger than memory"
     )
-    predict.add_argument("model_dir")
-    predict.add_argument("features", help=".npy, .parquet or .csv (the last two need pandas)")
-    predict.add_argument("-o", "--out", required=True, help="the .npy file to write")
+    predict.add_argument("model_dir", type=_PATH)
+    predict.add_argument(
+        "features", type=_PATH, help=".npy, .parquet or .csv (the last two need pandas)"
+    )
+    predict.add_argument(
+        "-o", "--out", type=_ending(".npy"), required=True, help="the .npy file to write"
+    )
     predict.add_argument("--method", default="predict", choices=sorted(METHODS))
-    predict.add_argument("--memory-limit", help="what lazy models may hold, as 2GB")
-    predict.add_argument("--workers", type=int, help="processes")
+    predict.add_argument("--memory-limit", type=_SIZE, help="what lazy models may hold, as 2GB")
+    predict.add_argument("--workers", type=_whole(1), help="processes")
+    _add_trust(predict)
     predict.set_defaults(run=_predict)
 
     show = commands.add_parser("demo", help="fit a forest, save it in three ways, and compare")
     show.set_defaults(run=_demo)
     return parser
+
+
+def _add_trust(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trusted", action="append", default=[], metavar="NAME", help="a name to trust; repeat it"
+    )
+    command.add_argument(
+        "--unsafe", action="store_true", help="run whatever the file says, as pickle does"
+    )
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
@@ -181,69 +273,49 @@ def _unpack(chosen: argparse.Namespace) -> int:
 
 
 def _convert(chosen: argparse.Namespace) -> int:
-    try:
-        report = api.convert(
-            chosen.file,
-            chosen.model_dir,
-            trusted=chosen.trusted,
-            unsafe=chosen.unsafe,
-            level=chosen.level,
-        )
-    except UntrustedTypeError as error:
-        options = " ".join(f"--trusted {name}" for name in error.names)
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        print(
-            f"or: python -m shardpickle convert {chosen.file} {chosen.model_dir} {options}\n"
-            "or --unsafe, which runs whatever the file says, as pickle does",
-            file=sys.stderr,
-        )
-        return UNKNOWN
+    report = api.convert(
+        chosen.file,
+        chosen.model_dir,
+        trusted=chosen.trusted,
+        unsafe=chosen.unsafe,
+        level=chosen.level,
+    )
     print(report)
     return SOUND
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    try:
-        api.export(chosen.model_dir, chosen.file, compress=chosen.compress, trusted=chosen.trusted)
-    except ValueError as error:
-        if isinstance(error, ShardpickleError):
-            raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return UNKNOWN
+    api.export(
+        chosen.model_dir,
+        chosen.file,
+        compress=chosen.compress,
+        trusted=chosen.trusted,
+        unsafe=chosen.unsafe,
+    )
     return SOUND
 
 
 def _prune(chosen: argparse.Namespace) -> int:
-    model = api.load(chosen.model_dir, lazy=True, trusted=chosen.trusted)
-    try:
-        smaller = api.prune(
-            model,
-            n_estimators=chosen.n_estimators,
-            max_depth=chosen.max_depth,
-            min_samples_leaf=chosen.min_samples_leaf,
-        )
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ShardpickleError):
-            raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return UNKNOWN
+    model = api.load(chosen.model_dir, lazy=True, trusted=chosen.trusted, unsafe=chosen.unsafe)
+    smaller = api.prune(
+        model,
+        n_estimators=chosen.n_estimators,
+        max_depth=chosen.max_depth,
+        min_samples_leaf=chosen.min_samples_leaf,
+    )
     print(api.dump(smaller, chosen.smaller_dir))
     return SOUND
 
 
 def _tradeoff(chosen: argparse.Namespace) -> int:
-    try:
-        found = api.tradeoff(
-            chosen.model_dir,
-            *read_labelled(chosen.validation, chosen.target),
-            scoring=chosen.scoring,
-            memory_limit=chosen.memory_limit,
-        )
-    except (OSError, TypeError, ValueError, ImportError) as error:
-        if isinstance(error, ShardpickleError):
-            raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return UNKNOWN
+    found = api.tradeoff(
+        chosen.model_dir,
+        *read_labelled(chosen.validation, chosen.target),
+        scoring=chosen.scoring,
+        memory_limit=chosen.memory_limit,
+        trusted=chosen.trusted,
+        unsafe=chosen.unsafe,
+    )
     if chosen.html:
         api.write_text(chosen.html, found.to_html())
     print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
@@ -251,20 +323,16 @@ def _tradeoff(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
-    try:
-        found = api.predict(
-            chosen.model_dir,
-            read_features(chosen.features),
-            method=chosen.method,
-            workers=chosen.workers,
-            memory_limit=chosen.memory_limit,
-            out=chosen.out,
-        )
-    except (OSError, ValueError, ImportError) as error:
-        if isinstance(error, ShardpickleError):
-            raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return UNKNOWN
+    found = api.predict(
+        chosen.model_dir,
+        read_features(chosen.features),
+        method=chosen.method,
+        workers=chosen.workers,
+        memory_limit=chosen.memory_limit,
+        out=chosen.out,
+        trusted=chosen.trusted,
+        unsafe=chosen.unsafe,
+    )
     print(f"{chosen.out}: {chosen.method} of {len(found)} rows, {found.dtype} {found.shape}")
     return SOUND
 

@@ -60,6 +60,7 @@ class Contents:
         self.skeletons: Array = np.zeros(0, _BYTES)
         self.pieces: list[list[Any]] = []
         self.tables: Tables | None = None
+        self.heap: int | None = None  # bytes of Python objects that its skeletons make
 
     @property
     def nbytes(self) -> int:

@@ -38,7 +38,7 @@ from shardpickle.errors import (
 )
 from shardpickle.loading import in_file, open_shard, parsed_manifest
 from shardpickle.makers import Name, refused
-from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.manifest import Manifest, Needs, PartEntry, ShardEntry
 from shardpickle.nursery import Comparing
 from shardpickle.pickling import Written
 from shardpickle.progress import Share
@@ -210,10 +210,12 @@ class Dumper:
             steps = self._steps(number, each)
             self._note_names(number, opcodes.names(steps))
             self._rehearse(number, steps, each.values)
-        return contents.of_parts(
+        held = contents.of_parts(
             [(each.skeleton, each.values) for each in written],
             inference={at for at, number in enumerate(numbers) if number not in self.kept.parts},
         )
+        held.heap = sum(self.rehearsal.heap[number] for number in numbers)
+        return held
 
     def _steps(self, number: int, written: Written) -> opcodes.Steps:
         skeleton = written.skeleton
@@ -253,14 +255,6 @@ class Dumper:
             self._rehearse_again(other)
         self._rehearsed = len(self.parts)
 
-    def needs_trust(self) -> tuple[str, ...]:
-        """The names behind what a default load refuses."""
-        names = self.rehearsal.needs_trust
-        refusal = self.rehearsal.refusal
-        if names or refusal is None or refusal.part is None:
-            return names
-        return (self.kinds[refusal.part],)
-
     def refusal(self) -> RefusedError | None:
         """What no name lifts, and where it stands."""
         error = self.rehearsal.refusal
@@ -293,7 +287,8 @@ class Dumper:
             )
             share.finish()
             sha256, new = writer.commit()
-            entry = ShardEntry(sha256, writer.nbytes, held.nbytes, held.sizes.parts)
+            nbytes, parts = held.nbytes, held.sizes.parts
+            entry = ShardEntry(sha256, writer.nbytes, nbytes, parts, heap=held.heap)
             self._read_back(entry, held, pool)
         return entry, new
 
@@ -353,7 +348,17 @@ class Dumper:
             names=tuple(self.names),
             parts=tuple(entries),
             shards=tuple(shards),
+            needs=self._needs(),
         )
+
+    def _needs(self) -> Needs:
+        """What a default load refuses besides names, here and in the parts that are copied."""
+        refusal = self.refusal()
+        text = "" if refusal is None else refusal.short[: manifest.MOST_NEEDS]
+        found = [Needs(tuple(self.rehearsal.lifted), text)]
+        found += dict.fromkeys(stored.found.needs for stored in self.stored.values())
+        names = dict.fromkeys(name for each in found for name in each.trust)
+        return Needs(tuple(names), next((each.unsafe for each in found if each.unsafe), ""))
 
     def _with_heap(
         self, shards: Sequence[ShardEntry], entries: Sequence[PartEntry]

@@ -4,12 +4,58 @@ Every error of the package descends from `ShardpickleError`, and also from the b
 caller would catch anyway (`OSError`, `MemoryError`, `ImportError`, `pickle.PicklingError`, …).
 """
 
+import copy
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import MemberDescriptorType
+from typing import Any, Self, cast
 
 
 class ShardpickleError(Exception):
     """Base class of every error that shardpickle raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is, not through __init__: a worker's error has to arrive with its text and fields,
+        # and exceptions pickle as `type(self)(*self.args)`, which fits no __init__ of ours.
+        return _again, (type(self), self.args, {**_members(self), **vars(self)})
+
+
+def _members(error: BaseException) -> dict[str, Any]:
+    """What C types and slots keep beside the dict: `errno` and `filename` of an `OSError`, …"""
+    return {
+        name: getattr(error, name)
+        for base in type(error).__mro__
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType)
+        and not name.startswith("__")
+        and getattr(error, name, None) is not None
+    }
+
+
+def _again(
+    kind: type[BaseException], args: tuple[Any, ...], state: Mapping[str, Any]
+) -> BaseException:
+    """The error that was pickled or copied."""
+    error = _empty(kind)
+    error.args = args
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error
+
+
+def _empty(kind: type[BaseException]) -> BaseException:
+    """An instance that no __init__ has seen.
+
+    Python makes those of several bases by the one whose memory they have, which need not be the
+    first, and refuses the others.
+    """
+    for base in kind.__mro__:
+        with suppress(TypeError):
+            made = base.__dict__["__new__"](kind) if "__new__" in base.__dict__ else None
+            if made is not None:
+                return cast("BaseException", made)
+    raise TypeError(f"no {kind.__name__} can be made")
 
 
 # --- The object cannot be saved: the caller changes the model. --------------------------------
@@ -22,18 +68,45 @@ class UnpicklableError(ShardpickleError, pickle.PicklingError):
     ----------
     problems : list of (str, str)
         The path of each object in the model, such as
-        ``model.steps[1][1].callback``, and why pickle refused it.
+        ``model.steps[1][1].callback``, and why pickle refused it. The message shortens them.
     """
 
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
+    def __init__(self, problems: list[tuple[str, str]], advice: Sequence[str] = ()) -> None:
         self.problems = problems
-        lines = "\n".join(f"  {path}: {reason}" for path, reason in problems)
+        lines = [f"  {_shortened(path, 100)}: {_shortened(why, 150)}" for path, why in problems]
+        shown = _within(lines, 800)
+        if len(shown) < len(lines):
+            shown.append(f"  and {len(lines) - len(shown)} more, all in the error's `problems`")
         count = "1 object" if len(problems) == 1 else f"{len(problems)} objects"
-        super().__init__(
-            f"{count} in the model cannot be pickled; nothing was written:\n{lines}\n"
-            "Remove them from the model, give their classes a __getstate__, or put functions into "
-            "a module under a name (no lambdas), then dump again."
+        what = _within(
+            advice or ["Remove them from the model, or give their classes a __getstate__."], 500
         )
+        super().__init__(
+            "\n".join(
+                [
+                    f"{count} in the model cannot be pickled; nothing was written:",
+                    *shown,
+                    *what,
+                    "Then dump again.",
+                ]
+            )
+        )
+
+
+def _shortened(text: str, most: int) -> str:
+    """A text without its middle, if it is long."""
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
+
+
+def _within(lines: Sequence[str], most: int) -> list[str]:
+    """The first lines, at least one, that have no more characters together."""
+    total = 0
+    for number, line in enumerate(lines):
+        total += len(line)
+        if number and total > most:
+            return list(lines[:number])
+    return list(lines)
 
 
 class ReadBackError(ShardpickleError, RuntimeError):
@@ -181,20 +254,49 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
     ----------
     names : dict of str to str
         Each name, and the first part of the model that needs it.
+    offered : tuple of str
+        The names that ``trusted=`` takes; empty if only ``unsafe=True`` loads the model.
+    path : str
+        The model.
+    refusal : str
+        The message without the line to type.
     """
 
     def __init__(
-        self, path: str, names: dict[str, str], call: str = "load({path}, {trusted})"
+        self,
+        path: str,
+        names: dict[str, str],
+        call: str = "load({path}, {trusted})",
+        *,
+        never: Sequence[str] = (),
     ) -> None:
+        self.path = path
         self.names = names
+        self.offered = () if never else tuple(names)
         lines = "\n".join(f"  {name}, in {part}" for name, part in names.items())
         count = "1 name" if len(names) == 1 else f"{len(names)} names"
-        super().__init__(
+        advice = "If you trust these, and so their code:"
+        if never:
+            advice = (
+                f"{', '.join(never)} can run any code, so only unsafe=True loads this. If you "
+                "trust whoever wrote it:"
+            )
+        self.refusal = (
             f"{path} needs {count} that shardpickle does not vouch for; nothing was loaded:\n"
-            f"{lines}\n"
-            "If you trust these, and so their code:\n"
-            "  shardpickle." + call.format(path=repr(path), trusted=f"trusted={list(names)!r}")
+            f"{lines}\n{advice}"
         )
+        super().__init__(f"{self.refusal}\n  {self._line(call, path)}")
+
+    def called(self, call: str, path: str | None = None, given: Sequence[str] = ()) -> Self:
+        """The same error with the line for another call; it trusts what was `given`, too."""
+        again = copy.copy(self)
+        line = again._line(call, self.path if path is None else path, given)
+        again.args = (f"{self.refusal}\n  {line}",)
+        return again
+
+    def _line(self, call: str, path: str, given: Sequence[str] = ()) -> str:
+        trusted = f"trusted={[*given, *self.offered]!r}" if self.offered else "unsafe=True"
+        return "shardpickle." + call.format(path=repr(path), trusted=trusted)
 
 
 class RefusedError(UntrustedTypeError):
@@ -206,8 +308,8 @@ class RefusedError(UntrustedTypeError):
         What is asked for.
     place : str
         Where it stands in the model, such as ``model.steps[0][1].score_func``.
-    names : dict of str to str
-        Names that ``trusted=`` takes for this; none where only ``unsafe=True`` loads the model.
+    names, offered
+        The names that ``trusted=`` takes for this; none where only ``unsafe=True`` loads the model.
     """
 
     part: int | None = None  # whose skeleton asks for it, and where
@@ -225,22 +327,18 @@ class RefusedError(UntrustedTypeError):
         self.what = what
         self.place = place
         self.path = path
-        self.call = call
         self.names = dict.fromkeys(names, place or "the model")
-        ways = [("unsafe=True", "pickle would load it, running whatever it names")]
-        if self.names:
-            line = f"trusted={list(self.names)!r}"
-            ways.insert(0, (line, "you trust what these do, with any arguments that are stored"))
-        lines = "\n".join(
-            f"  shardpickle.{call.format(path=repr(path), trusted=way)}  # {why}"
-            for way, why in ways
-        )
-        ShardpickleError.__init__(
-            self,
+        self.offered = tuple(self.names)
+        advice = "unsafe=True loads it as pickle would, running whatever the file names. "
+        if self.offered:
+            advice += f"If you trust {', '.join(self.offered)}, with any arguments that are stored:"
+        else:
+            advice += "If you trust whoever wrote it:"
+        self.refusal = (
             f"{path} is intact, but it asks for what shardpickle does not allow by default; "
-            f"nothing was loaded:\n  {self.short}\n"
-            f"If you know who made it:\n{lines}",
+            f"nothing was loaded:\n  {self.short}\n{advice}"
         )
+        ShardpickleError.__init__(self, f"{self.refusal}\n  {self._line(call, path)}")
 
     @property
     def short(self) -> str:
@@ -250,7 +348,11 @@ class RefusedError(UntrustedTypeError):
     def told(self, *, path: str, place: str = "", call: str | None = None) -> "RefusedError":
         """The same error, with the model and the place in it."""
         again = type(self)(
-            self.what, self.names, path=path, place=place or self.place, call=call or self.call
+            self.what,
+            self.names,
+            path=path,
+            place=place or self.place,
+            call=call or "load({path}, {trusted})",
         )
         again.part, again.step = self.part, self.step
         return again

@@ -21,7 +21,7 @@ from shardpickle import natives
 from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
 from shardpickle.dtypes import has_apart
 from shardpickle.errors import CorruptShardError
-from shardpickle.makers import Maker, Name, name_of, refused
+from shardpickle.makers import Maker, Name, is_note, name_of, refused
 from shardpickle.natives import Check
 from shardpickle.trust import OF_CLASS_METHODS, Known
 
@@ -280,6 +280,8 @@ def check_names(attributes: Mapping[Any, Any], *, named: bool) -> None:
     """
     for name, value in attributes.items():
         if not (isinstance(name, str) and name.startswith("__") and name.endswith("__")):
+            continue
+        if is_note(name, value):
             continue
         if not named or callable(value) or name in _PROTOCOLS or _MEMORY.search(name):
             raise refused(f"an attribute {name[:40]}")

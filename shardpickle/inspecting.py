@@ -10,7 +10,7 @@ from shardpickle.codecs import backend
 from shardpickle.codecs.trees import Head
 from shardpickle.contents import Contents
 from shardpickle.dumping import Dumper
-from shardpickle.loading import check_file, in_file, open_index, parsed_manifest
+from shardpickle.loading import check_file, in_file, needs_of, open_index, parsed_manifest
 from shardpickle.manifest import Manifest, ShardEntry
 from shardpickle.packed import PassingStore
 from shardpickle.reports import ModelInfo, Size
@@ -52,9 +52,7 @@ def estimated(
 
     sealed = list(dumper.seal_all(store, pool, advance, describe))
     found = dumper.manifest(sealed, metadata)
-    refusal = dumper.refusal()
-    needs = dumper.needs_trust(), "" if refusal is None else refusal.short
-    return _info("(an estimate)", found, manifest.to_bytes(found), facts, needs)
+    return _info("(an estimate)", found, manifest.to_bytes(found), facts, None)
 
 
 def _facts(store: Store, entry: ShardEntry) -> Facts:
@@ -107,5 +105,5 @@ def _info(
         [size for sha256 in found.files for size in facts[sha256].trees],
         backend.loops.NAME,
         {name: trust.verdict(name) or "untrusted" for name in found.names},
-        needs,
+        needs or needs_of(found),
     )

@@ -237,8 +237,8 @@ class Cache:
     """
 
     def __init__(self) -> None:
-        self.limit: int | None = None
-        self._most = 0  # what the limit leaves for objects
+        self._own: int | None = None
+        self._lent: tuple[list[int], ...] = ()
         # Visits of shards that were kept since another visit, decoded ahead, and not there.
         self.hits = self.ahead = self.misses = 0
         self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
@@ -248,6 +248,7 @@ class Cache:
 
     def after_fork(self) -> None:
         """Locks and loads under way belong to threads that a forked process does not have."""
+        self._own, self._lent = self.limit, ()
         self.lock = threading.RLock()
         self._room = threading.Condition(self.lock)
         self._tickets: dict[tuple[int, int], _Ticket] = {}
@@ -256,6 +257,22 @@ class Cache:
         self._reserved = 0
         self._now = 0
         self._last: tuple[int, int] | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes, or None: that of the call that began last, else that of the process."""
+        lent = self._lent
+        return lent[-1][0] if lent else self._own
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._own = limit
+
+    @property
+    def _most(self) -> int:
+        """What the limit leaves for objects."""
+        limit = self.limit or 0
+        return limit - limit // _HEADROOM
 
     @property
     def used(self) -> int:
@@ -430,9 +447,25 @@ class Cache:
     def set_limit(self, limit: int) -> None:
         with self.lock:
             self.limit = limit
-            self._most = limit - limit // _HEADROOM
-            while self.used > self._most and self._drop_one():
-                pass
+            self._shrink()
+
+    @contextmanager
+    def within(self, limit: int) -> Iterator[None]:
+        """A limit for as long as a call takes; limits that are set meanwhile count after it."""
+        mine = [limit]
+        with self.lock:
+            self._lent += (mine,)
+            self._shrink()
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._lent = tuple(each for each in self._lent if each is not mine)
+                self._shrink()
+
+    def _shrink(self) -> None:
+        while self.limit is not None and self.used > self._most and self._drop_one():
+            pass
 
 
 def _in_order(shelf: Shelf, shard: int) -> bool:

@@ -16,6 +16,7 @@ from shardpickle import (
     pickling,
     placing,
     sealing,
+    trust,
 )
 from shardpickle.codecs import trees
 from shardpickle.codecs.trees import Tables
@@ -310,7 +311,7 @@ def check_file(shard: Shard, entry: ShardEntry) -> None:
 
 def open_index(shard: Shard, entry: ShardEntry) -> Index:
     """What the shard says of itself, if it is what the manifest says."""
-    index = sealing.read_index(shard.read_at, shard.size, entry.heap)
+    index = sealing.read_index(shard.read_at, shard.size, entry.most_index)
     if index.sizes.parts != entry.parts:
         raise CorruptShardError(
             "another number of parts", expected=entry.parts, actual=index.sizes.parts
@@ -377,6 +378,15 @@ def in_file(file: str) -> Iterator[None]:
         if error.file is not None:
             raise
         raise error.in_file(file) from error
+
+
+def needs_of(found: Manifest) -> tuple[tuple[str, ...], str]:
+    """What a default load refuses of a model (`reports.DumpReport`), as its manifest tells it."""
+    names = [".".join(name) for name in trust.untrusted(found.names)]
+    names += [name for name in found.needs.trust if name not in names]
+    if found.needs.unsafe and not names:
+        names = [found.parts[-1].kind]
+    return tuple(names), found.needs.unsafe
 
 
 def parsed_manifest(data: bytes) -> Manifest:

@@ -25,10 +25,12 @@ VERSION = 1
 FULL, INFERENCE = PROFILES = ("full", "inference")
 HEAP = 1 << 28  # bytes of Python objects that skeletons may make without saying so
 _HEAP_OF_BYTE = 64  # and so many more for each byte of the shards
-_PART, _REFERENCE, _VALUE = 512, 64, 128  # bytes of the heap, besides what skeletons make
+_PART, _REFERENCE, _VALUE = 512, 64, 768  # bytes of the heap, besides what skeletons make
+_HEAP_OF_INDEX = 8  # bytes of the heap for each byte of an index
 _JSON_VALUE = 100  # bytes of Python objects for one value of the manifest
 _MOST_LETTERS = 1000  # of a name
-_OPTIONAL = {"heap"}
+MOST_NEEDS = 2000  # letters of what no name lifts
+_OPTIONAL = {"heap", "needs"}
 _MEMBERS = {
     *("format", "version", "writer", "profile", "environment", "metadata"),
     *("names", "parts", "shards", "sha256"),
@@ -54,6 +56,12 @@ class ShardEntry:
     heap: int | None = None
 
     @property
+    def most_index(self) -> int:
+        """Bytes that the shard's index may have."""
+        heap = undeclared_heap(self) if self.heap is None else self.heap
+        return (HEAP + heap) // _HEAP_OF_INDEX
+
+    @property
     def file(self) -> str:
         return f"shards/{self.sha256}.shard"
 
@@ -70,6 +78,21 @@ class PartEntry:
     references: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the writer found that a default load refuses, besides names that are not vetted.
+
+    `trust` are vetted names that do more than is vetted, `unsafe` is what no name lifts. For
+    messages and reports: a load finds out by itself.
+    """
+
+    trust: tuple[str, ...] = ()
+    unsafe: str = ""
+
+
+NOTHING = Needs()
+
+
 @dataclass(frozen=True)  # without slots: what follows from the members is worked out once
 class Manifest:
     """All that is known of a model without reading a shard; the last part is the model.
@@ -84,6 +107,7 @@ class Manifest:
     names: tuple[tuple[str, str], ...]
     parts: tuple[PartEntry, ...]
     shards: tuple[ShardEntry, ...]
+    needs: Needs = NOTHING
 
     @property
     def declared_heap(self) -> int:
@@ -171,6 +195,8 @@ def to_bytes(manifest: Manifest) -> bytes:
     }
     if any(shard.heap is not None for shard in manifest.shards):
         values["heap"] = [shard.heap for shard in manifest.shards]
+    if manifest.needs != NOTHING:
+        values["needs"] = [manifest.needs.trust, manifest.needs.unsafe]
     lines = [f'"{key}": {_json(value)}' for key, value in values.items()]
     lines += [
         f'"{key}": [\n' + ",\n".join(map(_json, entries)) + "\n]" for key, entries in lists.items()
@@ -308,7 +334,15 @@ def _manifest(document: dict[str, Any], free: int | None) -> Manifest:
         names=names,
         parts=tuple(parts),
         shards=shards,
+        needs=_needs(document.get("needs", [[], ""])),
     )
+
+
+def _needs(value: Any) -> Needs:
+    trust, unsafe = value
+    if len(_text(unsafe)) > MOST_NEEDS:
+        raise ValueError("needs of very many letters")
+    return Needs(tuple(map(_name, trust)), unsafe)
 
 
 def _check_tables(parts: Sequence[PartEntry], shards: Sequence[ShardEntry]) -> None:

@@ -36,6 +36,11 @@ METHODS = (
 _FOLDER = "shardpickle"  # never read from MLmodel: a path in there could lead anywhere
 # All that a folder may say of how it is loaded. MLflow lets a caller override only what is there.
 _CONFIG = {"lazy": False, "memory_limit": None}
+_SERVING = (
+    "mlflow.load_model({path}, {trusted})\n"
+    "mlflow.pyfunc and `mlflow models serve` trust only what is vetted, or vouched for by the "
+    "entry points of its package (docs/trust.md)."
+)
 
 
 def get_default_pip_requirements() -> list[str]:
@@ -247,21 +252,23 @@ def load_model(
     if unsafe and not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         raise UnsafeForbiddenError("unsafe=True", MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name)
     folder = download_artifacts(artifact_uri=str(model_uri), dst_path=dst_path)
-    return api.load(
-        Path(folder, _FOLDER),
-        lazy=lazy,
-        memory_limit=memory_limit,
-        workers=workers,
-        trusted=trusted,
-        unsafe=unsafe,
-        expect=expect,
-    )
+    with api.called("mlflow.load_model({path}, {trusted})", trusted, str(model_uri)):
+        return api.load(
+            Path(folder, _FOLDER),
+            lazy=lazy,
+            memory_limit=memory_limit,
+            workers=workers,
+            trusted=trusted,
+            unsafe=unsafe,
+            expect=expect,
+        )
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "_Served":
     """What `mlflow.pyfunc.load_model` calls. Who wrote `model_config` cannot be told from here."""
     known = {key: value for key, value in (model_config or {}).items() if key in _CONFIG}
-    return _Served(api.load(Path(path, _FOLDER), **known))
+    with api.called(_SERVING, (), path):
+        return _Served(api.load(Path(path, _FOLDER), **known))
 
 
 class _Served:

@@ -19,17 +19,19 @@ from typing import IO, Self
 
 from shardpickle.errors import (
     CorruptModelError,
+    CorruptShardError,
     MissingShardError,
     ModelNotFoundError,
     NotAModelError,
     StorageError,
 )
-from shardpickle.storage import ShardReader
+from shardpickle.storage import ShardReader, anchored
 from shardpickle.stores import (
     MANIFEST,
     OPENING,
     SHARDS,
     Publication,
+    Shard,
     Store,
     check_manifest_size,
     digest_of,
@@ -48,28 +50,35 @@ def is_packed(start: bytes) -> bool:
     return start[:4] == b"PK\x03\x04" and name == MANIFEST.encode() and body.startswith(OPENING)
 
 
-def pack(store: Store, manifest: bytes, shards: Sequence[str], stream: IO[bytes]) -> None:
+def pack(
+    store: Store,
+    manifest: bytes,
+    shards: Sequence[str],
+    stream: IO[bytes],
+    check: Callable[[str, Shard], None],
+) -> None:
     """Write a model as a zip.
 
     Parameters
     ----------
     shards : sequence of str
         SHA-256 of the shards, in the manifest's order.
+    check : callable
+        Is shown each shard that is open, and raises if it cannot be the one of that SHA-256.
     """
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
         file.writestr(_member(MANIFEST), manifest)
         for sha256 in dict.fromkeys(shards):
             name = shard_file(sha256)
-            with (
-                store.open_shard(sha256) as shard,
-                file.open(_member(name, shard.size), "w") as out,
-            ):
-                digest = hashlib.sha256()
-                for data in pieces_of(shard):
-                    digest.update(data)
-                    out.write(data)
+            digest = hashlib.sha256()
+            with store.open_shard(sha256) as shard:
+                check(sha256, shard)
+                with file.open(_member(name, shard.size), "w") as out:
+                    for data in pieces_of(shard):
+                        digest.update(data)
+                        out.write(data)
             if digest.hexdigest() != sha256:
-                raise CorruptModelError(
+                raise CorruptShardError(
                     "damaged (SHA-256)", file=name, expected=sha256, actual=digest.hexdigest()
                 )
 
@@ -116,7 +125,7 @@ class PackedStore:
     collects = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = anchored(Path(path))
         self.name = str(path)
         self._stamp: tuple[int, ...] = ()
         self._members: dict[str, tuple[int, int]] = {}

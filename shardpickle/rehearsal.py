@@ -37,6 +37,8 @@ class Rehearsal:
     ----------
     names : dict
         The names that a default load asks for, in the order of their first use.
+    lifted : dict
+        Vetted names that have to be trusted, since they do more than is vetted.
     refusal : RefusedError or None
         The first thing that no name lifts; only ``unsafe=True`` loads such a model.
     heap : dict
@@ -52,6 +54,7 @@ class Rehearsal:
         hollow: bool = False,
     ) -> None:
         self.names: dict[Name, None] = {}
+        self.lifted: dict[str, None] = {}
         self.refusal: RefusedError | None = None
         self.heap: dict[int, int] = {}
         self._references = references
@@ -150,8 +153,8 @@ class Rehearsal:
 
     @property
     def needs_trust(self) -> tuple[str, ...]:
-        """The names that a default load asks for."""
-        return tuple(".".join(name) for name in self.names)
+        """All names that a default load asks for."""
+        return (*(".".join(name) for name in self.names), *self.lifted)
 
     def _know(self, name: Name) -> None:
         if name in self._known:
@@ -173,7 +176,7 @@ class Rehearsal:
         """Imitate what a vetted name stands for, as it may do more if it is trusted by name."""
         for name, known in list(self._known.items()):
             if ".".join(name) == dotted and not known.own and trust.is_offered(name):
-                self.names[name] = None
+                self.lifted[dotted] = None
                 self._learn(name, trust.imitated(name, known.target))
                 return True
         return False

@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -27,7 +26,7 @@ from shardpickle.errors import (
     StoragePermissionError,
 )
 from shardpickle.packed import Bytes
-from shardpickle.storage import ShardReader, ShardWriter, is_sound
+from shardpickle.storage import ShardReader, ShardWriter, anchored, checked, is_sound, named
 from shardpickle.stores import (
     MANIFEST,
     OPENING,
@@ -73,10 +72,14 @@ class RemoteStore:
         self.name = _shown(url)
         self.absolute = url
         self._options = dict(options or {})
-        self._cache = None if cache_dir is None else Path(cache_dir)
+        self._cache = None if cache_dir is None else anchored(checked(cache_dir))
         self._process = -1
         self.fresh: dict[str, bytes] = {}  # shards under way, until they have been read back
-        self._system()
+        system, root = self._system()
+        protocol = system.protocol
+        names = (protocol,) if isinstance(protocol, str) else protocol
+        if "file" in names and "::" not in url:
+            self.absolute = f"file://{root}"  # the path in the URL may have been a relative one
 
     def _system(self) -> tuple[Any, str]:
         """The file system, which does not cross a fork, and the path in it."""
@@ -106,6 +109,15 @@ class RemoteStore:
             return getattr(system, method)(f"{root}/{name}" if name else root, *args, **kwargs)
 
         return self.again(doing, once)
+
+    def write(self, doing: str, name: str, data: bytes) -> None:
+        """Write a file as a whole."""
+        try:
+            self.call(doing, "pipe_file", name, data)
+        except FileNotFoundError as error:
+            raise StorageError(
+                errno.ENOENT, f"cannot {doing}: {error}; check that this place is there", self.name
+            ) from error
 
     def again(self, doing: str, once: Callable[[], _Result]) -> _Result:
         """Do something; again where the network or the server failed."""
@@ -185,7 +197,8 @@ class RemoteStore:
     def keep(self, data: bytes) -> None:
         """Put a shard into the cache."""
         if self._cache is not None:
-            self._cache.mkdir(parents=True, exist_ok=True)
+            with named(self._cache, "make the cache_dir"):
+                self._cache.mkdir(parents=True, exist_ok=True)
             with ShardWriter(self._cache, lambda _: None) as writer:
                 writer.write(data)
                 writer.commit()
@@ -268,15 +281,15 @@ class RemoteShard:
 
     def _fetched(self) -> bytes:
         def read() -> bytes:
-            data = self._store.read(self._file, self.size)
-            if hashlib.sha256(data).hexdigest() == self._sha256:
-                self._store.keep(data)
-            return data
+            return self._store.read(self._file, self.size)
 
         try:
-            return self._store.again("read a shard", read)
+            data = self._store.again("read a shard", read)
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=self._file) from None
+        if hashlib.sha256(data).hexdigest() == self._sha256:
+            self._store.keep(data)
+        return data
 
     def sha256(self) -> str:
         """Of the whole shard."""
@@ -306,7 +319,7 @@ class RemotePublication:
 
     def publish(self, manifest: bytes) -> None:
         """Make this manifest the model."""
-        self._store.call("publish the manifest", "pipe_file", MANIFEST, manifest)
+        self._store.write("publish the manifest", MANIFEST, manifest)
 
     def collect(self, keep: Collection[str]) -> tuple[int, int]:
         """Remove shards whose SHA-256 is not in `keep`: (files, bytes)."""
@@ -358,7 +371,7 @@ class RemoteWriter:
         publication = RemotePublication(self._store)
         if publication.has(self._sha256, len(data)):
             return self._sha256, False
-        self._store.call("write a shard", "pipe_file", shard_file(self._sha256), data)
+        self._store.write("write a shard", shard_file(self._sha256), data)
         if not publication.has(self._sha256, len(data)):
             raise StorageError(
                 errno.EIO, f"{shard_file(self._sha256)} did not arrive whole", self._store.name

@@ -296,8 +296,8 @@ class ModelInfo:
         Bytes of Python objects that the manifest says a load makes, besides raw bytes; 0 where it
         does not say, since they are few.
     needs_trust, needs_unsafe
-        As in `DumpReport`, where that was tried (`estimate`, and `inspect` with ``trust=True``);
-        else None.
+        As in `DumpReport`: names by shardpickle's own table, the rest as the writer found it, or,
+        with `inspect(…, trust=True)`, as it was found now.
     """
 
     path: str
@@ -321,8 +321,8 @@ class ModelInfo:
     largest: tuple[tuple[str, int], ...]
     names: dict[str, str]
     heap: int
-    needs_trust: tuple[str, ...] | None
-    needs_unsafe: str | None
+    needs_trust: tuple[str, ...]
+    needs_unsafe: str
 
     @classmethod
     def of(
@@ -336,7 +336,7 @@ class ModelInfo:
         sizes: Sequence[Size],
         loops: str,
         verdicts: Mapping[tuple[str, str], str],
-        needs: tuple[tuple[str, ...], str] | None = None,
+        needs: tuple[tuple[str, ...], str],
     ) -> "ModelInfo":
         """Put together from a manifest and what its shards say of themselves.
 
@@ -374,8 +374,8 @@ class ModelInfo:
             largest=_largest(found.parts, sized),
             names={".".join(name): verdicts[name] for name in sorted(found.names)},
             heap=found.declared_heap,
-            needs_trust=None if needs is None else needs[0],
-            needs_unsafe=None if needs is None else needs[1],
+            needs_trust=needs[0],
+            needs_unsafe=needs[1],
         )
 
     @property
@@ -405,7 +405,7 @@ class ModelInfo:
             lines.append(f"a default load refuses {self.needs_unsafe}; unsafe=True loads it")
         elif self.needs_trust:
             lines.append(f"a default load asks for trusted={list(self.needs_trust)!r}")
-        elif self.needs_trust is not None:
+        else:
             lines.append("a default load loads it")
         return "\n".join(map(_printable, lines))
 
@@ -453,8 +453,10 @@ def _page(info: ModelInfo) -> Iterator[str]:
     yield f"names in the pickles: {len(info.names)}, of which not trusted: {len(untrusted)}"
     for name in untrusted:
         yield f"  {name}"
-    if untrusted:
-        yield f"load it with trusted={untrusted!r} if you trust their code"
+    if info.needs_unsafe:
+        yield f"a default load refuses {info.needs_unsafe}; unsafe=True loads it"
+    elif info.needs_trust:
+        yield f"load it with trusted={list(info.needs_trust)!r} if you trust their code"
 
 
 def _printable(line: str) -> str:

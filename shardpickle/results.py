@@ -1,14 +1,16 @@
 """Rows of predictions as they come, in memory or in a ``.npy`` file. Knows nothing of models."""
 
 import os
-import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
 from numpy.lib import format as npy
+
+from shardpickle.storage import anchored, checked, named, replacing
 
 
 def read_features(path: str | os.PathLike[str]) -> Any:
@@ -81,15 +83,17 @@ class NpyFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._own = self.path.with_name(f".{self.path.name}-{secrets.token_hex(8)}.tmp")
+        self.path = anchored(checked(path))
+        if self.path.suffix.lower() != ".npy":
+            raise ValueError(f"out is the .npy file to write, not {path}")
+        self._open = ExitStack()
         self._stream: IO[bytes] | None = None
         self._dtype: np.dtype[Any] = np.dtype(float)
         self._shape: tuple[int, ...] = ()
         self._rows = 0
 
     def __enter__(self) -> Self:
-        self._stream = open(self._own, "xb")  # closed by __exit__
+        self._stream = self._open.enter_context(replacing(self.path))
         return self
 
     def __exit__(
@@ -98,21 +102,12 @@ class NpyFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        stream = self._stream
-        if stream is None:
-            return
-        try:
-            if kind is None:
-                stream.seek(0)
-                self._head(stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-        finally:
-            stream.close()
-            if kind is not None:
-                self._own.unlink(missing_ok=True)
-        if kind is None:
-            os.replace(self._own, self.path)
+        if kind is None and self._stream is not None:
+            with self._open:
+                self._stream.seek(0)
+                self._head(self._stream)
+        else:
+            self._open.__exit__(kind, error, traceback)
 
     def append(self, answer: Any) -> None:
         """Add the answer to a block of rows."""
@@ -141,4 +136,5 @@ class NpyFile:
 
     def array(self) -> Any:
         """The finished file, as a memory map."""
-        return np.load(self.path, mmap_mode="r")
+        with named(self.path, "map the file that was written"):
+            return np.load(self.path, mmap_mode="r")

@@ -10,18 +10,20 @@ about features of its own (bagging), tasks take rows instead of shards: each has
 own and a block of rows, and what trees say of a row does not depend on the others.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any
 
 import joblib
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend, get_active_backend
 
 from shardpickle import families, lazy, results
 from shardpickle.errors import WorkerLostError
 from shardpickle.lazy import Shelf
-from shardpickle.thawing import from_reference, referenced, stand_ins, thawed
+from shardpickle.thawing import from_reference, referenced, stand_ins, survives, thawed
 
 METHODS = frozenset(
     {"predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "apply"}
@@ -136,7 +138,7 @@ class ByRows:
                 return found(X, *args, **kwargs)
             model = referenced(self._model)
             tasks = [
-                joblib.delayed(_task_of_rows)(model, self._share, (name, (rows, *args), kwargs))
+                (_task_of_rows, model, self._share, (name, (rows, *args), kwargs))
                 for rows in results.blocks(X, size)
             ]
             return results.joined(_run(self._parallel, tasks))
@@ -203,9 +205,7 @@ class _Calls:
         share = None if self._limit is None else self._limit // self._many
         for start in range(0, len(jobs), 2 * self._many):
             wave = jobs[start : start + 2 * self._many]
-            tasks = [
-                joblib.delayed(_task)(*shelf.reference, share, parts, call) for shelf, parts in wave
-            ]
+            tasks = [(_task, *shelf.reference, share, parts, call) for shelf, parts in wave]
             for answers in _run(self._parallel, tasks):
                 yield from answers
 
@@ -229,12 +229,26 @@ def _plainly_equal(one: Any, other: Any) -> bool:
     return type(one) in (bool, int, float, str, type(None)) and one == other
 
 
-def _run(parallel: joblib.Parallel, tasks: Sequence[Any]) -> list[Any]:
+def _run(parallel: joblib.Parallel, tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """What tasks, each a function and its arguments, answer."""
     try:
-        answers: list[Any] = parallel(tasks)
-    except BrokenProcessPool as error:
+        answers: list[Any] = parallel(joblib.delayed(_told)(os.getpid(), *task) for task in tasks)
+    except TerminatedWorkerError as error:
         raise WorkerLostError from error
     return answers
+
+
+def _told(home: int, task: Callable[..., Any], *args: Any) -> Any:
+    """Run a task; an error that would not arrive in another process is told in words.
+
+    Pools take one for the end of the worker, or wait for ever.
+    """
+    try:
+        return task(*args)
+    except Exception as error:
+        if os.getpid() == home or survives(error):
+            raise
+        raise RuntimeError(f"{type(error).__qualname__}: {error}") from error
 
 
 def _task(
@@ -244,15 +258,20 @@ def _task(
     parts: list[int],
     call: _Call,
 ) -> list[Any]:
-    return _asked(make(*arguments, limit), parts, call)
+    with _within(limit):
+        return _asked(make(*arguments, None), parts, call)
 
 
 def _task_of_rows(model: bytes, limit: int | None, call: _Call) -> Any:
-    found = from_reference(model)
-    if limit is not None:
-        lazy.CACHE.set_limit(limit)
-    method, args, kwargs = call
-    return getattr(found, method)(*args, **kwargs)
+    with _within(limit):
+        found = from_reference(model)
+        method, args, kwargs = call
+        return getattr(found, method)(*args, **kwargs)
+
+
+def _within(limit: int | None) -> AbstractContextManager[None]:
+    """A task may run in the process of its caller, who has a limit of his own."""
+    return nullcontext() if limit is None else lazy.CACHE.within(limit)
 
 
 def _asked(shelf: Shelf, parts: Sequence[int], call: _Call) -> list[Any]:

@@ -101,8 +101,8 @@ def _cuts(column: Column) -> list[tuple[int, int]]:
     return [(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def read_index(read_at: ReadAt, size: int, most: int | None = None) -> Index:
-    """The index of a shard file of `size` bytes; `most` as for `shardfile.index_range`."""
+def read_index(read_at: ReadAt, size: int, most: int) -> Index:
+    """The index, of at most `most` bytes, of a shard file of `size` bytes."""
     end = size - shardfile.TRAILER_BYTES
     if end < len(shardfile.MAGIC):
         raise CorruptShardError("too short to be a shard", actual=size)

@@ -28,9 +28,6 @@ MAGIC = b"SHRDPKL1"
 _TRAILER = struct.Struct("<QII8s")  # offset, stored and raw size of the index; magic
 TRAILER_BYTES = _TRAILER.size
 _MOST_RATIO = 1 << 16  # a zstd block of 128 KiB takes at least 4 bytes (RFC 8878, 3.1.1.2)
-_MOST_INDEX_RATIO = 500
-_MOST_INDEX = 1 << 25
-_SMALL_INDEX = 1 << 20
 _FORMS = (frames.PLAIN, frames.SHUFFLED, frames.PALETTE)
 _MEMBERS = {"parts", "skeletons", "dimensions", "layouts", "columns"}
 
@@ -90,18 +87,15 @@ class Layer:
         return packed.data + _TRAILER.pack(self.end, len(packed.data), len(raw), MAGIC)
 
 
-def index_range(
-    head: bytes, trailer: bytes, size: int, most: int | None = None
-) -> tuple[int, int, int]:
+def index_range(head: bytes, trailer: bytes, size: int, most: int) -> tuple[int, int, int]:
     """Offset, stored and raw size of the index, from a file's first 8 and last 24 bytes.
 
-    `most` is the raw size that it may have, if the manifest says.
+    `most` is the raw size that it may have.
     """
     if head != MAGIC or len(trailer) != TRAILER_BYTES:
         raise CorruptShardError("not a shard of this format")
     offset, stored, nbytes, magic = _TRAILER.unpack(trailer)
-    undeclared = min(max(_SMALL_INDEX, stored * _MOST_INDEX_RATIO), _MOST_INDEX)
-    if nbytes > max(undeclared, most or 0):
+    if nbytes > most:
         raise CorruptShardError("its index declares too large a size", actual=nbytes)
     if magic != MAGIC or offset + stored + TRAILER_BYTES != size or offset < len(MAGIC):
         raise CorruptShardError("the end of the file is not a shard's")

@@ -275,13 +275,13 @@ class Source:
             If the limit is less than what the model needs at least.
         """
         least = self.deferred.least()
-        if limit is None:
-            limit = CACHE.limit
+        asked, limit = limit, CACHE.limit if limit is None else limit
         if limit is None:
             return
         if limit < least:
             raise MemoryLimitError(self.store.name, limit, least)
-        CACHE.set_limit(limit)
+        if asked is not None:
+            CACHE.set_limit(limit)
         one = max(
             (self._raw([shard]) // len(parts) for shard, parts in self.parts_of.items()), default=0
         )

@@ -15,10 +15,10 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import FileIO
+from io import BufferedWriter, FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from shardpickle import disk
 from shardpickle.errors import (
@@ -28,6 +28,7 @@ from shardpickle.errors import (
     MissingShardError,
     ModelNotFoundError,
     NotADirectoryModelError,
+    ShardpickleError,
     StorageError,
     StoragePermissionError,
 )
@@ -44,11 +45,11 @@ _CHUNK = 1 << 20
 
 
 @contextmanager
-def _named(path: Path, doing: str) -> Iterator[None]:
+def named(path: Path, doing: str) -> Iterator[None]:
     """Give the operating system's errors the file, what was tried, and what to do."""
     try:
         yield
-    except StorageError:
+    except ShardpickleError:  # a missing shard is an OSError, too
         raise
     except OSError as error:
         kind = (
@@ -57,10 +58,20 @@ def _named(path: Path, doing: str) -> Iterator[None]:
             else StorageError
         )
         advice = {
-            errno.ENOSPC: "; the disk is full: free some space and dump again",
-            errno.EDQUOT: "; the disk quota is used up: free some space and dump again",
+            errno.ENOSPC: "; the disk is full: free some space and try again",
+            errno.EDQUOT: "; the disk quota is used up: free some space and try again",
+            errno.EFBIG: "; no file may be so large here (ulimit -f, or the file system)",
             errno.EACCES: "; check the owner and the rights of the directory",
-            errno.EROFS: "; the file system is mounted read-only",
+            errno.EPERM: "; check the owner and the rights of the directory",
+            errno.EROFS: "; the file system is mounted read-only: give another path",
+            errno.ENOENT: "; check that the directory is there",
+            errno.ENOTDIR: "; part of the path is a file, not a directory",
+            errno.EISDIR: "; a directory has this name: give another path",
+            errno.EEXIST: "; something else has this name: give another path",
+            errno.ENAMETOOLONG: "; give a shorter path",
+            errno.EMFILE: "; too many files are open (ulimit -n)",
+            errno.ENXIO: "; it is a socket, or a device that is not there",
+            errno.ELOOP: "; its links lead in a circle",
         }.get(error.errno or 0, "")
         reason = f"cannot {doing}: {error.strerror or error}{advice}"
         raise kind(error.errno or errno.EIO, reason, str(path)) from error
@@ -70,12 +81,30 @@ def _opened(path: Path) -> FileIO:
     """A regular file, or a link to one; a pipe or a device could keep a reader for ever."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        mode = os.fstat(number).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a regular file", str(path))
     except BaseException:
         os.close(number)
         raise
     return FileIO(number, "rb")
+
+
+def _kind(mode: int) -> str:
+    """What is at a path, in a word."""
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    return "a file" if stat.S_ISREG(mode) else "a device"
+
+
+def check_regular(path: Path, doing: str) -> None:
+    """Refuse what cannot be opened, or would be waited for."""
+    with named(path, doing):
+        _opened(path).close()
 
 
 class ShardReader:
@@ -88,7 +117,7 @@ class ShardReader:
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=file) from None
         except OSError as error:
-            with _named(path, "read the shard"):
+            with named(path, "read the shard"):
                 raise error from None
         self.size = os.fstat(self.stream.fileno()).st_size
         self._lock = threading.Lock()
@@ -106,7 +135,7 @@ class ShardReader:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the file ends."""
-        with _named(self.path, "read the shard"):
+        with named(self.path, "read the shard"):
             chunks = []
             while size > 0:
                 chunk = self._read_once(offset, size)
@@ -138,7 +167,7 @@ class ShardWriter:
         self._path = folder / f".shard-{secrets.token_hex(8)}.tmp"
         self._digest = hashlib.sha256()
         self._moved = False
-        with _named(self._path, "create a shard"):
+        with named(self._path, "create a shard"):
             self._file = disk.NewFile(self._path)
         self.nbytes = 0
 
@@ -157,7 +186,7 @@ class ShardWriter:
                 disk.unlink(self._path)
 
     def write(self, data: bytes) -> None:
-        with _named(self._path, "write a shard"):
+        with named(self._path, "write a shard"):
             self._file.write(data)
         self._digest.update(data)
         self.nbytes += len(data)
@@ -170,7 +199,7 @@ class ShardWriter:
             return sha256, False
         if not target.exists():  # else it is another dump's, and damaged: it stays once repaired
             self._created(target)
-        with _named(target, "write a shard"):
+        with named(target, "write a shard"):
             self._file.finish()
             disk.replace(self._path, target)
             self._moved = True
@@ -192,8 +221,9 @@ class LocalStore:
     collects = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = _checked(path)
-        self.name = str(self.path)
+        given = checked(path)
+        self.path = anchored(given)
+        self.name = str(given)
 
     @property
     def absolute(self) -> str:
@@ -202,7 +232,7 @@ class LocalStore:
     def read_manifest(self) -> bytes:
         """The manifest's file; `FileNotFoundError` if there is none."""
         path = self.path / MANIFEST
-        with _named(path, "read the manifest"):
+        with named(path, "read the manifest"):
             try:
                 with _opened(path) as stream:
                     data = bytearray()
@@ -215,9 +245,19 @@ class LocalStore:
                     errno.ENOENT, "no manifest.json here", str(self.path)
                 ) from None
             except NotADirectoryError:
+                self._refuse_no_file()
                 raise NotADirectoryModelError(
                     errno.ENOTDIR, "a file, not a model directory", str(self.path)
                 ) from None
+
+    def _refuse_no_file(self) -> None:
+        """Name what stands in place of the directory, if nothing can be read from it."""
+        try:
+            kind = _kind(self.path.stat().st_mode)
+        except OSError:
+            return
+        if kind not in ("a file", "a directory"):
+            raise StorageError(errno.EINVAL, f"is {kind}, not a model directory", str(self.path))
 
     def open_shard(self, sha256: str) -> ShardReader:
         file = shard_file(sha256)
@@ -226,21 +266,24 @@ class LocalStore:
     def start(self, of: str) -> bytes:
         """The first bytes of a file of the directory (or of the path itself); empty if none."""
         try:
-            with open(self.path / of if of else self.path, "rb") as stream:
+            with _opened(self.path / of if of else self.path) as stream:
                 return stream.read(256)
         except OSError:
             return b""
 
     def holds(self, name: str) -> bool:
-        return (self.path / name).exists()
+        with named(self.path, "look into the directory"):
+            return (self.path / name).exists()
 
     def is_file(self) -> bool:
-        return self.path.is_file()
+        with named(self.path, "look at the path"):
+            return self.path.is_file()
 
     def check_writable(self) -> None:
         """Refuse a path that `writing` would refuse, before any work is done for it."""
-        if self.path.exists():
-            self._check_own()
+        with named(self.path, "look at the directory"):
+            if self.path.exists():
+                self._check_own()
 
     @contextmanager
     def writing(self) -> Iterator["Publication"]:
@@ -258,7 +301,7 @@ class LocalStore:
                 raise
 
     def _prepare(self) -> list[Path]:
-        with _named(self.path, "create the directory"):
+        with named(self.path, "create the directory"):
             missing = [each for each in (self.path, *self.path.parents) if not each.exists()]
             if not missing:
                 self._check_own()
@@ -274,7 +317,7 @@ class LocalStore:
                 "is a file, and a model is a directory; give another path, or remove the file",
                 str(self.path),
             )
-        with _named(self.path, "list the directory"):
+        with named(self.path, "list the directory"):
             if not self.path.joinpath(MANIFEST).exists():
                 self._refuse_foreign()
             elif not self._is_own(self.path.joinpath(MANIFEST)):
@@ -285,7 +328,7 @@ class LocalStore:
                 )
 
     def _is_own(self, path: Path) -> bool:
-        with open(path, "rb") as stream:
+        with _opened(path) as stream:
             start = stream.read(len(OPENING))
         return start == OPENING or (not start and self.holds(SHARDS))  # empty after a power cut
 
@@ -306,16 +349,34 @@ class LocalStore:
             )
 
 
-def _checked(path: str | os.PathLike[str]) -> Path:
+def checked(path: str | os.PathLike[str]) -> Path:
+    """A path, if it is one; a mistake is told before it is taken for the present directory."""
     if hasattr(path, "write"):
         raise TypeError("a model is a directory: give its path, not an open file")
     if not isinstance(path, str | os.PathLike):
         kind = type(path).__name__
         raise TypeError(f"path is text or os.PathLike, not {kind}; the model comes first")
     text = os.fspath(path)
-    if not text or text.startswith("~"):
+    if not text:
+        raise ValueError("not a path: it is empty ('.' is the present directory)")
+    if "\0" in text:
+        raise ValueError(f"not a path: {text!r} (it holds a NUL character)")
+    if text.startswith("~"):
         raise ValueError(f"not a path: {text!r} (write ~ as os.path.expanduser('~/…'))")
     return Path(text)
+
+
+def anchored(path: Path) -> Path:
+    """The path that goes on meaning the same, whatever becomes of the current directory."""
+    if path.is_absolute():
+        return path
+    try:
+        here = os.getcwd()
+        if os.path.samestat(os.stat(here), os.stat(os.curdir)):
+            return Path(here, path)
+    except OSError:  # it was removed, or may not be reached by its name
+        pass
+    return path
 
 
 def _only_shards(folder: Path) -> bool:
@@ -325,16 +386,33 @@ def _only_shards(folder: Path) -> bool:
     )
 
 
+class _NamedFile(FileIO):
+    """A file that says which it is when it cannot be written."""
+
+    def __init__(self, temporary: Path, target: Path) -> None:
+        super().__init__(temporary, "xb")
+        self.target = target
+
+    def write(self, data: Any, /) -> int:
+        with named(self.target, "write the file"):
+            return super().write(data)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes its name when it is whole."""
+    path = anchored(path)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}.tmp")
     try:
-        with _named(path, "write the file"):
-            with open(temporary, "xb") as stream:
-                yield stream
-                stream.flush()
+        with named(path, "write the file"):
+            _check_replaceable(path)
+            file = _NamedFile(temporary, path)
+        with BufferedWriter(file) as stream:  # what else its user does may fail for other reasons
+            yield stream
+            stream.flush()
+            with named(path, "write the file"):
                 os.fsync(stream.fileno())
+        with named(path, "write the file"):
             disk.replace(temporary, path)
             disk.flush_folder(path.parent)
     except BaseException:
@@ -343,13 +421,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def _check_replaceable(path: Path) -> None:
+    """A link to a device, as /dev/stdout is one, is not replaced by a file either."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EEXIST
+        raise OSError(number, os.strerror(number), str(path))
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep other writers out, with a lock on the directory itself: no lock file, none left over."""
     if fcntl is None:
         yield
         return
-    with _named(path, "open the directory"):
+    with named(path, "open the directory"):
         descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
@@ -388,18 +477,18 @@ class Publication:
     def keep(self) -> None:
         """The published manifest is the wanted one already: its shards stay, repaired ones too."""
         self._new.clear()
-        with _named(self._path, "flush the directory"):
+        with named(self._path, "flush the directory"):
             self._flush(self._path / SHARDS)
 
     def publish(self, manifest: bytes) -> None:
         """Make this manifest the model; from here on the previous one is history."""
-        with _named(self._path, "flush the directory"):
+        with named(self._path, "flush the directory"):
             # The directories above first, then what the manifest will refer to.
             self._flush(*{each.parent for each in self._created}, self._path / SHARDS, self._path)
         target = self._path / MANIFEST
         temporary = self._path / f".manifest-{secrets.token_hex(8)}.tmp"
         try:
-            with _named(target, "publish the manifest"):
+            with named(target, "publish the manifest"):
                 file = disk.NewFile(temporary)
                 try:
                     file.write(manifest)
@@ -418,7 +507,7 @@ class Publication:
             with suppress(OSError):
                 disk.unlink(temporary)
             raise
-        with _named(
+        with named(
             self._path, "make sure that the new model, which is in its place, outlasts a power cut"
         ):
             self._flush(self._path)
@@ -444,13 +533,15 @@ class Publication:
         """Remove temporary files, and shards whose SHA-256 is not in `keep`: (files, bytes)."""
         count = nbytes = 0
         folder = self._path / SHARDS
-        for entry in (*self._path.iterdir(), *folder.iterdir()):
+        with named(self._path, "list the directory"):
+            entries = [*self._path.iterdir(), *folder.iterdir()]
+        for entry in entries:
             ours = entry.parent == folder and _SHARD_NAME.fullmatch(entry.name)
             if not (ours and entry.stem not in keep) and not _TEMPORARY_NAME.fullmatch(entry.name):
                 continue
             if entry.is_dir():
                 continue
-            with _named(entry, "remove an old file"):
+            with named(entry, "remove an old file"):
                 nbytes += entry.lstat().st_size
                 disk.unlink(entry)
             count += 1

@@ -83,6 +83,14 @@ def from_reference(data: bytes) -> Any:
     return pickle.loads(data)
 
 
+def survives(error: Exception) -> bool:
+    """Whether an error arrives in another process as what it is."""
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:
+        return False
+
+
 def is_lazy(model: Any) -> bool:
     """Whether there is a lazy list or a stand-in in a model."""
     lists: list[Any] = []

@@ -1,10 +1,29 @@
-"""Finds what in a model cannot be pickled, and where it stands. Used only after a failure."""
+"""Finds what in a model cannot be pickled, where it stands, and what can be done about it.
 
+Used only after a failure.
+"""
+
+import io
+import mmap
 import pickle
+import queue
+import socket
+import sys
+import threading
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from types import MethodType
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    TracebackType,
+)
 from typing import Any
 
 import numpy as np
@@ -18,7 +37,8 @@ def explain(model: object, error: BaseException) -> UnpicklableError:
     """The error that names every object of the model that pickle refuses (at most 20)."""
     skipped: dict[int, Any] = {}
     problems: list[tuple[object, BaseException]] = []
-    failure: BaseException | None = error
+    advice: dict[str, None] = {}  # in order, each once
+    failure: BaseException = error
     while len(problems) < _MOST:
         probe = _Probe(skipped)
         try:
@@ -31,14 +51,19 @@ def explain(model: object, error: BaseException) -> UnpicklableError:
             break
         skipped[id(culprit)] = culprit
         problems.append((_nearest(model, probe.trail), failure))
+        advice[_advice(culprit, failure)] = None
+        if isinstance(failure, RecursionError):  # what is as deep would be found again and again
+            break
     if not problems:
         problems.append((model, error))
+        advice[_advice(model, error)] = None
     places = _paths(model, {id(culprit) for culprit, _ in problems})
     return UnpicklableError(
         [
             (places.get(id(culprit), "model"), f"{type(reason).__name__}: {reason}")
             for culprit, reason in problems
-        ]
+        ],
+        list(advice),
     )
 
 
@@ -46,6 +71,116 @@ def explain_reference(model: object, found: Any, error: BaseException) -> Unpick
     """The error that names where an object stands that must not be in a dump."""
     place = _paths(model, {id(found)}).get(id(found), "model")
     return UnpicklableError([(place, str(error))])
+
+
+def _advice(culprit: object, error: BaseException) -> str:
+    """What can be done about an object that pickle refused."""
+    if isinstance(error, RecursionError):
+        return _advice_on_depth(error)
+    if isinstance(culprit, (type, FunctionType)):
+        return _advice_on_name(culprit)
+    if isinstance(culprit, ModuleType):
+        return (
+            "A module is no part of a model: import it where it is used, and remove the attribute."
+        )
+    if _is_connection(culprit):
+        return (
+            "A database connection belongs to this process: keep its address, and connect again "
+            "where it is used."
+        )
+    if isinstance(culprit, _UNDER_WAY):
+        return "A generator, an iterator or a view cannot be stored: keep a list of what it gives."
+    if isinstance(culprit, _OF_THE_PROCESS):
+        return (
+            "Locks, threads, files and sockets belong to this process: remove them, or leave them "
+            "out in the __getstate__ of their class and make them anew in its __setstate__."
+        )
+    return "Remove them from the model, or give their classes a __getstate__."
+
+
+def _advice_on_depth(error: RecursionError) -> str:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if len(frames) > _OWN_FRAMES:  # pickle itself has none: these are a method that calls itself
+        return (
+            f"{_short(frames[-1].f_code.co_qualname)} calls itself without end (a __getattr__ "
+            "often does, while its object is still empty): mend that."
+        )
+    return (
+        "Objects are nested deeper than Python's stack allows: call "
+        f"sys.setrecursionlimit({10 * sys.getrecursionlimit()}) before the dump (loading needs no "
+        "more than usual)."
+    )
+
+
+def _advice_on_name(culprit: type | FunctionType) -> str:
+    """For what pickle stores as the name that a module has for it."""
+    what = "class" if isinstance(culprit, type) else "function"
+    if culprit.__name__ == "<lambda>":
+        return "A lambda has no name to store: put a function into a module under a name."
+    if "<locals>" in culprit.__qualname__:
+        return (
+            f"A local {what}, defined inside a function, has no name to store: define it at the "
+            "top of a module."
+        )
+    name = f"{culprit.__module__}.{culprit.__qualname__}"
+    found: Any = sys.modules.get(culprit.__module__)
+    for step in culprit.__qualname__.split("."):
+        found = getattr(found, step, None)
+    if found is None:
+        return (
+            f"{_short(name)} is not found under this name: give the {what} the name that its "
+            "module has for it."
+        )
+    if getattr(found, "__wrapped__", None) is culprit:
+        return (
+            f"A decorator put another object under the name {_short(name)}: give the undecorated "
+            "one a name of its own, or keep the decorated one in the model."
+        )
+    return (
+        f"{_short(name)} was reloaded or defined again since the model was made: restart Python, "
+        "or recreate the model with the present one."
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 100 else f"…{name[-99:]}"
+
+
+def _is_connection(culprit: object) -> bool:
+    """Whether an object looks like a connection (PEP 249) or one of its cursors."""
+    kind = type(culprit)
+    return callable(getattr(kind, "close", None)) and (
+        all(callable(getattr(kind, each, None)) for each in ("cursor", "commit"))
+        or all(callable(getattr(kind, each, None)) for each in ("execute", "fetchone"))
+    )
+
+
+_OWN_FRAMES = 50
+_UNDER_WAY: tuple[type, ...] = (
+    GeneratorType,
+    CoroutineType,
+    AsyncGeneratorType,
+    map,
+    filter,
+    zip,
+    enumerate,
+    reversed,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
+_OF_THE_PROCESS: tuple[type, ...] = (
+    type(threading.Lock()),
+    type(threading.RLock()),
+    threading.Thread,
+    threading.local,
+    queue.SimpleQueue,
+    io.IOBase,
+    mmap.mmap,
+    socket.socket,
+    FrameType,
+    TracebackType,
+)
 
 
 class _Sink:
@@ -90,6 +225,8 @@ def _paths(model: object, wanted: set[int]) -> dict[int, str]:
 
 
 def _children(obj: Any) -> Iterator[tuple[Any, str]]:
+    if isinstance(obj, ModuleType):
+        return  # from here on stands all that is imported
     if isinstance(obj, dict):
         for key, value in obj.items():
             yield value, f"[{key!r}]"

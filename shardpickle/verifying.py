@@ -137,8 +137,8 @@ def default_load(
     if refusal is not None:
         unsafe = (reader.told(refusal, refusal.part) if refusal.part is not None else refusal).short
     names = rehearsal.needs_trust
-    if refusal is not None and not names and refusal.part is not None:
-        names = (found.parts[refusal.part].kind,)
+    if unsafe and not names:
+        names = (found.parts[-1].kind,)
     return Verdict(names, unsafe)
 
 

@@ -161,6 +161,19 @@ def test_trust_is_never_read_from_mlmodel(tmp_path):
     assert type(flavor.load_model(tmp_path / "folder", trusted=[Mine])) is Mine
 
 
+def test_refusals_name_the_call_that_can_trust(tmp_path):
+    folder = str(tmp_path / "folder")
+    with pytest.warns(UserWarning, match="will refuse this model"):
+        flavor.save_model(Mine(), folder)
+    call = f"shardpickle.mlflow.load_model({folder!r}, trusted=['{__name__}.Mine'])"
+    with pytest.raises(shardpickle.UntrustedTypeError) as caught:
+        flavor.load_model(folder)
+    assert str(caught.value).splitlines()[-1].strip() == call
+    with pytest.raises(shardpickle.UntrustedTypeError, match="entry points") as caught:
+        mlflow.pyfunc.load_model(folder)
+    assert call.partition("folder")[0] in str(caught.value)
+
+
 def test_the_environment_forbids_trusted_and_unsafe(folder, monkeypatch):
     monkeypatch.setenv("SHARDPICKLE_FORBID_UNSAFE", "1")
     for options in ({"trusted": [Mine]}, {"unsafe": True}):

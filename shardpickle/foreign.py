@@ -11,6 +11,7 @@ on their way and brought to the installed release's layout (`migrate`).
 
 import _codecs
 import copyreg
+import functools
 import json
 import re
 import sys
@@ -277,6 +278,7 @@ _DILL_TYPES: dict[str, type] = {
     for each in (object, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set)
 }
 _DILL_TYPES |= {each.__name__: each for each in (frozenset, range, slice)}
+_DILL_TYPES["PartialType"] = functools.partial
 
 
 def _dill_array(function: Any, args: Any, state: Any, attributes: Any = None) -> Any:
@@ -352,6 +354,7 @@ TRANSPORT |= {name: Known(target, plain(target)) for name, target in migrate.GON
 _BY_DILL = [
     Known(each, CONSTRUCTORS["builtins", each.__name__](each)) for each in (complex, range, slice)
 ]
+_BY_DILL.append(Known(functools.partial, CONSTRUCTORS["functools", "partial"](functools.partial)))
 _TOO_OLD = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
 
 

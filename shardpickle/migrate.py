@@ -575,9 +575,13 @@ def is_public(module: str) -> bool:
 
 
 def is_a_librarys(instance: Any) -> bool:
-    """Whether the arrays in an instance are scikit-learn's, SciPy's or NumPy's own business."""
-    library = type(instance).__module__.partition(".")[0]
-    return library in ("sklearn", "scipy", "numpy", "_loss") or isinstance(instance, BaseEstimator)
+    """Whether the arrays in an instance are the business of scikit-learn's or SciPy's loops.
+
+    NumPy's generators among them; its arrays are what the user put there.
+    """
+    module = type(instance).__module__
+    known = module.startswith(("sklearn.", "scipy.", "numpy.random"))
+    return known or isinstance(instance, BaseEstimator)
 
 
 def foreign_arguments(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -631,7 +635,8 @@ def _neighbor_nodes() -> np.dtype[Any]:
 
 
 def _records(array: Any, dtype: np.dtype[Any]) -> Any:
-    return _fields(array, dtype) if isinstance(array, np.ndarray) else array
+    other = isinstance(array, np.ndarray) and array.dtype != dtype
+    return _fields(array, dtype) if other else array
 
 
 # What compiled loops take only as wide as this machine's own integers, by class and attribute.

@@ -231,7 +231,9 @@ def _from_buffer(target: Any) -> Maker:
         buffer, dtype, shape, order = args
         count = items(dtype, shape, order)
         need(len(buffer) == count * dtype.itemsize, "an array's buffer of another length")
-        return np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
+        array = np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
+        array.flags.writeable = type(buffer) is bytearray  # as it was: pickle tells them apart so
+        return array
 
     return Maker(call=call)
 

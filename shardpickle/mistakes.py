@@ -36,11 +36,12 @@ class _Sight:
 def of_file(name: str, start: bytes) -> NotAModelError | None:
     """The error for a file that stands where a model (or its manifest) should; None if unknown."""
     if not start:
-        return NotAModelError(f"{name} is an empty file (or one that may not be read), not a model")
-    sight = _other_file(start) or (None if _kind(start) else _text(start))
+        what = "an empty file (or one that may not be read)"
+        return NotAModelError(f"{name} is {what}, not a shardpickle model")
+    found = kind(start) or ("pickle" if _begins_as_pickle(start) else None)
+    sight = _other_file(start) or (None if found else _text(start))
     if sight is not None:
-        return NotAModelError(f"{name} is {sight.what}, not a model: {sight.advice}")
-    found = _kind(start)
+        return NotAModelError(f"{name} is {sight.what}, not a shardpickle model: {sight.advice}")
     if found is None:
         return None
     return NotAModelError(
@@ -63,9 +64,14 @@ def no_pickle(name: str, start: bytes, inside: str = "") -> ForeignFileError | N
         How it was compressed.
     """
     sight = _other_file(start)
-    if sight is None and inside and kind(start) not in (None, "pickle"):
-        sight = _Sight("compressed once more", "decompress it once, then convert what comes out")
-    return _not_a_pickle(name, sight, inside) if sight else None
+    if sight is not None:
+        return _not_a_pickle(name, sight, inside)
+    if inside and kind(start) not in (None, "pickle"):
+        return ForeignFileError(
+            f"{name} is compressed twice: decompress it once (it is {inside}), and convert what "
+            "comes out"
+        )
+    return None
 
 
 def unreadable(name: str, start: bytes, reason: str, inside: str = "") -> ForeignFileError:
@@ -120,12 +126,11 @@ def of_python_2(name: str, start: bytes, inside: str = "") -> ForeignFileError:
 
 def too_old(name: str, version: str | None, named: str | None) -> ForeignFileError:
     """The error for a model of scikit-learn before 1.0."""
-    found = f"scikit-learn {version}" if version else "an old scikit-learn"
-    hint = f" (it names {named})" if named else ""
+    hint = "; ".join([*([version] if version else []), *([f"it names {named}"] if named else [])])
     pip = f"scikit-learn=={version}" if version else "scikit-learn<0.23"
     return ForeignFileError(
-        f"{name} was written by {found}{hint}, and shardpickle reads models of scikit-learn 1.0 "
-        "and later. Fit the model again with a current scikit-learn. To look at what the file "
+        f"{name} was written by scikit-learn before 1.0 ({hint}), and shardpickle reads models of "
+        "1.0 and later. Fit the model again with a current scikit-learn. To look at what the file "
         f"holds, load it where the old one is installed (pip install '{pip}')"
     )
 
@@ -158,6 +163,7 @@ _PAGE = _Sight(
     "a server answered the download with a page instead of the file. Download it again, with the "
     "link of the file itself, and signed in if that is needed",
 )
+_FAILED = "the download failed. Download it again, signed in if that is needed"
 _TABLE = "it holds data, not a model: read it with pandas. " + _WRITTEN_BY.capitalize()
 
 
@@ -199,15 +205,16 @@ def _markup(start: bytes) -> _Sight | None:
         code = re.search(rb"<Code>(\w{1,60})</Code>", start)
         if code or b"<Error" in start:
             said = f", {code[1].decode()}" if code else ""
-            return _Sight(
-                f"an error message of a server (XML{said})",
-                "the download failed. Download it again, signed in if that is needed",
-            )
+            return _Sight(f"an error message of a server (XML{said})", _FAILED)
         return _Sight("an XML file", _OWN_READER)
     if start[:2] == b"{L" or (start[:2] == b"{i" and start[3:4].isalpha()):
         return _Sight("a UBJSON file (XGBoost writes such)", _OWN_READER)
     if re.match(rb'[\[{]\s*(["\[\]{}\d\-]|true|false|null|$)', start):
-        return _Sight("a JSON file", "if a library wrote its model so, " + _OWN_READER)
+        return _Sight(
+            "a JSON file",
+            "if a library wrote its model so, " + _OWN_READER + ". If a server sent it in place of "
+            "the file, download the file again",
+        )
     return None
 
 
@@ -226,6 +233,8 @@ def _text(start: bytes) -> _Sight | None:
         return None
     if start.startswith(b"tree\nversion="):
         return _Sight("a LightGBM model (text)", _OWN_READER)
+    if re.match(rb"[45]\d\d:? [A-Z]", start):  # 404: Not Found
+        return _Sight("a file of text, an error message of a server", _FAILED)
     return _Sight(
         "a file of text (CSV, for example)",
         "if it holds data, read it with pandas. " + _WRITTEN_BY.capitalize(),
@@ -261,8 +270,10 @@ _MEMBERS = {
     ),
     "/data.pkl": _Sight("a PyTorch file", _OWN_READER),
     "/version": _Sight("a PyTorch file", _OWN_READER),
+    "/byteorder": _Sight("a PyTorch file", _OWN_READER),
     ".weights.h5": _Sight("a Keras model", _OWN_READER),
     "config.json": _Sight("a Keras model", _OWN_READER),
+    "metadata.json": _Sight("a Keras model", _OWN_READER),
     "[Content_Types].xml": _Sight("an Excel file (or another one of Office)", _TABLE),
     "model.ini": _Sight("an H2O model", _OWN_READER),
 }
@@ -272,6 +283,7 @@ _MAGIC: tuple[tuple[bytes, _Sight], ...] = (
         b"\x89HDF\r\n\x1a\n",
         _Sight("an HDF5 file (Keras and pandas write such)", _OWN_READER),
     ),
+    (b"PK\x05\x06", _Sight("an empty zip file", _WRITTEN_BY)),
     (b"PAR1", _Sight("a Parquet file", _TABLE)),
     (b"ARROW1", _Sight("an Arrow (Feather) file", _TABLE)),
     (b"ORC", _Sight("an ORC file", _TABLE)),
@@ -327,10 +339,6 @@ def kind(start: bytes) -> str | None:
     if start[:1] == b"\x78" and len(start) > 1 and start[1] in (0x01, 0x5E, 0x9C, 0xDA):
         return "zlib"
     return "pickle" if len(start) > 1 and start[0] == 0x80 and start[1] <= 5 else None
-
-
-def _kind(start: bytes) -> str | None:
-    return kind(start) or ("pickle" if _OLD_PICKLE.match(start) else None)
 
 
 def _begins_as_pickle(start: bytes) -> bool:

@@ -333,6 +333,20 @@ def test_pickled_memory_maps(name, protocol, tmp_path):
     assert_same(shardpickle.load(tmp_path / "model", progress=False), theirs)
 
 
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_masked_memory_maps(protocol, tmp_path):
+    array = mapped(tmp_path, *MAPPED["floats"])
+    masked = np.ma.array(array, mask=array > 3, fill_value=7.0)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(masked, protocol))
+    theirs = pickle.loads(path.read_bytes())
+    assert type(theirs.data) is np.memmap
+    shardpickle.convert(path, tmp_path / "model", progress=False)
+    for found in (read(path), shardpickle.load(tmp_path / "model", progress=False)):
+        assert_same(found, theirs)
+        assert type(found.data) is np.memmap
+
+
 @pytest.mark.parametrize("write", [pickle.dumps, cloudpickle.dumps])
 @pytest.mark.parametrize("name", ["linear", "svm", "kd_tree", "histograms", "forest"])
 def test_models_with_memory_maps(name, write, tmp_path):

@@ -130,8 +130,8 @@ def too_old(name: str, version: str | None, named: str | None) -> ForeignFileErr
     pip = f"scikit-learn=={version}" if version else "scikit-learn<0.23"
     return ForeignFileError(
         f"{name} was written by scikit-learn before 1.0 ({hint}), and shardpickle reads models of "
-        "1.0 and later. Fit the model again with a current scikit-learn. To look at what the file "
-        f"holds, load it where the old one is installed (pip install '{pip}')"
+        "scikit-learn 1.0 and later. Fit the model again with a current scikit-learn. To look at "
+        f"what the file holds, load it where the old one is installed (pip install '{pip}')"
     )
 
 

@@ -977,6 +977,8 @@ def convert(
         If it names what nobody vouches for, with all names. Nothing was made.
     RebuildError
         If what is installed cannot hold the model, or would predict something else from it.
+    StorageError
+        If the file cannot be read, or there is no room to decompress it: set ``TMPDIR``.
 
     Examples
     --------

@@ -1,10 +1,12 @@
 """Models in other libraries' files: read as hardened as our own, written for those who need them.
 
-Knows files and how they are compressed; `foreign` knows what is in them.
+Knows files and how they are compressed; `foreign` knows what is in them, and `mistakes` what they
+are if they are no pickles.
 """
 
 import bz2
 import gzip
+import importlib.util
 import lzma
 import mmap
 import pickle
@@ -12,22 +14,25 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM
 from pathlib import Path
 from typing import IO, Any
 
 import joblib
 import zstandard
 
-from shardpickle import foreign, memory, mistakes, trust
-from shardpickle.dialects import Bytes
+from shardpickle import foreign, memory, migrate, mistakes, trust
+from shardpickle.dialects import Bytes, CutOffError, NoPickleError, Python2Error
 from shardpickle.errors import (
     CorruptShardError,
     ForeignFileError,
     ModelTooLargeError,
     RebuildError,
     RefusedError,
+    StorageError,
+    StoragePermissionError,
     UntrustedTypeError,
 )
 from shardpickle.makers import Name
@@ -55,112 +60,200 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
     MissingNameError
         If what it names is not installed.
     """
-    with source.open("rb") as file:
-        kind = mistakes.kind(file.read(8))
+    start = _start(source)
+    kind, mistake = mistakes.kind(start), mistakes.no_pickle(str(source), start)
     if kind == "zip":
+        _check_skops(source, mistake)
         return _skops(source, callers, unsafe)
+    if mistake is not None:
+        raise mistake
     with _bytes(source, kind) as data:
         free = memory.available()
         if free is not None and len(data) > free:
             raise ModelTooLargeError(str(source), len(data), free)
-        try:
+        with _explained(source, data, "" if kind in (None, "pickle") else str(kind)):
             return _object(source, data, callers, unsafe)
-        except RefusedError as error:
-            call = "convert({path}, 'model_dir', {trusted})"
-            raise error.told(path=str(source), call=call) from error
-        except CorruptShardError as error:
-            raise ForeignFileError(f"{source}: {error}") from error
-        except RebuildError as error:
-            raise RebuildError(f"{source}: {error}") from error
+
+
+@contextmanager
+def _explained(source: Path, data: Bytes, inside: str) -> Iterator[None]:
+    """Errors of what reads a pickle become errors that say what the file is."""
+    name, start = str(source), bytes(data[: mistakes.ENOUGH])
+    mistake = mistakes.no_pickle(name, start, inside) if inside else None
+    if mistake is not None:
+        raise mistake
+    try:
+        yield
+    except CutOffError as error:
+        raise mistakes.cut_off(name, start, len(data), inside) from error
+    except NoPickleError as error:
+        raise mistakes.unreadable(name, start, error.reason, inside) from error
+    except Python2Error as error:
+        raise mistakes.of_python_2(name, start, inside) from error
+    except RefusedError as error:
+        call = "convert({path}, 'model_dir', {trusted})"
+        raise error.told(path=name, call=call) from error
+    except CorruptShardError as error:
+        raise ForeignFileError(f"{source}: {error}") from error
+    except RebuildError as error:
+        raise RebuildError(f"{source}: {error}") from error
 
 
 def _object(source: Path, data: Bytes, callers: Callers, unsafe: bool) -> Any:
     surveyed = foreign.survey(data)
+    _check_release(source, surveyed)
     carried = {
         name: foreign.TRANSPORT[name] for name in surveyed.names if name in foreign.TRANSPORT
     }
     names = [name for name in surveyed.names if name not in carried]
     if unsafe:
-        targets = {name: each.target for name, each in carried.items()}
-        return foreign.read_anything(data, surveyed, targets | trust.resolve_any(names, callers))
+        return foreign.read_anything(data, surveyed, _anything(surveyed.names, callers))
     _check_trusted(source, names, callers)
     return foreign.read(data, surveyed, carried | trust.resolve(names, callers))
+
+
+def _anything(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
+    """What each name stands for as its own library has it: dill's, where dill is installed."""
+    dill = importlib.util.find_spec("dill") is not None
+    ours: dict[Name, Any] = foreign.of_main() | {
+        name: foreign.TRANSPORT[name].target
+        for name in names
+        if name in foreign.TRANSPORT and not (dill and name[0] == foreign.DILL)
+    }
+    others = [name for name in names if name not in ours]
+    return ours | trust.resolve_any(others, callers)
+
+
+def _check_release(source: Path, surveyed: foreign.Survey) -> None:
+    """Refuse models of scikit-learn that no step of `migrate` begins at, by name and by version."""
+    gone = migrate.gone(surveyed.asked)
+    old = next((version for version in surveyed.versions if version.startswith("0.")), None)
+    if old or (gone and not surveyed.versions and migrate.is_public(gone[0])):
+        raise mistakes.too_old(str(source), old, gone[0] if gone else None)
+    if gone:
+        raise mistakes.other_release(str(source), gone[0], surveyed.versions, migrate.HERE)
 
 
 def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
     unknown = trust.untrusted_foreign(names, callers)
     if unknown:
         call = "convert({path}, 'model_dir', {trusted})"
+        if any(foreign.carries_code(name) for name in unknown):  # no name to trust says which
+            call = (
+                "convert({path}, 'model_dir', unsafe=True)\nIt carries functions or classes whole, "
+                "as dill and cloudpickle store those of __main__: no trusted= lets them in."
+            )
         raise UntrustedTypeError(
             str(source), {trust.shown(name): "the file" for name in unknown}, call
         )
 
 
+def _start(source: Path) -> bytes:
+    try:
+        with source.open("rb") as file:
+            return file.read(mistakes.ENOUGH)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _refusal(error, source) from error
+
+
+def _refusal(error: OSError, source: Path) -> StorageError:
+    """What the system refused, and what to do."""
+    if error.errno in (ENOSPC, EDQUOT, EFBIG):
+        text = (
+            f"no room for what the file holds in {tempfile.gettempdir()}, the folder for temporary "
+            "files: set the environment variable TMPDIR to a folder with more space (or make room "
+            "there), then convert again. The file"
+        )
+        return StorageError(error.errno, text, str(source))
+    if error.errno in (EACCES, EPERM):
+        return StoragePermissionError(error.errno, "may not be read", str(source))
+    return StorageError(error.errno or 0, f"cannot be read ({error.strerror})", str(source))
+
+
 @contextmanager
 def _bytes(source: Path, kind: str | None) -> Iterator[Bytes]:
     """The pickle's bytes, mapped: of a compressed file those of a temporary one."""
-    with _plain(source, kind) as file:
+    plain = kind in (None, "pickle")
+    with source.open("rb") if plain else _decompressed(source, str(kind)) as file:
         if not file.seek(0, 2):
-            raise ForeignFileError(f"{source} is empty")
+            yield b""
+            return
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         yield data  # closed with the last array that looks into it
 
 
 @contextmanager
-def _plain(source: Path, kind: str | None) -> Iterator[IO[bytes]]:
-    if kind in (None, "pickle"):
-        with source.open("rb") as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as file:
+def _decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
+    with ExitStack() as held:
         try:
-            _decompress(source, str(kind), file)
-        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-            if isinstance(error, ForeignFileError) or (isinstance(error, OSError) and error.errno):
-                raise  # the disk's own
-            raise ForeignFileError(
-                f"{source}: its compression ({kind}) is damaged: {error}"
-            ) from error
-        except zstandard.ZstdError as error:
-            raise ForeignFileError(
-                f"{source}: its compression ({kind}) is damaged: {error}"
-            ) from error
+            with ExitStack() as failing:  # closing a file that found no room fails again
+                file = failing.enter_context(tempfile.TemporaryFile())
+                _decompress(source, kind, file)
+                file.flush()
+                held.push(failing.pop_all())
+        except EOFError as error:
+            raise mistakes.cut_off_compressed(str(source), kind, source.stat().st_size) from error
+        except FileNotFoundError as error:
+            if source.exists():  # no folder for temporary files
+                raise StorageError(
+                    error.errno, f"{error.strerror}: set TMPDIR", str(source)
+                ) from error
+            raise
+        except _DAMAGED as error:
+            if isinstance(error, ForeignFileError):
+                raise
+            if isinstance(error, OSError) and error.errno:
+                raise _refusal(error, source) from error
+            raise mistakes.damaged_compression(str(source), kind, error) from error
         yield file
 
 
+_DAMAGED = (  # lz4 raises RuntimeError
+    *(OSError, ValueError, RuntimeError),
+    *(zlib.error, lzma.LZMAError, zstandard.ZstdError),
+)
+
+
 def _decompress(source: Path, kind: str, out: IO[bytes]) -> None:
-    if kind == "zlib":
-        _inflate(source, out)
-        return
-    openers: dict[str, Any] = {
-        "gzip": gzip.open,
-        "bz2": bz2.open,
-        "xz": lzma.open,
-        "lzma": lzma.open,
-        "lz4": _lz4,
-        "zstd": zstandard.open,
-    }
-    if kind not in openers:
+    if kind not in _STREAMS and kind not in _LOOPS:
         raise ForeignFileError(
             f"{source} was written by joblib 0.9 or older: load it with joblib, and dump the model"
         )
-    with openers[kind](source, "rb") as stream:
+    if kind in _LOOPS:
+        with source.open("rb") as file:
+            _LOOPS[kind](file, out)
+        return
+    with _STREAMS[kind](source, "rb") as stream:
         shutil.copyfileobj(stream, out, _PIECE)
 
 
-def _inflate(source: Path, out: IO[bytes]) -> None:
+def _inflate(file: IO[bytes], out: IO[bytes]) -> None:
     inflater = zlib.decompressobj()
-    with source.open("rb") as file:
-        while piece := file.read(_PIECE):
-            while piece and not inflater.eof:
-                out.write(inflater.decompress(piece, _PIECE))
-                piece = inflater.unconsumed_tail
+    while piece := file.read(_PIECE):
+        while piece and not inflater.eof:
+            out.write(inflater.decompress(piece, _PIECE))
+            piece = inflater.unconsumed_tail
     out.write(inflater.flush())
     if not inflater.eof:
-        raise EOFError("it ends too soon")
+        raise EOFError
+
+
+def _unzstd(file: IO[bytes], out: IO[bytes]) -> None:
+    """Frame by frame: a reader of zstandard's takes one that is cut off for a whole one."""
+    frame, piece = zstandard.ZstdDecompressor().decompressobj(), b""
+    while piece := piece or file.read(_SMALL_PIECE):
+        if frame.eof:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+        out.write(frame.decompress(piece))
+        piece = frame.unused_data
+    if not frame.eof:
+        raise EOFError
 
 
 _PIECE = 1 << 20
+_SMALL_PIECE = 1 << 12  # 4 bytes of zstd's may stand for 128 KiB
 
 
 def _lz4(source: Path, mode: str) -> Any:
@@ -171,10 +264,18 @@ def _lz4(source: Path, mode: str) -> Any:
     return lz4.frame.open(source, mode)
 
 
+_STREAMS: dict[str, Callable[[Path, str], Any]] = {
+    "gzip": gzip.open,
+    "bz2": bz2.open,
+    "xz": lzma.open,
+    "lzma": lzma.open,
+    "lz4": _lz4,
+}
+_LOOPS: dict[str, Callable[[IO[bytes], IO[bytes]], None]] = {"zlib": _inflate, "zstd": _unzstd}
+
+
 def _skops(source: Path, callers: Callers, unsafe: bool) -> Any:
     """Through skops itself, which asks for names of its own; ours and the caller's are given it."""
-    if not _is_skops(source):
-        raise ForeignFileError(f"{source} is a zip file that skops did not write")
     try:
         import skops.io
     except ImportError:
@@ -191,11 +292,16 @@ def _skops(source: Path, callers: Callers, unsafe: bool) -> Any:
         raise ForeignFileError(f"{source}: skops: {type(error).__name__}: {error}") from error
 
 
-def _is_skops(source: Path) -> bool:
-    if not zipfile.is_zipfile(source):
-        return False
-    with zipfile.ZipFile(source) as file:
-        return "schema.json" in file.namelist()
+def _check_skops(source: Path, mistake: ForeignFileError | None) -> None:
+    """Refuse zip files that skops did not write; `mistake` is what the first bytes tell."""
+    try:
+        with zipfile.ZipFile(source) as file:
+            names = file.namelist()
+    except zipfile.BadZipFile:
+        size = source.stat().st_size
+        raise mistake or mistakes.cut_off_compressed(str(source), "zip", size) from None
+    if "schema.json" not in names:
+        raise mistakes.of_zip(str(source), names)
 
 
 def write(model: Any, stream: IO[bytes], suffix: str, compress: int) -> None:

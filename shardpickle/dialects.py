@@ -10,6 +10,7 @@ array's bytes follow the wrapper's BUILD, behind one byte that says how many byt
 
 import _compat_pickle
 import functools
+import sys
 from collections.abc import Callable
 from mmap import mmap
 from typing import Any
@@ -31,6 +32,18 @@ from shardpickle.opcodes import (
 )
 
 Bytes = bytes | mmap
+
+
+class CutOffError(CorruptShardError):
+    """The bytes end before the pickle does."""
+
+
+class NoPickleError(CorruptShardError):
+    """There is something that no pickler writes."""
+
+
+class Python2Error(CorruptShardError):
+    """Only the picklers of Python 2 write what is there."""
 
 
 class Wrapper:
@@ -119,23 +132,38 @@ class Reader(Parser):
                 self.at += 1
                 read = _READERS[code]
                 if read is None:
-                    why = _REFUSED.get(code, "no pickle of Python 3 has it")
-                    raise CorruptShardError(f"byte {self.at - 1}: opcode {code:#04x}: {why}")
+                    raise _refusal(code, self.at - 1)
                 read(self)
             self.at += 1
             self.flush()
         except CorruptShardError:
             raise
-        except (*MISTAKES, ValueError, RecursionError) as error:
-            raise CorruptShardError(f"byte {self.at}: {error!r}") from error
+        except RecursionError as error:
+            raise CorruptShardError(
+                "its objects are nested too deeply in each other (RecursionError)"
+            ) from error
+        except (*MISTAKES, ValueError) as error:
+            if self.at >= len(self.data):
+                raise CutOffError(_CUT_OFF) from error
+            raise NoPickleError(f"what stands at byte {self.at} is no part of a pickle") from error
         if self.machine.marks or len(self.machine.stack) != 1:
-            raise CorruptShardError("a pickle that does not end where it should")
+            raise NoPickleError("a pickle that does not end where it should")
         return self.machine.stack[0]
 
     def take(self, count: int) -> bytes:
-        if count > len(self.data) - self.at:
-            raise IndexError("the file is cut off")
+        self._need_bytes(count)
         return super().take(count)
+
+    def number(self, unpack: Callable[[bytes, int], tuple[Any, ...]], width: int) -> Any:
+        self._need_bytes(width)
+        return super().number(unpack, width)
+
+    def frame(self) -> None:
+        self._need_bytes(self.number(U64, 8))
+
+    def _need_bytes(self, count: int) -> None:
+        if count > len(self.data) - self.at:
+            raise CutOffError(_CUT_OFF)
 
     def text(self, size: int) -> None:
         if self.listing and size > LONG:
@@ -150,8 +178,7 @@ class Reader(Parser):
             self.run.append(self.take(size))
 
     def _skip(self, size: int) -> None:
-        if size > len(self.data) - self.at:
-            raise IndexError("the file is cut off")
+        self._need_bytes(size)
         self.at += size
         self.run.append(SKIPPED)
 
@@ -174,7 +201,7 @@ class Reader(Parser):
     def proto(self) -> None:
         self.protocol = self.take(1)[0]
         if self.protocol > 5:
-            raise CorruptShardError(f"protocol {self.protocol}")
+            raise NoPickleError(f"pickle's protocol {self.protocol}, which is not known here")
 
     def int1(self) -> None:
         self.run.append(self.take(1)[0])
@@ -187,7 +214,7 @@ class Reader(Parser):
     def _line(self) -> bytes:
         end = self.data.find(b"\n", self.at)
         if end < 0:
-            raise IndexError("the file is cut off")
+            raise CutOffError(_CUT_OFF)
         return self.take(end + 1 - self.at)[:-1]
 
     def int_line(self) -> None:
@@ -280,8 +307,7 @@ class Reader(Parser):
         if wrapper.numpy_array_alignment_bytes is not None:
             self.take(self.take(1)[0])
         nbytes = count * wrapper.dtype.itemsize
-        if nbytes > len(self.data) - self.at:
-            raise IndexError("the file is cut off inside of an array")
+        self._need_bytes(nbytes)
         start, self.at = self.at, self.at + nbytes
         if self.listing:
             return SKIPPED
@@ -292,6 +318,8 @@ class Reader(Parser):
         shape = tuple(map(int, wrapper.shape))
         array = np.empty(shape, wrapper.dtype, wrapper.order)
         array[...] = flat.reshape(shape, order=wrapper.order)
+        if _is_swapped(array.dtype):
+            array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
         return array.view(np.matrix) if wrapper.subclass is np.matrix else array
 
     def _inner(self) -> Any:
@@ -301,6 +329,30 @@ class Reader(Parser):
         found = inner.one()
         self.at, self.writes = inner.at, inner.writes
         return found
+
+
+def _is_swapped(dtype: np.dtype[Any]) -> bool:
+    """Whether joblib brings arrays of this dtype to this machine's byte order: as it decides it.
+
+    Source: ``_is_numpy_array_byte_order_mismatch`` of joblib's ``numpy_pickle_utils.py``. Records
+    whose fields are not all of the other order stay as they are.
+    """
+    if dtype.names is None:
+        return dtype.byteorder == _OTHER_ORDER
+    fields = [each[0] for each in (dtype.fields or {}).values()]
+    return bool(fields) and all(each.byteorder == _OTHER_ORDER for each in fields)
+
+
+_OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
+_CUT_OFF = "it ends in the middle of a pickle"
+
+
+def _refusal(code: int, at: int) -> CorruptShardError:
+    if code in _PYTHON_2:
+        return Python2Error(f"byte {at}: opcode {code:#04x}: only Python 2 writes it")
+    if code in _REFUSED:
+        return CorruptShardError(_REFUSED[code])
+    return NoPickleError(f"what stands at byte {at} is no part of a pickle")
 
 
 def _shared(reader: Reader, chunk: bytes) -> str:
@@ -352,11 +404,12 @@ for _opcode, _read in {
     b"l": Reader.list_,
     b"d": Reader.dict_,
     b"b": Reader.build,
+    b"\x95": Reader.frame,
     b"Q": None,
 }.items():
     _READERS[_opcode[0]] = _read
+_PYTHON_2 = frozenset(b"STUio")
 _REFUSED = {
-    **dict.fromkeys(b"STUio2", "a pickle of Python 2, or written by hand"),
     **dict.fromkeys(b"PQ", "it refers to objects that are not in the file"),
     **dict.fromkeys(b"\x82\x83\x84", "a code of an extension registry that is not in the file"),
     **dict.fromkeys(b"\x97\x98", "buffers that are not in the file"),

@@ -11,9 +11,11 @@ on their way and brought to the installed release's layout (`migrate`).
 
 import _codecs
 import copyreg
+import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,21 +23,29 @@ from typing import Any
 import numpy as np
 
 from shardpickle import dtypes, migrate, natives
-from shardpickle.construct import Objects
+from shardpickle.construct import Objects, guarded
 from shardpickle.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, need
 from shardpickle.errors import CorruptShardError
 from shardpickle.hardened import Ledger, Makers, Vetted
-from shardpickle.makers import CONSTRUCTORS, Maker, Name, plain, refused
+from shardpickle.makers import CONSTRUCTORS, Maker, Name, array_state, plain, refused, set_state
 from shardpickle.manifest import HEAP
 from shardpickle.trust import Known
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a pickle names, and the memo entries (counted as they are written) that it fetches."""
+    """What a pickle names, and the memo entries (counted as they are written) that it fetches.
+
+    `asked` are the names as the file has them, `names` what they are called today. `versions` are
+    those of scikit-learn that estimators were fitted under; `swapped` tells whether there are
+    arrays of another byte order than this machine's.
+    """
 
     names: tuple[Name, ...]
     fetched: frozenset[int]
+    asked: tuple[Name, ...]
+    versions: frozenset[str]
+    swapped: bool
 
 
 def survey(data: Bytes) -> Survey:
@@ -49,7 +59,13 @@ def survey(data: Bytes) -> Survey:
     listing = _Listing()
     reader = Reader(data, listing, None)
     reader.whole()
-    return Survey(tuple(listing.names), frozenset(reader.fetched))
+    return Survey(
+        tuple(listing.names),
+        frozenset(reader.fetched),
+        tuple(listing.asked),
+        frozenset(listing.versions),
+        listing.swapped,
+    )
 
 
 def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
@@ -72,7 +88,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     ledger = Ledger(HEAP + len(data) * _HEAP_OF_BYTE)
     targets = {name: each.target for name, each in known.items()}
     makers = Makers([*_BY_DILL, *TRANSPORT.values(), *known.values()])
-    made = _VettedForeign(targets, makers, (), (), _Adapted(), ledger)
+    made = _VettedForeign(targets, makers, (), (), _Adapted(surveyed.swapped), ledger)
     found = Reader(data, made, surveyed.fetched).whole()
     made.finish()
     with natives.one_run():
@@ -85,8 +101,43 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
 
 def read_anything(data: Bytes, surveyed: Survey, targets: Mapping[Name, Any]) -> Any:
     """The object of a pickle, as pickle itself would make it: runs whatever the file says."""
-    made = _AnyForeign(targets, (), (), _Adapted())
-    return Reader(data, made, surveyed.fetched).whole()
+    made = _AnyForeign(targets, (), (), _Adapted(surveyed.swapped))
+    found = Reader(data, made, surveyed.fetched).whole()
+    if any(module == DILL for module, _ in surveyed.names):
+        _point_to_main(found)
+    return found
+
+
+def _point_to_main(found: Any) -> None:
+    """As dill does: an instance is of the class that ``__main__`` has, not of the file's copy."""
+    cls = type(found)
+    if cls.__module__ == "__main__" and hasattr(sys.modules["__main__"], cls.__name__):
+        with suppress(AttributeError, TypeError):  # of another layout
+            found.__class__ = getattr(sys.modules["__main__"], cls.__name__)
+
+
+DILL = "dill._dill"
+
+
+def of_main() -> dict[Name, Any]:
+    """What only dill's files name: the namespace of the program that reads them, and a type.
+
+    Sources: ``find_class`` and ``save_module_dict`` of dill's ``_dill.py``. In protocols that call
+    things as Python 2 did, the module is ``builtins`` once that is undone.
+    """
+    main = vars(sys.modules["__main__"])
+    return {
+        (module, name): target
+        for module in ("__builtin__", "builtins")
+        for name, target in (("__main__", main), ("NoneType", type(None)))
+    }
+
+
+def carries_code(name: Name) -> bool:
+    """Whether a name tells that code itself is in the file, which `unsafe` alone reads."""
+    module, function = name
+    by_others = module in (DILL, "cloudpickle.cloudpickle", "cloudpickle.cloudpickle_fast")
+    return by_others or function in ("CodeType", "FunctionType") or name in of_main()
 
 
 _HEAP_OF_BYTE = 1 << 10  # a byte makes that much at most, and most bytes are read once
@@ -183,9 +234,31 @@ def _from_buffer(target: Any) -> Maker:
         buffer, dtype, shape, order = args
         count = items(dtype, shape, order)
         need(len(buffer) == count * dtype.itemsize, "an array's buffer of another length")
-        return np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
+        array = np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
+        array.flags.writeable = type(buffer) is bytearray  # as it was: pickle tells them apart so
+        return array
 
     return Maker(call=call)
+
+
+def _reconstruct(target: Any) -> Maker:
+    """Also of a memory map: pickled, it is an array that has no file, and opens none."""
+
+    def call(*args: Any) -> Any:
+        kinds = np.ndarray, np.matrix, np.memmap
+        fits = (
+            len(args) == 3 and args[1:] == ((0,), b"b") and any(args[0] is each for each in kinds)
+        )
+        need(fits, "an array with other arguments")
+        return target(*args)
+
+    return Maker(call=call, build=_array_state, unfinished=True)
+
+
+def _array_state(array: Any, state: Any) -> None:
+    mapped = isinstance(array, np.memmap) and type(state) is tuple and len(state) == 5
+    need(not (mapped and getattr(state[2], "hasobject", True)), "a memory map of objects")
+    array_state(array, state)
 
 
 def _encode(target: Any) -> Maker:
@@ -210,6 +283,7 @@ _DILL_TYPES: dict[str, type] = {
     for each in (object, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set)
 }
 _DILL_TYPES |= {each.__name__: each for each in (frozenset, range, slice)}
+_DILL_TYPES["PartialType"] = functools.partial
 
 
 def _dill_array(function: Any, args: Any, state: Any, attributes: Any = None) -> Any:
@@ -269,6 +343,10 @@ _TRANSPORT: dict[Name, tuple[Any, Callable[[Any], Maker] | None]] = {
 for _module in ("numpy._core", "numpy.core"):
     _reduced = np.dtype("f8").type(0).__reduce__()[0]
     _TRANSPORT[f"{_module}.multiarray", "scalar"] = (_reduced, _scalar)
+    _TRANSPORT[f"{_module}.multiarray", "_reconstruct"] = (
+        np.zeros(0).__reduce__()[0],
+        _reconstruct,
+    )
     _TRANSPORT[f"{_module}.numeric", "_frombuffer"] = (
         np.zeros(1).__reduce_ex__(5)[0],
         _from_buffer,
@@ -281,12 +359,28 @@ TRANSPORT |= {name: Known(target, plain(target)) for name, target in migrate.GON
 _BY_DILL = [
     Known(each, CONSTRUCTORS["builtins", each.__name__](each)) for each in (complex, range, slice)
 ]
+_BY_DILL.append(Known(functools.partial, CONSTRUCTORS["functools", "partial"](functools.partial)))
 _TOO_OLD = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
 
 
 class _AnyForeign(Objects):
     def find(self, module: str, name: str) -> Any:
         return super().find(*migrate.present_name(module, name))
+
+    def build(self, instance: Any, state: Any) -> None:
+        guarded(instance, _any_state, instance, state, self.migrate)
+
+
+def _any_state(instance: Any, state: Any, adapted: Callable[[Any, Any], Any]) -> None:
+    """As pickle does it: what dill keeps of a function are no slots, but is set as if it were."""
+    state = adapted(instance, state)
+    own = getattr(instance, "__setstate__", None) is not None
+    if own or type(state) is not tuple or len(state) != 2:
+        set_state(instance, state)
+        return
+    set_state(instance, (state[0], None))
+    for name, value in (state[1] or {}).items():
+        setattr(instance, name, value)
 
 
 class _VettedForeign(Vetted):
@@ -319,25 +413,77 @@ class _VettedForeign(Vetted):
             members = args[0] if args else []
             made = super().frozen(members)
             return made if function is frozenset else set(made)
-        return super().call(function, args)
+        return super().call(function, migrate.foreign_arguments(function, args))
 
 
 _NEW = tuple(TRANSPORT["copyreg", name].target for name in ("__newobj__", "__newobj_ex__"))
 
 
 class _Adapted:
-    """States as the installed release has them; a tree that two estimators hold only once."""
+    """States as the installed release and this machine have them.
 
-    def __init__(self) -> None:
+    What two estimators hold is changed only once, and stays what both of them hold.
+    """
+
+    def __init__(self, swapped: bool) -> None:
         self.changed: dict[int, Any] = {}  # trees, alive, so that identities stay theirs
+        self.native = _Native().of if swapped else None
 
     def __call__(self, instance: Any, state: Any) -> Any:
+        if self.native is not None and migrate.is_a_librarys(instance):
+            state = self.native(state)
         state = migrate.foreign_state(instance, state)
         tree = migrate.counting_tree(instance, state)
         if tree is not None and id(tree) not in self.changed:
             self.changed[id(tree)] = tree
             migrate.to_fractions(tree)
         return migrate.state(instance, state)
+
+
+class _Native:
+    """Arrays in a state, also in the containers in it, in this machine's byte order.
+
+    pickle itself leaves them as they were written. NumPy computes with such arrays; what is
+    compiled refuses them.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[Any, Any]] = {}  # what was there, alive, and what is now
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        if type(value) not in _HOLDING or depth > _DEEPEST:
+            return value
+        if id(value) not in self.seen:
+            self.seen[id(value)] = value, value  # a container that holds itself
+            self.seen[id(value)] = value, self._made(value, depth + 1)
+        return self.seen[id(value)][1]
+
+    def _made(self, value: Any, depth: int) -> Any:
+        if type(value) is tuple:
+            made = tuple(self.of(each, depth) for each in value)
+            return made if any(a is not b for a, b in zip(made, value, strict=True)) else value
+        if type(value) in (list, dict):
+            pairs: Iterable[Any] = value.items() if type(value) is dict else enumerate(value)
+            for key, each in list(pairs):
+                if type(each) in _HOLDING:
+                    value[key] = self.of(each, depth)
+            return value
+        if value.dtype.hasobject:
+            flat = value.reshape(-1, order="A") if value.flags.forc else value.flat
+            for place, each in enumerate(flat):
+                if type(each) in _HOLDING:
+                    flat[place] = self.of(each, depth)
+            return value
+        if value.dtype.isnative:
+            return value
+        # Zeros: between the fields of a record, memory must not be left as it was found.
+        made = np.zeros_like(value, dtype=value.dtype.newbyteorder("="))
+        made[...] = value
+        return made
+
+
+_HOLDING = (tuple, list, dict, np.ndarray, np.memmap, np.matrix)
+_DEEPEST = 8
 
 
 # Reading. -----------------------------------------------------------------------------------------
@@ -348,6 +494,9 @@ class _Listing:
 
     def __init__(self) -> None:
         self.names: dict[Name, None] = {}
+        self.asked: dict[Name, None] = {}
+        self.versions: set[str] = set()
+        self.swapped = False
         self.unknown: list[np.dtype[Any]] = []
 
     def find(self, module: str, name: str) -> Any:
@@ -356,6 +505,7 @@ class _Listing:
                 "written by joblib 0.9 or older, which keeps arrays in files beside it: load it "
                 "with joblib, and dump the model"
             )
+        self.asked[module, name] = None
         module, name = migrate.present_name(module, name)
         self.names[module, name] = None
         known = TRANSPORT.get((module, name))
@@ -385,6 +535,7 @@ class _Listing:
                 _dtype_state(instance, state)
             except CorruptShardError:  # of no matter unless an array of joblib's has it
                 self.unknown.append(instance)
+            self.swapped |= not instance.isnative
 
     def frozen(self, items: list[Any]) -> Any:
         return SKIPPED
@@ -393,6 +544,9 @@ class _Listing:
         return None
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
+        for key, value in items:
+            if type(key) is str and key == _VERSION and type(value) is str:
+                self.versions.add(value)
         # A wrapper's attributes, and a dtype's fields.
         if type(target) is dict and len(target) + len(items) <= LONG:
             target.update((key, value) for key, value in items if type(key) is str)
@@ -402,3 +556,4 @@ class _Listing:
 
 
 _MAKING = (TRANSPORT["copyreg", "_reconstructor"].target, *_NEW)
+_VERSION = "_sklearn_version"

@@ -365,7 +365,8 @@ def _masked_array(target: Any) -> Maker:
     """NumPy's way to pickle a masked array; a skeleton of ours calls the class."""
 
     def call(*args: Any) -> Any:
-        need(args == (np.ma.MaskedArray, np.ndarray, (0,), "b"), "a masked array")
+        bases = [(np.ma.MaskedArray, base, (0,), "b") for base in (np.ndarray, np.memmap)]
+        need(args in bases, "a masked array")
         return target(*args)
 
     def build(instance: Any, state: Any) -> None:
@@ -399,7 +400,7 @@ def _masked(args: Args) -> bool:
     if len(args) != 7 or args[2:6] != (None, False, True, 0):
         return False
     data, mask, fill = args[0], args[1], args[6]
-    plain_arrays = type(data) is np.ndarray and type(mask) is np.ndarray
+    plain_arrays = type(data) in (np.ndarray, np.memmap) and type(mask) is np.ndarray
     scalar = fill is None or (isinstance(fill, (np.generic, np.ndarray)) and fill.dtype != object)
     return plain_arrays and scalar and mask.shape == data.shape
 

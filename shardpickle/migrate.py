@@ -8,7 +8,8 @@ that wrote an estimator and the one that is installed, upwards or downwards.
 import functools
 import inspect
 from collections import UserList
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.machinery import PathFinder
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from numpy.random import BitGenerator, Generator, RandomState, _pickle
 from numpy.typing import NDArray
 from sklearn._loss import loss
 from sklearn.base import BaseEstimator
+from sklearn.cluster._hdbscan._tree import HIERARCHY_dtype
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.ensemble._iforest import _average_path_length
 from sklearn.metrics._scorer import _PassthroughScorer
+from sklearn.neighbors import KDTree
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import NODE_DTYPE, Tree
 from sklearn.utils import check_array
@@ -527,23 +530,123 @@ GONE: dict[tuple[str, str], type] = {
     **{(module, name): _gone(name) for module, names in _LOSSES.items() for name in names},
 }
 _MAKE = {name: make for names in _LOSSES.values() for name, make in names.items()}
-_MOVED_NAMES = {("sklearn.utils", "Bunch"): ("sklearn.utils._bunch", "Bunch")}  # 1.2
+_JOBLIB = "joblib.numpy_pickle", "NumpyArrayWrapper"
+_MOVED_NAMES = {
+    ("sklearn.utils", "Bunch"): ("sklearn.utils._bunch", "Bunch"),  # 1.2
+    ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"): _JOBLIB,  # 0.23
+}
+_MOVED_MODULES = {"dill.dill": "dill._dill"}  # dill 0.2.8
 
 
 def present_name(module: str, name: str) -> tuple[str, str]:
     """What the releases that are supported call a name of an older one."""
-    return _MOVED_NAMES.get((module, name), (module, name))
+    return _MOVED_NAMES.get((module, name), (_MOVED_MODULES.get(module, module), name))
+
+
+HERE: str = sklearn.__version__
+
+
+def gone(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Modules of scikit-learn that the installed release does not have; imports none of them."""
+    modules = dict.fromkeys(module for module, name in names if (module, name) not in GONE)
+    return [each for each in modules if each.startswith("sklearn.") and not _is_here(each)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_here(module: str) -> bool:
+    name, _, rest = module.partition(".")
+    places = sklearn.__path__
+    while rest:
+        step, _, rest = rest.partition(".")
+        name = f"{name}.{step}"
+        found = PathFinder.find_spec(name, places) if step.isidentifier() else None
+        if found is None:
+            return False
+        places = found.submodule_search_locations or []
+    return True
+
+
+def is_public(module: str) -> bool:
+    """Whether no part of a module's name is private, as where estimators lived before 0.24."""
+    return not any(part.startswith("_") for part in module.split("."))
+
+
+# What other machines write. -----------------------------------------------------------------------
+
+
+def is_a_librarys(instance: Any) -> bool:
+    """Whether the arrays in an instance are the business of scikit-learn's or SciPy's loops.
+
+    NumPy's generators among them; its arrays are what the user put there.
+    """
+    module = type(instance).__module__
+    known = module.startswith(("sklearn.", "scipy.", "numpy.random"))
+    return known or isinstance(instance, BaseEstimator)
+
+
+def foreign_arguments(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a compiled class is called with, as this machine has it (``_check_n_classes``)."""
+    if function is not Tree or len(args) != 3:
+        return args
+    return args[0], _indices(args[1]), args[2]
+
+
+def _indices(value: Any) -> Any:
+    """Signed integers of 32 or 64 bits, in whatever byte order, as wide as this machine's own."""
+    known = isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.itemsize in (4, 8)
+    return value.astype(np.intp, casting="same_kind") if known else value
 
 
 def foreign_state(instance: Any, state: Any) -> Any:
-    """The state of a compiled class, or of one that holds its arrays, in the present layout."""
+    """The state of a compiled class, or of one that holds its arrays, in the present layout.
+
+    Pickles of Pythons of 32 bits have indices of 32 bits; those of other machines another byte
+    order, which scikit-learn's own trees accept, too.
+    """
+    kind = type(instance).__module__, type(instance).__name__
+    if kind[0] in _NEIGHBOR_TREES and type(state) is tuple and len(state) == 13:
+        data, index, nodes_, *rest = state
+        return data, _indices(index), _records(nodes_, _neighbor_nodes()), *rest
     if type(state) is not dict:
         return state
-    if isinstance(instance, Tree) and isinstance(state.get("nodes"), np.ndarray):
-        return {**state, "nodes": nodes(state["nodes"])}
-    if isinstance(instance, TreePredictor) and isinstance(state.get("nodes"), np.ndarray):
-        return {**state, "nodes": _fields(state["nodes"], PREDICTOR_RECORD_DTYPE)}
+    if isinstance(instance, Tree):
+        found = {**state}
+        if isinstance(state.get("nodes"), np.ndarray):
+            found["nodes"] = nodes(state["nodes"])
+        values = state.get("values")
+        if isinstance(values, np.ndarray) and values.dtype.str[1:] == "f8":
+            found["values"] = values.astype(np.float64, copy=False)
+        return found
+    if isinstance(instance, TreePredictor):
+        return {**state, "nodes": _records(state.get("nodes"), PREDICTOR_RECORD_DTYPE)}
+    for name, change in _OF_THIS_MACHINE.get(kind, {}).items():
+        if name in state:
+            state = {**state, name: change(state[name])}
     return state
+
+
+_NEIGHBOR_TREES = ("sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree")
+
+
+@functools.cache
+def _neighbor_nodes() -> np.dtype[Any]:
+    found: np.dtype[Any] = KDTree([[0.0]]).__getstate__()[2].dtype
+    return found
+
+
+def _records(array: Any, dtype: np.dtype[Any]) -> Any:
+    other = isinstance(array, np.ndarray) and array.dtype != dtype
+    return _fields(array, dtype) if other else array
+
+
+# What compiled loops take only as wide as this machine's own integers, by class and attribute.
+_OF_THIS_MACHINE: dict[tuple[str, str], dict[str, Callable[[Any], Any]]] = {
+    ("sklearn.neighbors._classification", "KNeighborsClassifier"): {"_y": _indices},
+    ("sklearn.neighbors._classification", "RadiusNeighborsClassifier"): {"_y": _indices},
+    ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): {
+        "_single_linkage_tree_": lambda array: _records(array, HIERARCHY_dtype)
+    },
+}
 
 
 def _fields(array: NDArray[np.void], dtype: np.dtype[Any]) -> NDArray[np.void]:

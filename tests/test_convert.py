@@ -6,13 +6,18 @@ are gone, what the model predicted there (tests/foreign/models.py).
 
 import bz2
 import copyreg
+import errno
 import gzip
 import io
 import lzma
 import os
 import pickle
 import pickletools
+import re
 import struct
+import sys
+import tempfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -397,6 +402,248 @@ def test_files_that_lie_are_refused(lie, unsafe, tmp_path):
     ):
         shardpickle.convert(path, tmp_path / "model", unsafe=unsafe)
     assert not (tmp_path / "model").exists()
+
+
+# What is no pickle --------------------------------------------------------------------------------
+
+
+def zipped(*names):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name in names:
+            file.writestr(name, "x" * 50)
+    return stream.getvalue()
+
+
+def saved(save, *values):
+    stream = io.BytesIO()
+    save(stream, *values)
+    return stream.getvalue()
+
+
+def named(module, name, version=None):
+    """A pickle of Python 3 that makes an instance of a class, in whatever release."""
+    state = {"_sklearn_version": version} if version else {}
+    body = pickle.dumps(state, 2)[2:-1]
+    return b"\x80\x03c" + f"{module}\n{name}\n".encode() + b")\x81" + body + b"b."
+
+
+FOREST = pickle.dumps(MODELS["forest"])
+PAGE = b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"
+S3 = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>'
+# What it is called and what to do, for `load` and the commands as for `convert`.
+SURELY = {
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n", "git lfs pull"),
+    "page": (PAGE, "web page .HTML.*[Dd]ownload it again"),
+    "small page": (b"<html lang='en'>", "HTML"),
+    "page after a comment": (b"<!-- 403 --><html></html>", "HTML"),
+    "s3": (S3, "NoSuchKey.*[Dd]ownload it again"),
+    "pmml": (b'<?xml version="1.0"?><PMML version="4.4"></PMML>', "PMML"),
+    "xml": (b"<model/>", "XML"),
+    "json": (b'{"learner": {}}', "JSON"),
+    "json list": (b"[\n  1, 2]", "JSON"),
+    "json of windows": (b'\xef\xbb\xbf{"a": 1}', "JSON"),
+    "ubj": (b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{L", "XGBoost"),
+    "npy": (saved(np.save, X), "NumPy.*numpy.load"),
+    "npz": (saved(np.savez, X), "NumPy.*numpy.load"),
+    "torch": (zipped("archive/data.pkl", "archive/version"), "PyTorch"),
+    "old torch": (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "PyTorch"),
+    "keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "Keras"),
+    "excel": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Excel.*pandas"),
+    "empty zip": (zipped(), "empty zip"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(50), "HDF5"),
+    "parquet": (b"PAR1" + bytes(50), "Parquet.*pandas"),
+    "arrow": (b"ARROW1" + bytes(50), "Arrow"),
+    "onnx": (b"\x08\x07\x12\x07pytorch\x1a\x051.9.0:\xd2", "ONNX"),
+    "onnx of skl2onnx": (b"\x08\x08\x12\x08skl2onnx", "ONNX"),
+    "lightgbm": (b"tree\nversion=v3\nnum_class=1\n", "LightGBM"),
+    "catboost": (b"CBM1" + bytes(20), "CatBoost"),
+    "csv": (b"a,b\n1,2\n", "text.*pandas"),
+    "csv with a start like a string's": (b"X1,X2,y\n1,2,3\n", "text"),
+    "csv with a start like a string's of Python 2": (b"Time,Sum\n1,2\n", "text"),
+    "csv with a start like a name's": (b"class\npositive\npositive\n", "text"),
+    "csv of numbers": (b"0,1\n2,3\n", "text"),
+    "csv of another encoding": ("Größe;naïve\n1;2\n".encode("cp1252"), "text"),
+    "csv of Excel": ("a,b\n".encode("utf-16"), "text"),
+    "not found": (b"404: Not Found", "text.*[Dd]ownload it again"),
+    "empty": (b"", "empty file"),
+}
+
+
+@pytest.mark.parametrize("name", SURELY)
+def test_what_is_no_pickle_is_called_by_its_name(name, tmp_path, capsys):
+    content, words = SURELY[name]
+    path = tmp_path / "model.file"
+    path.write_bytes(content)
+    target = tmp_path / "model"
+    for unsafe in (False, True):
+        with pytest.raises(
+            shardpickle.ForeignFileError, match=rf"model\.file is .*{words}"
+        ) as told:
+            shardpickle.convert(path, target, unsafe=unsafe)
+        assert "not a pickle" in str(told.value)
+    assert main(["convert", str(path), str(target)]) == 2
+    assert re.search(words, capsys.readouterr().err)
+    if name != "excel":  # of a zip file's names, `load` sees the first
+        words = words.partition(".*")[0]
+    for function in (shardpickle.load, shardpickle.inspect, shardpickle.verify):
+        with pytest.raises(shardpickle.NotAModelError, match=rf"model\.file is .*{words}"):
+            function(path)
+    assert not target.exists()
+
+
+COMPRESSED = {
+    "gzip": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+    "zlib": zlib.compress,
+    "zstd": zstandard.compress,
+    "zstd of unknown size": lambda data: zstandard.ZstdCompressor(
+        write_content_size=False
+    ).compress(data),
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_compressed_files_that_are_cut_off_or_damaged(kind, tmp_path):
+    path, whole = tmp_path / "model.z", COMPRESSED[kind](FOREST)
+    path.write_bytes(whole)
+    assert_same(read(path), pickle.loads(FOREST))
+    for left in (len(whole) - 1, len(whole) // 2, 20):
+        path.write_bytes(whole[:left])
+        with pytest.raises(
+            shardpickle.ForeignFileError, match=rf"model\.z is cut off after {left} bytes"
+        ):
+            read(path)
+    path.write_bytes(whole[:30] + b"\xff" * 400 + whole[430:])
+    with pytest.raises(shardpickle.ForeignFileError, match=r"model\.z is (damaged|cut off)"):
+        read(path)
+    path.write_bytes(COMPRESSED[kind](FOREST[:1000]))
+    with pytest.raises(shardpickle.ForeignFileError, match=r"model\.z is cut off after 1000 bytes"):
+        read(path)
+    path.write_bytes(COMPRESSED[kind](PAGE))
+    with pytest.raises(shardpickle.ForeignFileError, match=r"HTML.*compressed with"):
+        read(path)
+    path.write_bytes(COMPRESSED[kind](gzip.compress(FOREST)))
+    with pytest.raises(shardpickle.ForeignFileError, match="compressed twice"):
+        read(path)
+
+
+def test_several_frames_of_zstd_are_one_file(tmp_path):
+    halves = FOREST[:1000], FOREST[1000:]
+    (tmp_path / "m.zst").write_bytes(b"".join(map(zstandard.compress, halves)))
+    assert_same(read(tmp_path / "m.zst"), pickle.loads(FOREST))
+
+
+@pytest.mark.parametrize("dialect", ["pickle-0", "pickle-2", "pickle-5", "joblib", "cloudpickle"])
+def test_pickles_that_are_cut_off(dialect, tmp_path):
+    content = DIALECTS[dialect](MODELS["forest"])
+    path = tmp_path / "model.pkl"
+    for left in (3, 40, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:left])
+        with pytest.raises(shardpickle.ForeignFileError, match=r"model\.pkl") as told:
+            read(path)
+        if left > 3 or content[:1] == b"\x80":
+            assert f"cut off after {left} bytes" in str(told.value)
+        assert "Error(" not in str(told.value)
+
+
+def test_a_pickle_that_is_damaged(tmp_path):
+    path = tmp_path / "model.pkl"
+    path.write_bytes(FOREST[:500] + b"\xff" * 20 + FOREST[520:])
+    with pytest.raises(shardpickle.ForeignFileError, match=r"model\.pkl is damaged") as told:
+        read(path)
+    assert "Error(" not in str(told.value)
+
+
+PYTHON_2 = {
+    "protocol 0": b"(dp0\nS'a'\np1\nI1\ns.",
+    "protocol 2": b"\x80\x02}q\x00U\x01aq\x01K\x01s.",
+    "of an old class": b"(i__main__\nFoo\np0\n(dp1\nb.",
+    "a model": b"\x80\x02csklearn.svm.classes\nSVC\n)\x81}U\x01CK\x01sb.",
+}
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize("name", PYTHON_2)
+def test_pickles_of_python_2_are_called_so(name, unsafe, tmp_path):
+    (tmp_path / "m.pkl").write_bytes(PYTHON_2[name])
+    with pytest.raises(shardpickle.ForeignFileError, match=r"m\.pkl was pickled by Python 2"):
+        read(tmp_path / "m.pkl", unsafe=unsafe)
+
+
+OLD = {
+    "forest": named("sklearn.ensemble.forest", "RandomForestClassifier", "0.20.3"),
+    "without a version": named("sklearn.ensemble.forest", "RandomForestClassifier"),
+    "svm": named("sklearn.svm.classes", "SVC"),
+    "linear": named("sklearn.linear_model.logistic", "LogisticRegression"),
+    "imputer": named("sklearn.preprocessing.imputation", "Imputer"),
+    "search": named("sklearn.grid_search", "GridSearchCV"),
+    "joblib": named("sklearn.externals.joblib.numpy_pickle", "NDArrayWrapper"),
+    "by today's name": named("sklearn.linear_model._logistic", "LogisticRegression", "0.24.2"),
+    "joblib's array": by_joblib({"a": np.arange(3.0)}, protocol=2).replace(
+        b"cjoblib.", b"csklearn.externals.joblib."
+    ),
+}
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize("name", OLD)
+def test_models_from_before_scikit_learn_1_are_called_so(name, unsafe, tmp_path):
+    (tmp_path / "m.pkl").write_bytes(OLD[name])
+    words = r"m\.pkl was written by scikit-learn before 1\.0 .*pip install"
+    with pytest.raises(shardpickle.ForeignFileError, match=words):
+        read(tmp_path / "m.pkl", unsafe=unsafe)
+
+
+def test_a_module_of_a_later_release_is_called_so(tmp_path, monkeypatch):
+    (tmp_path / "m.pkl").write_bytes(named("sklearn.conftest.later", "Thing", "7.1.0"))
+    with pytest.raises(shardpickle.ForeignFileError, match=r"scikit-learn 7\.1\.0"):
+        read(tmp_path / "m.pkl")
+    assert "sklearn.conftest" not in sys.modules  # looked for, never imported
+
+
+# Disks that refuse --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_no_room_to_unpack(kind, tmp_path, monkeypatch):
+    path = tmp_path / "model.z"
+    path.write_bytes(COMPRESSED[kind](FOREST))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb+", 100))  # noqa: SIM115
+    with pytest.raises(shardpickle.StorageError, match=r"TMPDIR.*model\.z") as told:
+        shardpickle.convert(path, tmp_path / "model")
+    assert told.value.errno == errno.ENOSPC
+    assert not (tmp_path / "model").exists()
+
+
+def test_no_folder_for_temporary_files(tmp_path, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    path = tmp_path / "model.z"
+    path.write_bytes(zlib.compress(FOREST))
+    monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
+    with pytest.raises(shardpickle.StorageError, match=r"TMPDIR.*model\.z"):
+        shardpickle.convert(path, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EACCES, shardpickle.StoragePermissionError),
+        (errno.EIO, shardpickle.StorageError),
+    ],
+)
+def test_a_file_that_cannot_be_read(number, kind, tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise OSError(number, os.strerror(number), str(path))
+
+    (tmp_path / "model.pkl").write_bytes(FOREST)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(kind, match=r"model\.pkl"):
+        shardpickle.convert(tmp_path / "model.pkl", tmp_path / "model")
 
 
 def test_other_zip_files_are_not_skops_files(tmp_path):

@@ -27,7 +27,17 @@ from shardpickle.construct import Objects, guarded
 from shardpickle.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, need
 from shardpickle.errors import CorruptShardError
 from shardpickle.hardened import Ledger, Makers, Vetted
-from shardpickle.makers import CONSTRUCTORS, Maker, Name, array_state, plain, refused, set_state
+from shardpickle.makers import (
+    CALLABLES,
+    CONSTRUCTORS,
+    Maker,
+    Name,
+    Trusts,
+    array_state,
+    plain,
+    refused,
+    set_state,
+)
 from shardpickle.manifest import HEAP
 from shardpickle.trust import Known
 
@@ -359,7 +369,8 @@ TRANSPORT |= {name: Known(target, plain(target)) for name, target in migrate.GON
 _BY_DILL = [
     Known(each, CONSTRUCTORS["builtins", each.__name__](each)) for each in (complex, range, slice)
 ]
-_BY_DILL.append(Known(functools.partial, CONSTRUCTORS["functools", "partial"](functools.partial)))
+_PARTIAL = CALLABLES["functools", "partial"](functools.partial, Trusts(()))
+_BY_DILL.append(Known(functools.partial, _PARTIAL))
 _TOO_OLD = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
 
 

@@ -75,21 +75,28 @@ def plain(cls: type) -> Maker:
     return Maker(new=lambda args, kwargs: _empty(cls, args, kwargs), build=_plain_state)
 
 
-_REPLACED = frozenset({"positive"})  # a parameter that is a default of its class (LassoLars)
+# Parameters that are defaults of their classes: of LassoLars, of joblib's stores.
+_REPLACED = frozenset({"positive", "location"})
 
 
 def _plain_state(instance: Any, state: Any) -> None:
     """Attributes, none of which changes what a class says of itself.
 
-    Data may hide a method (``model.score = 0.93``); nothing that can be called may.
+    Data may hide a method (``model.score = 0.93``), and so may the very method; nothing else that
+    can be called may.
     """
     need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
     cls = type(instance)
     for name, value in (state or {}).items():
         if hasattr(cls, name) and name not in _REPLACED and not is_note(name, value):
-            hides_method = hasattr(inspect.getattr_static(cls, name), "__get__")
+            hidden = inspect.getattr_static(cls, name)
+            itself = (
+                isinstance(value, types.MethodType)
+                and value.__self__ is instance
+                and value.__func__ is hidden
+            )
             need(
-                hides_method and is_data(value),
+                itself or (hasattr(hidden, "__get__") and is_data(value)),
                 f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
                 *name_of(cls),
             )
@@ -301,6 +308,15 @@ def _logger(args: Args) -> bool:
 
 def _fraction(args: Args) -> bool:
     return _of(int, int)(args) and all(each.bit_length() <= 1 << 12 for each in args)
+
+
+def _uuid(target: Any) -> Maker:
+    def build(instance: Any, state: Any) -> None:
+        fits = type(state) is dict and set(state) == {"int"} and is_whole(state["int"], 0, 1 << 128)
+        need(fits, "a UUID of another state")
+        instance.__setstate__(state)
+
+    return Maker(new=lambda args, kwargs: _empty(target, args, kwargs), build=build, unfinished=True)
 
 
 def _namespace(target: Any) -> Maker:
@@ -805,6 +821,7 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
     ("pathlib", "WindowsPath"): calls(_path),
     ("re", "_compile"): calls(_pattern),
     ("types", "SimpleNamespace"): _namespace,
+    ("uuid", "UUID"): _uuid,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core._internal", "_convert_to_stringdtype_kwargs"): calls(_string_dtype),

@@ -267,6 +267,29 @@ def _first_guess(model: Any, outputs: int) -> None:
         _need(len(prior) == max(outputs, 2), "class_prior_ of init_")
 
 
+@contextmanager
+def _counting_nothing(estimator: Any) -> Iterator[None]:
+    """k-d and ball trees count what they are asked: they are given back as they were."""
+    trees: list[tuple[Any, Any]] = []
+    left = [(estimator, 0)]
+    while left:
+        each, depth = left.pop()
+        if isinstance(each, (list, tuple)) and depth < _NESTED:
+            left += [(item, depth + 1) for item in each]
+        elif isinstance(each, BaseEstimator) and depth < _NESTED:
+            left += [(value, depth + 1) for value in vars(each).values()]
+        elif any(base.__name__.startswith("BinaryTree") for base in type(each).__mro__):
+            trees.append((each, each.__getstate__()))
+    try:
+        yield
+    finally:
+        for tree, state in trees:
+            tree.__setstate__(state)
+
+
+_NESTED = 8  # lists and estimators in each other
+
+
 def _answers(estimator: Any, features: int, classes: int) -> None:
     """An estimator gives a row for each row, and a column for each class; asked about two rows."""
     rows = np.zeros((2, features))
@@ -275,7 +298,7 @@ def _answers(estimator: Any, features: int, classes: int) -> None:
     _need(isinstance(estimator, BaseEstimator), "init_ is no estimator")
     if _run.hollow:
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _counting_nothing(estimator):
         warnings.simplefilter("ignore")
         answer = getattr(estimator, method)(rows)
     _need(isinstance(answer, np.ndarray) and answer.shape == shape, "init_ answers otherwise")

@@ -49,12 +49,12 @@ class _Walk:
     def children(self, a, b, path):
         if type(a) is not type(b):
             raise DifferentError(f"{path}: {type(a)} and {type(b)}")
+        if isinstance(a, _METHODS) and not isinstance(a.__self__, types.ModuleType | None):
+            self.check(a.__name__ == b.__name__, path, a, b)
+            return [(a.__self__, b.__self__, f"{path}.__self__")]
         if isinstance(a, _BY_NAME) or a is np.ma.masked:
             self.check(a is b, path, a, b)
             return []
-        if isinstance(a, _METHODS) and not isinstance(a.__self__, types.ModuleType):
-            self.check(a.__name__ == b.__name__, path, a, b)
-            return [(a.__self__, b.__self__, f"{path}.__self__")]
         if isinstance(a, re.Pattern):
             self.check(a == b, path, a, b)
             return []

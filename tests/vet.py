@@ -130,7 +130,6 @@ OTHERS = {  # of other libraries, whose instances are attributes
         if isinstance(each, type) and issubclass(each, scipy.sparse.spmatrix | scipy.sparse.sparray)
     ),
     ("scipy.interpolate._bsplines", "BSpline"),
-    ("uuid", "UUID"),
     ("joblib.memory", "Memory"),
     ("sklearn.callback._progressbar", "ProgressBar"),
     ("sklearn.callback._scoring_monitor", "ScoringMonitor"),

@@ -9,12 +9,15 @@ import datetime
 import decimal
 import enum
 import functools
+import hashlib
 import itertools
+import json
 import logging
 import math
 import pickle
 import random
 import re
+import shutil
 import uuid
 import zoneinfo
 
@@ -58,6 +61,7 @@ from sklearn.svm import SVC, SVR, NuSVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
+from shardpickle import manifest, memory
 
 X = np.random.default_rng(0).random((60, 4))
 Y = (X[:, 0] > 0.5).astype(int)
@@ -150,7 +154,7 @@ def colliding():
 # Kinds 1 and 2: redundant, long, and many; all of it plain data.
 PLAIN = {
     "a dict of 3,000 calendars": calendars,
-    "three million equal floats": lambda: [0.5] * 3_000_000,
+    "a million equal floats": lambda: [0.5] * 1_000_000,
     "different floats": lambda: np.linspace(0, 1, 400_000).tolist(),
     "an object array of words": lambda: np.array([[f"w{n}" for n in range(900)]] * 600, object),
     "an object array of labels": lambda: np.array(["yes", "no"] * 700_000, dtype=object),
@@ -522,6 +526,124 @@ class Called:
 
     def __reduce__(self):
         return self.function, ("1 + 1",)
+
+
+# What the manifest declares ---------------------------------------------------------------------
+
+
+def rewritten(path, change):
+    """The manifest, changed, its own digest made right."""
+    file = path / "manifest.json"
+    body, _, _ = file.read_bytes().rpartition(b',\n"sha256": "')
+    document = json.loads(body + b"}")
+    change(document)
+    lines = [f'"{key}": {json.dumps(value)}' for key, value in document.items()]
+    body = ("{\n" + ",\n".join(lines)).encode()
+    digest = hashlib.sha256(body).hexdigest()
+    file.write_bytes(body + f',\n"sha256": "{digest}"\n}}\n'.encode())
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A model whose objects take more than a load expects of its few bytes."""
+    path = tmp_path_factory.mktemp("large") / "model"
+    whole = tuple(range(600))
+    shardpickle.dump({(whole, n): n for n in range(32_000)}, path, progress=False)
+    return path
+
+
+def test_what_takes_much_is_declared_and_shown(large):
+    found = shardpickle.inspect(large)
+    assert found.stored_bytes < 1_000_000
+    assert found.heap > 2**28
+    assert "of Python objects" in str(found)
+
+
+def test_a_file_is_held_to_what_it_declares(large, tmp_path):
+    path = shutil.copytree(large, tmp_path / "model")
+    rewritten(path, lambda document: document.update(heap=[document["heap"][0] // 4]))
+    with pytest.raises(shardpickle.CorruptShardError, match="more objects than the manifest"):
+        shardpickle.load(path, progress=False)
+    assert not shardpickle.verify(path, deep=True)
+    rewritten(path, lambda document: document.pop("heap"))
+    with pytest.raises(shardpickle.CorruptShardError, match="more objects than the manifest"):
+        shardpickle.load(path, progress=False)
+    assert len(shardpickle.load(path, unsafe=True, progress=False)) == 32_000
+
+
+def test_what_is_declared_is_compared_with_memory_first(large, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2**28)
+    with pytest.raises(shardpickle.ModelTooLargeError):
+        shardpickle.load(large, progress=False)
+    path = shutil.copytree(large, tmp_path / "model")
+    monkeypatch.undo()
+    rewritten(path, lambda document: document.update(heap=[2**60]))
+    for read in (shardpickle.load, shardpickle.inspect, shardpickle.verify):
+        with pytest.raises(shardpickle.ModelTooLargeError):
+            read(path)
+
+
+def test_parts_are_declared_before_they_are_listed(tmp_path):
+    shardpickle.dump([Ridge(), Ridge()], tmp_path / "model", progress=False)
+
+    def many(document):
+        document["parts"][0]["count"] = 2**40
+        document["shards"][0][3] = 2**41
+
+    rewritten(tmp_path / "model", many)
+    with pytest.raises(shardpickle.CorruptManifestError, match="declares memory for"):
+        shardpickle.load(tmp_path / "model")
+
+
+def test_a_manifest_of_very_many_parts_is_read():
+    shard = manifest.ShardEntry("0" * 64, 100, 9, 1, heap=10**9)
+    part = manifest.PartEntry("a.B", 0, 0, 1, (), ())
+    root = manifest.PartEntry("builtins.list", 0, 0, 1, (), tuple((n, 0) for n in range(300_000)))
+    made = manifest.Manifest("0", "full", {}, {}, (), (*[part] * 300_000, root), (shard,))
+    assert manifest.from_bytes(manifest.to_bytes(made)) == made
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"ids": list(range(1_100_000))}, {"note": "x" * 40_000_000}],
+    ids=["many values", "long text"],
+)
+def test_metadata_of_any_size(metadata, tmp_path):
+    shardpickle.dump([1], tmp_path / "model", metadata=metadata, progress=False)
+    assert shardpickle.load(tmp_path / "model", progress=False) == [1]
+    assert shardpickle.inspect(tmp_path / "model").metadata == metadata
+    shardpickle.dump([2], tmp_path / "model", progress=False)
+    assert shardpickle.load(tmp_path / "model", progress=False) == [2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{\n"format": "shardpickle",\n"version": 1,\n', b'{\n"format": "shardpickle",\n' * 9],
+    ids=["empty", "cut off", "repeated"],
+)
+def test_a_dump_replaces_a_manifest_that_cannot_be_read(content, tmp_path):
+    path = tmp_path / "model"
+    shardpickle.dump([Ridge(), 1], path, progress=False)
+    before = sorted((path / "shards").iterdir())
+    (path / "manifest.json").write_bytes(content)
+    shardpickle.dump([2], path, progress=False)
+    assert shardpickle.load(path) == [2]
+    assert set(before) <= set((path / "shards").iterdir())  # whose they are, nobody can say
+
+
+def test_a_member_that_is_not_known_is_refused_by_name(tmp_path):
+    shardpickle.dump([1], tmp_path / "model", progress=False)
+    rewritten(tmp_path / "model", lambda document: document.update(colour="red"))
+    with pytest.raises(shardpickle.UnknownFormatError, match="colour"):
+        shardpickle.load(tmp_path / "model")
+
+
+def test_a_name_that_no_reader_takes_is_not_published(tmp_path):
+    long = type("N" * 1200, (), {"__module__": __name__})
+    globals()[long.__name__] = long
+    with pytest.raises(shardpickle.ShardpickleError):
+        shardpickle.dump(long(), tmp_path / "model", progress=False)
+    assert not (tmp_path / "model" / "manifest.json").exists()
 
 
 # The property: random graphs of what models hold ------------------------------------------------

@@ -76,7 +76,7 @@ class Ledger:
         """Count what is made, copied or hashed; refuse more than the manifest declares."""
         self.spent += nbytes
         if self._most is not None and self.spent > self._most:
-            raise CorruptShardError("its skeletons make more objects than the manifest declares")
+            raise CorruptShardError(_TOO_MUCH)
 
     def made(self, instance: Any) -> None:
         checks = natives.checks_of(type(instance))  # type: ignore[arg-type]  # mypy: type[Any]
@@ -121,17 +121,22 @@ class Keys:
             if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
                 if depth >= _DEEPEST_KEY:
                     raise refused("a key nested too deeply")
-                left += [(item, depth + 1) for item in each]
+                odd = [(item, depth + 1) for item in each if type(item) not in _PLAIN_KEYS]
+                count += len(each) - len(odd)
+                left += odd
             elif type(each) not in _PLAIN_KEYS:
                 if not (_is_value(each) or self._makers.is_own(type(each))):
                     raise refused(f"a key of type {type(each).__qualname__}")
                 count += 1 if isinstance(each, np.generic) else _SLOW_KEY
-            if count * _KEY > (_MOST_KEY if most is None else most):
+            if most is not None and count * _KEY > most:
+                raise CorruptShardError(_TOO_MUCH)
+            if count * _KEY > _MOST_KEY:
                 raise refused("a key of very many objects")
         return count
 
 
-_KEY = 16  # bytes of a ledger that stand for hashing one object of a key
+_TOO_MUCH = "its skeletons make more objects than the manifest declares"
+_KEY = 32  # bytes of a ledger that stand for hashing one object of a key
 _MOST_KEY = 1 << 30
 _DEEPEST_KEY = 1000  # hashing recurses in C; pickle's own recursion ends before
 _PRIME = 2**61 - 1  # sys.hash_info.modulus: larger integers can have equal hashes

@@ -187,7 +187,7 @@ PLAIN = {
     "dates of numpy as keys": lambda: dict.fromkeys(np.arange(2000).astype("M8[D]"), 1),
     "complex keys": lambda: {complex(n, -n): n for n in range(3000)},
     "deep lists": lambda: functools.reduce(lambda inner, _: [inner], range(200), []),
-    "long text": lambda: ["x" * 300_000, "é" * 70_000],
+    "long text": lambda: ["x" * 140_000, "é" * 70_000],
     "one dict in many lists": lambda: [[{"a": 1}] * 3 for _ in range(20_000)],
     "an integer of many digits": lambda: [7**20_000],
 }
@@ -561,7 +561,7 @@ def test_what_takes_much_is_declared_and_shown(large):
 
 def test_a_file_is_held_to_what_it_declares(large, tmp_path):
     path = shutil.copytree(large, tmp_path / "model")
-    rewritten(path, lambda document: document.update(heap=[document["heap"][0] // 4]))
+    rewritten(path, lambda document: document.update(heap=[1]))
     with pytest.raises(shardpickle.CorruptShardError, match="more objects than the manifest"):
         shardpickle.load(path, progress=False)
     assert not shardpickle.verify(path, deep=True)
@@ -598,8 +598,8 @@ def test_parts_are_declared_before_they_are_listed(tmp_path):
 def test_a_manifest_of_very_many_parts_is_read():
     shard = manifest.ShardEntry("0" * 64, 100, 9, 1, heap=10**9)
     part = manifest.PartEntry("a.B", 0, 0, 1, (), ())
-    root = manifest.PartEntry("builtins.list", 0, 0, 1, (), tuple((n, 0) for n in range(300_000)))
-    made = manifest.Manifest("0", "full", {}, {}, (), (*[part] * 300_000, root), (shard,))
+    root = manifest.PartEntry("builtins.list", 0, 0, 1, (), tuple((n, 0) for n in range(140_000)))
+    made = manifest.Manifest("0", "full", {}, {}, (), (*[part] * 140_000, root), (shard,))
     assert manifest.from_bytes(manifest.to_bytes(made)) == made
 
 

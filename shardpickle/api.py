@@ -340,13 +340,13 @@ def load(
                 source.skip_damaged = salvage
             if lazy:
                 source.keep_within(limit)
-                job = _Job(source.resident, partial(_opened, source, estimators))
+                job = _Job(source.resident, source.heap, partial(_opened, source, estimators))
             elif salvage or estimators is not None:
                 part = gathering.opened(source, estimators)
                 raw = gathering.raw(source, part)
-                job = _Job(raw, partial(gathering.gathered, source, part))
+                job = _Job(raw, found.declared_heap, partial(gathering.gathered, source, part))
             else:
-                job = _Job(found.raw, partial(whole, store, found, rebuilder))
+                job = _Job(found.raw, found.declared_heap, partial(whole, store, found, rebuilder))
             return _load(store, found, job, threads, check_memory, progress, on_progress)
         except (CorruptModelError, StorageError, ModelReplacedError) as error:
             if isinstance(error, (MissingShardError, ModelReplacedError)):
@@ -1188,9 +1188,10 @@ def _told(found: Manifest, number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A load: the raw bytes that it takes, and what does it."""
+    """A load: the raw bytes and those of Python objects that it takes, and what does it."""
 
     raw: int
+    heap: int
     run: Callable[[Pool, Advance], Any]
 
 
@@ -1218,7 +1219,7 @@ def _load(
     on_progress: Listener | None,
 ) -> Any:
     free = memory.available()
-    needed = job.raw + found.declared_heap
+    needed = job.raw + job.heap
     if check_memory and free is not None and needed > free:
         raise ModelTooLargeError(store.name, needed, free)
     _warn_of_versions(store, found)

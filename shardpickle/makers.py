@@ -26,7 +26,7 @@ import numpy as np
 from numpy.random import BitGenerator
 from sklearn.base import BaseEstimator
 
-from shardpickle import natives
+from shardpickle import lazy, natives
 from shardpickle.dtypes import has_apart
 from shardpickle.errors import CorruptShardError, RefusedError
 from shardpickle.natives import BrokenError, is_whole
@@ -172,7 +172,10 @@ def _trusted_class(cls: Any) -> Maker:
 
 
 class Imitation:
-    """Stands for what code that nobody vouches for would have made."""
+    """Stands for what code that nobody vouches for would have made, and for that code."""
+
+    def __call__(self, *args: Any) -> "Imitation":
+        return Imitation()
 
 
 def imitated(target: Any) -> Maker | None:
@@ -295,10 +298,17 @@ def _path(args: Args) -> bool:
     return len(args) < 100 and all(type(each) is str and len(each) < 4096 for each in args)
 
 
+# All but DEBUG, which would print.
+_PATTERN_FLAGS = int(re.A | re.I | re.L | re.M | re.S | re.U | re.X)
+
+
 def _pattern(args: Args) -> bool:
     """A regular expression; one that would take for ever takes as long when it is used."""
     known = len(args) == 2 and type(args[0]) in (str, bytes) and len(args[0]) <= 1 << 16
-    return known and isinstance(args[1], int) and 0 <= args[1] < 1 << 10
+    flags = (
+        re.ASCII | re.IGNORECASE | re.LOCALE | re.MULTILINE | re.DOTALL | re.VERBOSE | re.UNICODE
+    )
+    return known and isinstance(args[1], int) and not args[1] & ~int(flags)  # DEBUG would print
 
 
 def _logger(args: Args) -> bool:
@@ -316,7 +326,9 @@ def _uuid(target: Any) -> Maker:
         need(fits, "a UUID of another state")
         instance.__setstate__(state)
 
-    return Maker(new=lambda args, kwargs: _empty(target, args, kwargs), build=build, unfinished=True)
+    return Maker(
+        new=lambda args, kwargs: _empty(target, args, kwargs), build=build, unfinished=True
+    )
 
 
 def _namespace(target: Any) -> Maker:
@@ -718,6 +730,7 @@ def method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any
     def call(*args: Any) -> Any:
         need(len(args) == 2 and type(args[1]) is str, "getattr with other arguments")
         owner, name = args
+        owner = lazy.real(owner)
         shown = f"the method {name[:40]} of {type(owner).__qualname__}"
         own = trusts(owner) or trusts(type(owner))
         need(own or not name.startswith("__"), shown)

@@ -30,8 +30,9 @@ class Rehearsal:
         For each part the first one that is stored alike; itself, mostly.
     most : int, optional
         Bytes of Python objects that all parts may make (`hardened.Ledger`); default no limit.
-    hollow : bool, default False
-        The trees are without nodes, so nothing may be asked of them.
+    stored : bool, default False
+        The parts are those of a directory, which may be anybody's: what nobody vouches for is not
+        imported, and the trees are without nodes, so nothing may be asked of them.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Rehearsal:
         equals: Sequence[int] = (),
         most: int | None = None,
         *,
-        hollow: bool = False,
+        stored: bool = False,
     ) -> None:
         self.names: dict[Name, None] = {}
         self.lifted: dict[str, None] = {}
@@ -61,7 +62,7 @@ class Rehearsal:
         self._left = Counter(part for each in references for part, _ in each)
         self._equals = equals or range(len(references))
         self._left.update(self._equals)
-        self._hollow = hollow
+        self._stored = stored
         self._objects: dict[int, Sequence[Any]] = {}
         self._known: dict[Name, Any] = {}
         self._makers = Makers(())
@@ -144,7 +145,7 @@ class Rehearsal:
         members: Sequence[Any] = opcodes.run(steps, made)
         made.finish()
         self._imitated |= made.imitated
-        with natives.one_run(hollow=self._hollow):
+        with natives.one_run(hollow=self._stored):
             for _, instance, checks in self._ledger.checks:
                 problem = natives.problem(instance, checks, _not_now)
                 if problem and not self._imitated:
@@ -159,12 +160,18 @@ class Rehearsal:
     def _know(self, name: Name) -> None:
         if name in self._known:
             return
-        own = trust.verdict(name) != "vetted"
-        if trust.verdict(name) is None:
+        verdict = trust.verdict(name)
+        if verdict is None:
             self.names[name] = None
+        if verdict != "vetted" and self._stored:
+            self._learn(name, trust.imitated(name, Imitation()))
+            return
         (target,) = trust.resolve_any([name]).values()
-        known = trust.imitated(name, target) if own else trust.known(name, target, self._trusts)
-        self._learn(name, known)
+        vetted = verdict == "vetted"
+        self._learn(
+            name,
+            trust.known(name, target, self._trusts) if vetted else trust.imitated(name, target),
+        )
 
     def _learn(self, name: Name, known: trust.Known) -> None:
         self._known[name] = known

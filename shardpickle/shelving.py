@@ -80,6 +80,7 @@ class Source:
             if number not in self.kinds and number not in found.tables
         ]
         self._opened = {places[number] for number in self._eager}
+        self.heap = sum(found.shards[shard].heap or 0 for shard in self._opened)
         self.resident = self._raw(self._opened | {places[table] for table in found.tables})
         self.deferred = Deferred(
             costs={shard: self._cost(shard) for shard in deferred},

@@ -184,6 +184,13 @@ def is_scalar(value: Any) -> bool:
 _SCALARS = {"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"}
 
 
+def _are_labels(values: Any) -> bool:
+    """Whether hashing the labels of an index ends soon: it recurses in C."""
+    if type(values) is not np.ndarray or values.dtype.kind != "O":
+        return True
+    return all(is_label(each) for each in values if type(each) in (tuple, frozenset))
+
+
 def _is_values(value: Any) -> bool:
     """An array of one dimension, of NumPy's or made here."""
     return (type(value) is np.ndarray and value.ndim == 1) or _is(value, _ARRAYS)
@@ -224,7 +231,7 @@ def _index_args(args: Args) -> bool:
     if len(args) != 5:
         return False
     values, dtype, copies, name, tuples = args
-    plain = _is_values(values) or _is(values, _INDEXES)
+    plain = (_is_values(values) and _are_labels(values)) or _is(values, _INDEXES)
     known = dtype is None or isinstance(dtype, np.dtype)
     return plain and known and copies is False and tuples is False and is_label(name)
 

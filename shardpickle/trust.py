@@ -109,19 +109,29 @@ def is_offered(name: Name) -> bool:
     top = module.partition(".")[0]
     if module == "builtins":
         return attribute in _HARMLESS_BUILTINS
-    return top not in _RUNS_CODE
+    return (top not in _RUNS_CODE and name not in _LOADS_CODE) or name in _HARMLESS
 
 
 _HARMLESS_BUILTINS = frozenset(dir(builtins)) - {
     *("__import__", "breakpoint", "classmethod", "compile", "delattr", "eval", "exec", "getattr"),
     *("globals", "help", "input", "locals", "object", "open", "setattr", "type", "vars"),
 }
+_HARMLESS = frozenset(
+    {("io", "BytesIO"), ("io", "StringIO"), ("_io", "BytesIO"), ("_io", "StringIO")}
+    | {("operator", name) for name in ("attrgetter", "itemgetter", "methodcaller")}
+    | {("types", name) for name in ("MappingProxyType", "SimpleNamespace")}
+)
+_LOADS_CODE = frozenset(
+    {("torch.storage", "_load_from_bytes"), ("torch", "load"), ("numpy", "load")}
+    | {("numba.core.serialize", name) for name in ("_rebuild_reduction", "_rebuild_function")}
+    | {("numba.core.serialize", "_unpickle__CustomPickled"), ("numba.core.serialize", "loads")}
+)
 _RUNS_CODE = frozenset(
     {"_ctypes", "_io", "_pickle", "asyncio", "bdb", "cgitb", "code", "codeop", "commands"}
     | {"ctypes", "dill", "cloudpickle", "distutils", "imp", "importlib", "io", "joblib", "marshal"}
     | {"multiprocessing", "nt", "operator", "os", "pdb", "pickle", "pip", "pkgutil", "platform"}
     | {"popen2", "posix", "profile", "pty", "pydoc", "runpy", "setuptools", "shelve", "shutil"}
-    | {"signal", "site", "socket", "subprocess", "sys", "tempfile", "threading", "timeit", "torch"}
+    | {"signal", "site", "socket", "subprocess", "sys", "tempfile", "threading", "timeit"}
     | {"trace", "types", "urllib", "webbrowser", "_posixsubprocess", "requests", "http", "ftplib"}
 )
 

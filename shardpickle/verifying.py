@@ -89,8 +89,8 @@ def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyRepor
             try:
                 with explained(store, found):
                     verdict = default_load(store, found, tables, pool)
-            except ModelTooLargeError as error:
-                verdict = Verdict((), f"more memory than this process may use: {error.needed}")
+            except ModelTooLargeError:  # a load says so, too
+                verdict = Verdict()
             except (FormatError, StorageError) as error:
                 file = getattr(error, "file", None) or "manifest.json"
                 of_file[file] = Problem(file, getattr(error, "reason", str(error)))
@@ -123,7 +123,7 @@ def default_load(
     Nothing is imported but what is vetted, and no code runs but that which a default load runs.
     """
     references = [part.references for part in found.parts]
-    rehearsal = Rehearsal(references, most=found.most_heap, hollow=True)
+    rehearsal = Rehearsal(references, most=found.most_heap, stored=True)
     numbers = [number for number in range(len(found.parts)) if number not in found.tables]
 
     def hollow(held: Contents) -> Hollow:

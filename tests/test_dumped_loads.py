@@ -5,11 +5,13 @@ then does; what comes back is what pickle gives.
 """
 
 import collections
+import contextlib
 import datetime
 import decimal
 import enum
 import functools
 import hashlib
+import importlib
 import itertools
 import json
 import logging
@@ -18,6 +20,7 @@ import pickle
 import random
 import re
 import shutil
+import sys
 import uuid
 import zoneinfo
 
@@ -277,12 +280,14 @@ NO_QUESTION = {
     "columns as a series": lambda: make_column_transformer(
         (StandardScaler(), pd.Series(["a", "b"])), (OrdinalEncoder(), ["c"])
     ).fit(FRAME),
-    "pandas output": lambda: make_pipeline(
-        FeatureUnion([("one", StandardScaler()), ("two", StandardScaler())]),
-        RandomForestClassifier(3),
-    )
-    .set_output(transform="pandas")
-    .fit(FRAME[["a", "b"]], Y),
+    "pandas output": lambda: (
+        make_pipeline(
+            FeatureUnion([("one", StandardScaler()), ("two", StandardScaler())]),
+            RandomForestClassifier(3),
+        )
+        .set_output(transform="pandas")
+        .fit(FRAME[["a", "b"]], Y)
+    ),
     "a missing value of pandas": lambda: SimpleImputer(
         missing_values=pd.NA, strategy="constant", fill_value="z"
     ).fit(FRAME[["c"]].astype("string")),
@@ -322,7 +327,12 @@ PANDAS = {
     "index of bools": lambda: pd.Index([True, False]),
     "ranges": lambda: [pd.RangeIndex(3), pd.RangeIndex(5, 1, -2, name="r")],
     "levels": lambda: pd.MultiIndex.from_product([[1, 2], ["a", "b"]], names=["p", None]),
-    "times": lambda: [TIMES, TIMES.tz_localize("Europe/Berlin"), TIMES.tz_localize("UTC"), TIMES[:2]],
+    "times": lambda: [
+        TIMES,
+        TIMES.tz_localize("Europe/Berlin"),
+        TIMES.tz_localize("UTC"),
+        TIMES[:2],
+    ],
     "spans": lambda: [TIMES - TIMES[0], pd.period_range("2024", periods=3, freq="M")],
     "intervals": lambda: [pd.interval_range(0, 3), pd.interval_range(0.0, 2.0, closed="both")],
     "categories": lambda: [
@@ -358,7 +368,7 @@ PANDAS = {
     "one index in two series": lambda: (
         lambda index: [pd.Series([1, 2], index), pd.Series([3, 4], index), index]
     )(pd.Index(["p", "q"])),
-    "timestamps as keys": lambda: {each: 1 for each in TIMES},
+    "timestamps as keys": lambda: dict.fromkeys(TIMES, 1),
     "a seen frame": lambda: {"profile": FRAME, "columns": FRAME.columns, "first": FRAME.iloc[0]},
 }
 # Needs trust by name, and loads then.
@@ -450,6 +460,21 @@ def test_a_dump_runs_no_code_of_the_models(tmp_path):
     assert Restored.calls == before
 
 
+@pytest.mark.parametrize("read", [shardpickle.load, shardpickle.verify, shardpickle.inspect])
+def test_a_directory_imports_nothing_that_it_names(read, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "imported_by_nobody.py"
+    file.write_text("class Thing: pass\n")
+    thing = importlib.import_module("imported_by_nobody").Thing
+    shardpickle.dump([thing(), thing], tmp_path / "model", progress=False)
+    del sys.modules["imported_by_nobody"]
+    options = {"verify": {"deep": True}, "inspect": {"trust": True}, "load": {}}[read.__name__]
+    with contextlib.suppress(shardpickle.UntrustedTypeError):
+        found = read(tmp_path / "model", **options)
+        assert found.needs_trust == ("imported_by_nobody.Thing",)
+    assert "imported_by_nobody" not in sys.modules
+
+
 def wrong_kernel():
     model = SVC().fit(X, Y)
     model.support_ = model.support_ + 1000
@@ -495,7 +520,9 @@ def test_a_refusal_names_the_place(tmp_path):
     model = make_pipeline(StandardScaler(), FunctionTransformer(function))
     report = shardpickle.dump(model, tmp_path / "model", progress=False)
     assert report.needs_trust == ("numpy.add",)
-    with pytest.raises(shardpickle.RefusedError, match=r"model\.steps\[1\]\[1\]\.func: .*add") as it:
+    with pytest.raises(
+        shardpickle.RefusedError, match=r"model\.steps\[1\]\[1\]\.func: .*add"
+    ) as it:
         shardpickle.load(tmp_path / "model")
     assert it.value.place == "model.steps[1][1].func"
     found = shardpickle.load(tmp_path / "model", trusted=it.value.offered)
@@ -512,10 +539,9 @@ def test_what_runs_any_code_is_never_offered(call, tmp_path):
         shardpickle.load(tmp_path / "model")
     harmless = call in (random.seed, itertools.chain)
     assert bool(refused.value.offered) == harmless
-    name = f"{call.__module__}.{call.__qualname__}"
-    with pytest.raises(shardpickle.UntrustedTypeError):
-        trusted = [each for each in refused.value.names if harmless is False] + [name]
-        shardpickle.load(tmp_path / "model", trusted=trusted if not harmless else [])
+    if not harmless:
+        with pytest.raises(shardpickle.UntrustedTypeError):
+            shardpickle.load(tmp_path / "model", trusted=list(refused.value.names))
 
 
 class Called:
@@ -685,7 +711,7 @@ class Graphs:
     def some(self, depth):
         return [self.thing(depth + 1) for _ in range(self.random.randrange(5))]
 
-    def dict(self, depth):
+    def mapping(self, depth):
         return {self.key(): self.thing(depth + 1) for _ in range(self.random.randrange(6))}
 
     def repeated(self, depth):
@@ -716,7 +742,7 @@ class Graphs:
         )
         return make_pipeline(FunctionTransformer(function), self.estimator(depth + 1))
 
-    inner = (some, dict, repeated, objects, estimator, own, pipeline)
+    inner = (some, mapping, repeated, objects, estimator, own, pipeline)
     leaves = (
         lambda self, _: self.random.random(),
         lambda self, _: f"text {self.random.randrange(9)}" * self.random.randrange(1, 40),

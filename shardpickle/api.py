@@ -998,12 +998,11 @@ def convert(
     file = checked(source)
     if os.path.isdir(file):
         raise ForeignFileError(f"{file} is a directory, not a file to convert")
-    try:
-        check_regular(file, "read the file")
-        with called(f"convert({{path}}, {_quoted(path)}, {{trusted}})", trusted):
-            model = converting.read(file, callers, unsafe)
-    except FileNotFoundError:
-        raise ModelNotFoundError(f"there is no file {file}") from None
+    if not os.path.exists(file):
+        raise ModelNotFoundError(f"there is no file {file}")
+    check_regular(file, "read the file")
+    with called(f"convert({{path}}, {_quoted(path)}, {{trusted}})", trusted):
+        model = converting.read(file, callers, unsafe)
     return dump(model, path, **options)
 
 

@@ -104,7 +104,10 @@ class Keys:
                 continue
             weight = self._weight(key)
             self._ledger.spend(weight * _KEY)
-            _, hashes = self._hashes.setdefault(id(target), (target, Counter()))
+            known = self._hashes.get(id(target))
+            if known is None:
+                known = self._hashes[id(target)] = target, Counter()
+            hashes = known[1]
             value = guarded(key, hash, key)
             hashes[value] += 1
             if hashes[value] > 1:  # compared with the others of this hash
@@ -127,7 +130,7 @@ class Keys:
             elif type(each) not in _PLAIN_KEYS:
                 if not (_is_value(each) or self._makers.is_own(type(each))):
                     raise refused(f"a key of type {type(each).__qualname__}")
-                count += 1 if isinstance(each, np.generic) else _SLOW_KEY
+                count += 1 if isinstance(each, _COMPILED_KEYS) else _SLOW_KEY
             if most is not None and count * _KEY > most:
                 raise CorruptShardError(_TOO_MUCH)
             if count * _KEY > _MOST_KEY:
@@ -136,7 +139,7 @@ class Keys:
 
 
 _TOO_MUCH = "its skeletons make more objects than the manifest declares"
-_KEY = 32  # bytes of a ledger that stand for hashing one object of a key
+_KEY = 128  # bytes of a ledger that stand for hashing one object of a key
 _MOST_KEY = 1 << 30
 _DEEPEST_KEY = 1000  # hashing recurses in C; pickle's own recursion ends before
 _PRIME = 2**61 - 1  # sys.hash_info.modulus: larger integers can have equal hashes
@@ -144,11 +147,9 @@ _PLAIN_KEYS = frozenset(
     {str, bytes, int, float, bool, type(None), type(...), np.str_, np.bytes_, np.bool_}
     | {np.dtype(code).type for code in "bhilqBHILQefd"}
 )
-_VALUE_KEYS = (
-    *(np.generic, np.ufunc, complex, int, date, time, timedelta, Decimal, Fraction, PurePath, UUID),
-    *(type, FunctionType, BuiltinFunctionType),
-)
-_SLOW_KEY = 40  # compared by Python code
+_COMPILED_KEYS = (np.generic, np.ufunc, complex, int, date, time, timedelta, Decimal, type)
+_VALUE_KEYS = (*_COMPILED_KEYS, Fraction, PurePath, UUID, FunctionType, BuiltinFunctionType)
+_SLOW_KEY = 40  # hashed and compared by Python code
 
 
 def _hash_of(key: Any) -> Any:
@@ -202,7 +203,8 @@ class Vetted:
 
     def persistent(self, pid: Any) -> Any:
         if type(pid) in (str, tuple):
-            self.ledger.spend(len(str(pid[0])) if type(pid) is tuple and pid else len(pid))
+            text = pid if type(pid) is str else str(pid[0]) if pid else ""
+            self.ledger.spend(len(text) * (_PARSED if text[:1] in ("{", "[") else 1))
         found = outside(pid, self.values, self.references)
         if isinstance(found, np.dtype) and found.hasobject and not has_apart(found):
             raise CorruptShardError("a dtype whose objects share bytes with other fields")
@@ -325,11 +327,16 @@ def check_attributes(state: dict[Any, Any], named: bool = False) -> None:
 
 
 def _length(value: Any) -> int:
+    """Items that a call or a state copies; those of a dict are hashed, too."""
     if isinstance(value, np.ndarray):
         return value.size
     if type(value) in (tuple, list):
-        return len(value) + sum(len(each) for each in value if type(each) in (dict, list, tuple))
-    return len(value) if isinstance(value, (dict, str, bytes)) else 1
+        return len(value) + sum(_items(each) for each in value if type(each) in (dict, list, tuple))
+    return _items(value) if isinstance(value, (dict, str, bytes)) else 1
+
+
+def _items(value: Any) -> int:
+    return len(value) * (_OF_DICT if isinstance(value, dict) else 1)
 
 
 def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate: Migrate) -> None:
@@ -337,4 +344,6 @@ def _build(build: Callable[[Any, Any], None], instance: Any, state: Any, migrate
 
 
 _CONTAINERS = (list, dict, set, deque)
-_ITEM = 16  # bytes of a ledger for each item that is copied
+_ITEM = 16  # bytes of a ledger for each item that is copied, and how much one of a dict counts
+_OF_DICT = 8
+_PARSED = 128  # bytes of a ledger for each letter of a dtype with fields

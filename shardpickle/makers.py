@@ -118,7 +118,7 @@ def is_note(name: Any, value: Any) -> bool:
     return name in _NOTES and (value is None or type(value) is str)
 
 
-_NOTES = ("__author__", "__doc__", "__name__", "__qualname__", "__version__")
+_NOTES = ("__author__", "__doc__", "__version__")  # not what functions are asked for by checks
 
 
 def is_data(value: Any) -> bool:
@@ -437,8 +437,11 @@ def _masked(args: Args) -> bool:
 
 
 def _is_ctor(value: Any) -> bool:
-    return (callable(value) and getattr(value, "__name__", "").endswith("bit_generator_ctor")) or (
-        getattr(value, "__module__", "") == "shardpickle.migrate"
+    function = isinstance(value, types.FunctionType | types.BuiltinFunctionType) or (
+        type(value).__name__ == "cython_function_or_method"
+    )
+    return function and (
+        value.__name__.endswith("bit_generator_ctor") or value.__module__ == "shardpickle.migrate"
     )
 
 
@@ -648,7 +651,10 @@ def _vectorize(target: Any, trusts: Trusts) -> Maker:
         need(plain, "vectorize with other attributes")
         set_state(instance, state)
 
-    return Maker(new=lambda args, kwargs: _empty(target, args, kwargs), build=build)
+    def new(args: Args, kwargs: Mapping[str, Any]) -> Any:
+        return _empty(target, args, kwargs)
+
+    return Maker(new=new, build=build, named=True)
 
 
 FUNCTIONS = (
@@ -738,8 +744,8 @@ def method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any
             return of_classes[owner.__name__, name]
         if own or (owner is str and name in _METHODS_OF[str]):
             return getattr(owner, name)
-        if type(owner) in _METHODS_OF:
-            need(name in _METHODS_OF[type(owner)], shown)
+        if type(owner) is re.Pattern:
+            need(name in _METHODS_OF[re.Pattern], shown)
             return getattr(owner, name)
         need(
             isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS,

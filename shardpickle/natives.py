@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -67,19 +67,24 @@ def _inside(value: Array, low: int, high: int, name: str) -> None:
         _need(least >= low and most < high, f"{name} is out of range")
 
 
+Found = TypeVar("Found")
+
+
 class _Run(threading.local):
-    """Least and greatest numbers of what was seen in this run of checks; outside one, nothing."""
+    """What was found of each array in this run of checks; outside one, nothing is kept."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[Any, tuple[int, int]]] | None = None
+        self.known: dict[tuple[int, str], tuple[Any, Any]] | None = None
         self.hollow = False
 
-    def once(self, seen: Any, bounds: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    def once(self, seen: Any, find: Callable[[], Found], what: str = "bounds") -> Found:
         if self.known is None:
-            return bounds()
-        if id(seen) not in self.known:
-            self.known[id(seen)] = seen, bounds()  # alive, so that the identity stays its own
-        return self.known[id(seen)][1]
+            return find()
+        key = id(seen), what
+        if key not in self.known:
+            self.known[key] = seen, find()  # alive, so that the identity stays its own
+        found: Found = self.known[key][1]
+        return found
 
 
 _run = _Run()
@@ -712,7 +717,8 @@ def _spline(spline: Any) -> None:
     axis = state.get("axis", 0)
     _need(axis == 0 and coefficients.ndim >= 1, "a spline's axis")
     _need(len(coefficients) >= len(knots) - order - 1, "a spline with too few coefficients")
-    _need((np.diff(knots) >= 0).all(), "a spline's knots are not in order")
+    ordered = _run.once(knots, lambda: bool((np.diff(knots) >= 0).all()), "order")
+    _need(ordered, "a spline's knots are not in order")
 
 
 # Column numbers that become indices of sparse matrices, which SciPy does not check

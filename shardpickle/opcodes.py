@@ -290,7 +290,7 @@ class Steps(list[Step]):
     """The steps of a skeleton.
 
     `heap` estimates the bytes of Python objects that one run makes, from above. Writer and reader
-    count it alike; 64 bytes take about as long as one step.
+    count it alike; 160 bytes take about as long as one step.
     """
 
     heap: int = 0
@@ -298,7 +298,7 @@ class Steps(list[Step]):
 
 # Bytes of `Steps.heap`: a constant and its place in a container, an entry of the memo, a container
 # or anything else that a step makes, an instance.
-_CONSTANT, _NOTED, _STEP, _INSTANCE = 40, 16, 64, 512
+_CONSTANT, _NOTED, _STEP, _INSTANCE = 64, 16, 160, 640
 _STRIDE = range(1 << 14)  # opcodes between two looks at the estimate
 
 MADE = object()  # stands in the parser's memo for what is not a constant

@@ -235,8 +235,8 @@ def _children(obj: Any) -> Iterator[tuple[Any, str]]:
         yield obj.__self__, ".__self__"
     elif isinstance(obj, partial):
         yield from ((obj.func, ".func"), (obj.args, ".args"), (obj.keywords, ".keywords"))
-    elif isinstance(obj, Iterator):
-        try:
+    elif isinstance(obj, Iterator) and type(obj).__module__ in ("builtins", "itertools"):
+        try:  # of others not: a file would wrap itself, and be closed with the wrapper
             yield obj.__reduce__()[1], ""
         except Exception:  # most cannot be pickled
             return

@@ -59,6 +59,9 @@ EXAMPLES = {
     "UnexpectedModelError": lambda: errors.UnexpectedModelError("model", "sha256:1", "sha256:2"),
     "MissingShardError": lambda: errors.MissingShardError("missing").in_file("shards/a.shard"),
     "MissingNameError": lambda: errors.MissingNameError([("mypkg.A", "ImportError: no")]),
+    "RefusedError": lambda: errors.RefusedError(
+        "a call of f", ["m.f"], path="/there/model", place="model.a"
+    ),
     "UntrustedTypeError": lambda: errors.UntrustedTypeError(
         "m", {"mypkg.A": "part 1", "mypkg.B": "part 2"}
     ),

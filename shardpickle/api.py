@@ -1141,7 +1141,7 @@ def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bo
         beside = [name for name in found.names if ".".join(name) in found.needs.trust]
         names = _first_uses(found, [*unknown, *beside])
         never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
-        raise UntrustedTypeError(store.name, names, never=never)
+        raise UntrustedTypeError(store.name, names, never=never, besides=found.needs.unsafe)
     return Hardened(found.names, trust.resolve(found.names, callers), found.most_heap)
 
 

@@ -269,13 +269,19 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
         call: str = "load({path}, {trusted})",
         *,
         never: Sequence[str] = (),
+        besides: str = "",
     ) -> None:
         self.path = path
         self.names = names
-        self.offered = () if never else tuple(names)
+        self.offered = () if never or besides else tuple(names)
         lines = "\n".join(f"  {name}, in {part}" for name, part in names.items())
         count = "1 name" if len(names) == 1 else f"{len(names)} names"
         advice = "If you trust these, and so their code:"
+        if besides:
+            advice = (
+                f"Besides, it asks for {besides}, so only unsafe=True loads this. If you trust "
+                "whoever wrote it:"
+            )
         if never:
             advice = (
                 f"{', '.join(never)} can run any code, so only unsafe=True loads this. If you "

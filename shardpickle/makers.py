@@ -17,7 +17,7 @@ import sys
 import types
 import zoneinfo
 from abc import ABCMeta
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -221,7 +221,9 @@ def _has_own_code(cls: type) -> bool:
 def _trusted_state(instance: Any, state: Any) -> None:
     if getattr(instance, "__setstate__", None) is None:
         pair = state if type(state) is tuple and len(state) == 2 else (state, None)
-        need(all(each is None or type(each) is dict for each in pair), "a state that is no dict")
+        need(
+            all(each is None or isinstance(each, dict) for each in pair), "a state that is no dict"
+        )
     set_state(instance, state)
 
 
@@ -287,7 +289,7 @@ def _time(args: Args) -> bool:
 
 
 def _deque(args: Args) -> bool:
-    return len(args) in (1, 2) and args[0] == () and type(args[-1]) in (tuple, int)
+    return not args or (len(args) <= 2 and args[0] == () and type(args[-1]) in (tuple, int))
 
 
 def _counter(args: Args) -> bool:
@@ -621,7 +623,9 @@ def _partial(target: Any, trusts: Trusts) -> Maker:
     """A function with some of its arguments."""
 
     def check(args: Args) -> bool:
-        return len(args) == 1 and (trusts(args[0]) or is_function(args[0]))
+        if len(args) != 1:
+            return False
+        return trusts(args[0]) or is_function(args[0]) or _is_container(args[0])
 
     def build(instance: Any, state: Any) -> None:
         need(type(state) is tuple and len(state) == 4, "a partial's state")
@@ -663,6 +667,11 @@ FUNCTIONS = (
 _WRITES = frozenset({"out", "buffer", "like", "subok", "where", "casting", "signature", "extobj"})
 
 
+def _is_container(value: Any) -> bool:
+    """Whether a value is a class of containers or numbers, as `defaultdict` takes them."""
+    return value is defaultdict or any(value is each for each in _FACTORIES if each is not None)
+
+
 def is_function(value: Any) -> bool:
     """Whether a vetted value is a function or a method, not a class."""
     return isinstance(value, FUNCTIONS)
@@ -674,6 +683,9 @@ def partial_problem(function: Any, args: Args, keywords: Mapping[str, Any]) -> s
     They must not reach memory that is not theirs (``out=``), nor change what the function gives in
     a way that compiled code would trust: scikit-learn's take numbers and words, NumPy's plain data.
     """
+    if _is_container(function):
+        plain = all(_is_container(each) or _is_plain(each) for each in (*args, *keywords.values()))
+        return None if plain else "arguments that are no plain data"
     if not is_function(function):
         return "something that is no function"
     odd = sorted(_WRITES & set(keywords))

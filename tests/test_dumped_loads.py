@@ -243,6 +243,11 @@ NO_QUESTION = {
     "structured array with objects": lambda: np.array(
         [("a", 1), (None, 2)], dtype=[("s", "O"), ("i", "i4")]
     ),
+    "deques": lambda: [collections.deque([1, 2]), collections.deque("ab", maxlen=3)],
+    "partials of containers": lambda: [
+        functools.partial(collections.defaultdict, float),
+        collections.defaultdict(functools.partial(collections.deque, maxlen=5)),
+    ][:1],
     "a pattern": lambda: re.compile(r"\w+", re.IGNORECASE),
     "a pattern of bytes": lambda: re.compile(rb"[a-z]"),
     "a pattern's method": lambda: TfidfVectorizer(

@@ -21,6 +21,7 @@ import random
 import re
 import shutil
 import sys
+import textwrap
 import uuid
 import zoneinfo
 
@@ -535,14 +536,14 @@ def test_a_refusal_names_the_place(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "call", [eval, exec, __import__, pickle.loads, random.seed, itertools.chain]
+    "call", [eval, exec, __import__, pickle.loads, textwrap.dedent, itertools.chain]
 )
 def test_what_runs_any_code_is_never_offered(call, tmp_path):
     model = Own(call=Called(call))
     shardpickle.dump(model, tmp_path / "model", progress=False)
     with pytest.raises(shardpickle.UntrustedTypeError) as refused:
         shardpickle.load(tmp_path / "model")
-    harmless = call in (random.seed, itertools.chain)
+    harmless = call in (textwrap.dedent, itertools.chain)
     assert bool(refused.value.offered) == harmless
     if not harmless:
         with pytest.raises(shardpickle.UntrustedTypeError):

@@ -134,17 +134,21 @@ def _check_release(source: Path, surveyed: foreign.Survey) -> None:
         raise mistakes.other_release(str(source), gone[0], surveyed.versions, migrate.HERE)
 
 
+_CARRIED = "functions or classes whole, as dill and cloudpickle store those of __main__"
+
+
 def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
     unknown = trust.untrusted_foreign(names, callers)
     if unknown:
         call = "convert({path}, 'model_dir', {trusted})"
-        if any(foreign.carries_code(name) for name in unknown):  # no name to trust says which
-            call = (
-                "convert({path}, 'model_dir', unsafe=True)\nIt carries functions or classes whole, "
-                "as dill and cloudpickle store those of __main__: no trusted= lets them in."
-            )
+        never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+        carried = any(foreign.carries_code(name) for name in unknown)  # no name says which
         raise UntrustedTypeError(
-            str(source), {trust.shown(name): "the file" for name in unknown}, call
+            str(source),
+            {trust.shown(name): "the file" for name in unknown},
+            call,
+            never=never,
+            besides=_CARRIED if carried else "",
         )
 
 

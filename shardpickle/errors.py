@@ -279,10 +279,10 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
         advice = "If you trust these, and so their code:"
         if besides:
             advice = (
-                f"Besides, it asks for {besides}, so only unsafe=True loads this. If you trust "
-                "whoever wrote it:"
+                f"It also holds {besides}, so only unsafe=True loads this. If you trust whoever "
+                "wrote it:"
             )
-        if never:
+        elif never:
             advice = (
                 f"{', '.join(never)} can run any code, so only unsafe=True loads this. If you "
                 "trust whoever wrote it:"

@@ -24,6 +24,7 @@ from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from shardpickle import lazy
 from shardpickle.codecs.trees import preorder
+from shardpickle.errors import ShardpickleError
 
 Rest = Iterable[tuple[Any, "Check"]]  # estimators of an ensemble, and what must hold of each
 Check = Callable[[Any], Rest | None]
@@ -862,6 +863,8 @@ def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) 
                     its(member)
         except BrokenError as error:
             return str(error)
+        except ShardpickleError:  # of a lazy estimator that had to be loaded
+            raise
         except Exception as error:  # what a file says can make any check stumble
             return f"{inspect.unwrap(check).__name__}: {type(error).__name__}: {error}"
     return None

@@ -214,8 +214,19 @@ class _Rehearsed(Vetted):
         self.imitated |= type(instance) is Imitation
         return super()._made(instance, maker)
 
+    def call(self, function: Any, args: tuple[Any, ...]) -> Any:
+        if _holds_imitation(args):
+            self.imitated = True
+            return Imitation()
+        return super().call(function, args)
+
     def build(self, instance: Any, state: Any) -> None:
-        if type(instance) is not Imitation:
+        if type(instance) is Imitation:
+            return
+        if type(state) is tuple and _holds_imitation(state):
+            self.fresh.pop(id(instance), None)
+            self.imitated = True
+        else:
             super().build(instance, state)
 
     def extend(self, target: Any, items: list[Any]) -> None:
@@ -229,6 +240,10 @@ class _Rehearsed(Vetted):
     def add(self, target: Any, items: list[Any]) -> None:
         if type(target) is not Imitation:
             super().add(target, items)
+
+
+def _holds_imitation(args: tuple[Any, ...]) -> bool:
+    return any(type(each) is Imitation for each in args)
 
 
 def original(value: Value) -> Any:

@@ -21,7 +21,10 @@ SOUND, UNSOUND, UNKNOWN = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = _parser().parse_args(typed)
+    try:
+        chosen = _parser().parse_args(typed)
+    except SystemExit as ended:  # usage, or --help, is printed
+        return int(ended.code or SOUND)
     for stream in (sys.stdout, sys.stderr):
         # A page with "›" and "█" must not fail on a terminal of another encoding.
         if hasattr(stream, "reconfigure"):

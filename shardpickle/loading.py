@@ -182,10 +182,10 @@ class Loader:
         self.found = found
         self.rebuilder = rebuilder
         self.objects = objects
-        self.grower = families.Grower()
+        grower = self.grower = families.Grower()
 
-        def grow(held: Contents) -> Nursery:
-            return nursery.Growing(held, self.grower)
+        def grow(held: Contents) -> Nursery:  # holds no loader: what is loaded is freed at once
+            return nursery.Growing(held, grower)
 
         self.reader = PartReader(store, found, tables, rebuilder.most, grow)
 

@@ -149,7 +149,9 @@ def models():
     yield "outputs", MultiOutputClassifier(KNeighborsClassifier(2)).fit(X, several)
     yield "process", GaussianProcessRegressor().fit(X, TARGET)
     yield "linear", make_pipeline(StandardScaler(), LogisticRegression()).fit(X, LABELS)
-    bins = KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")
+    bins = KBinsDiscretizer(3)
+    if hasattr(bins, "quantile_method"):  # since scikit-learn 1.7, whose default warns
+        bins.quantile_method = "averaged_inverted_cdf"
     yield "bins", make_pipeline(bins, LogisticRegression()).fit(X, LABELS)
     yield "splines", make_pipeline(SplineTransformer(), LogisticRegression()).fit(X, LABELS)
     known = OneHotEncoder(handle_unknown="ignore", min_frequency=4)

@@ -322,6 +322,23 @@ def _fraction(args: Args) -> bool:
     return _of(int, int)(args) and all(each.bit_length() <= 1 << 12 for each in args)
 
 
+def _spline(target: Any) -> Maker:
+    """A spline: attributes, or, since SciPy 1.18, another spline and an array of a namespace."""
+    plain_maker = plain(target)
+
+    def build(instance: Any, state: Any) -> None:
+        if type(state) is not tuple:
+            _plain_state(instance, state)
+            return
+        delegates = len(state) == 2 and type(state[0]).__name__ == "_BSpline"
+        known = delegates and type(state[0]).__module__ == target.__module__
+        need(known and type(state[1]) is np.ndarray, "a spline that is none")
+        need(type(vars(state[0]).get("t")) is np.ndarray, "a spline without knots")
+        instance.__setstate__(state)
+
+    return Maker(new=plain_maker.new, build=build)
+
+
 def _uuid(target: Any) -> Maker:
     def build(instance: Any, state: Any) -> None:
         fits = type(state) is dict and set(state) == {"int"} and is_whole(state["int"], 0, 1 << 128)
@@ -863,6 +880,7 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
     (_RANDOM, "__generator_ctor"): _generator,
     (_RANDOM, "__randomstate_ctor"): _generator,
     ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"): _seed,
+    ("scipy.interpolate._bsplines", "BSpline"): _spline,
     ("sklearn.tree._tree", "Tree"): _tree,
     ("sklearn.neighbors._kd_tree", "newObj"): _new_obj(
         "sklearn.neighbors._kd_tree", ["KDTree"], natives.neighbor_tree_state

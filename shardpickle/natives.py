@@ -708,6 +708,9 @@ def _sparse(matrix: Any) -> None:
 
 def _spline(spline: Any) -> None:
     state = spline.__dict__
+    if state.get("_delegate_to") is not None:  # since SciPy 1.18: it is checked by itself
+        _need(type(state["_delegate_to"]).__name__ == "_BSpline", "a spline that is none")
+        return
     _need(not ({"t", "_t"} <= set(state) or {"c", "_c"} <= set(state)), "a spline of two kinds")
     knots, order = state.get("t", state.get("_t")), state.get("k")
     coefficients = state.get("c", state.get("_c"))
@@ -833,6 +836,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("sklearn.svm._base", "BaseLibSVM"): _libsvm,
     ("scipy.sparse._base", "_spbase"): _sparse,
     ("scipy.interpolate._bsplines", "BSpline"): _spline,
+    ("scipy.interpolate._bsplines", "_BSpline"): _spline,
     ("sklearn.feature_extraction.text", "CountVectorizer"): _vocabulary,
     ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer"): _vocabulary,
     ("sklearn.feature_extraction._hash", "FeatureHasher"): _feature_hasher,

@@ -8,7 +8,10 @@ they were chosen.
 CLASSES = {
     "joblib._store_backends": ("FileSystemStoreBackend",),
     "joblib.memory": ("Memory",),
-    "scipy.interpolate._bsplines": ("BSpline",),
+    "scipy.interpolate._bsplines": (
+        "BSpline",
+        "_BSpline",
+    ),
     "scipy.sparse._base": ("sparray",),
     "scipy.sparse._bsr": (
         "bsr_array",

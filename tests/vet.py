@@ -137,6 +137,7 @@ OTHERS = {  # of other libraries, whose instances are attributes
         if isinstance(each, type) and issubclass(each, scipy.sparse.spmatrix | scipy.sparse.sparray)
     ),
     ("scipy.interpolate._bsplines", "BSpline"),
+    ("scipy.interpolate._bsplines", "_BSpline"),  # since SciPy 1.18, where the other holds one
     ("joblib.memory", "Memory"),
     ("sklearn.callback._progressbar", "ProgressBar"),
     ("sklearn.callback._scoring_monitor", "ScoringMonitor"),
@@ -274,7 +275,7 @@ def collect(file):
     for module, name in OTHERS:
         try:
             found = getattr(importlib.import_module(module), name)
-        except ImportError:
+        except (ImportError, AttributeError):
             continue  # of another release
         if is_plain(found):
             classes.add((module, name))

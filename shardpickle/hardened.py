@@ -20,7 +20,7 @@ import numpy as np
 from shardpickle import natives
 from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
 from shardpickle.dtypes import has_apart
-from shardpickle.errors import CorruptShardError
+from shardpickle.errors import CorruptShardError, RefusedError
 from shardpickle.makers import Maker, Name, is_note, name_of, refused
 from shardpickle.natives import Check
 from shardpickle.trust import OF_CLASS_METHODS, Known
@@ -270,6 +270,16 @@ class Vetted:
         self.keys.check(target, items)
         for item in items:
             guarded(target, target.add, item)
+
+    def listed(self, error: RefusedError) -> RefusedError:
+        """A refusal that calls names as this file does: a function can have several."""
+        called = {}
+        for name, target in self.names.items():
+            called.update(dict.fromkeys(name_of(target), ".".join(name)))
+        again = error.told(path=error.path)
+        again.names = {called.get(name, name): place for name, place in error.names.items()}
+        again.offered = tuple(again.names)
+        return again
 
     def finish(self) -> None:
         """Refuse what compiled code cannot bear: instances that never got their state."""

@@ -133,6 +133,9 @@ _DATA = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
 def name_of(target: Any) -> tuple[str, ...]:
     """The name by which a caller may trust a class or function; none if it has none."""
+    if isinstance(target, np.ufunc):  # which say no module before NumPy 2
+        home = "numpy" if getattr(np, target.__name__, None) is target else "scipy.special"
+        return (f"{home}.{target.__name__}",)
     module = getattr(target, "__module__", None)
     name = getattr(target, "__qualname__", getattr(target, "__name__", None))
     if type(module) is not str or type(name) is not str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from shardpickle import migrate, natives, opcodes
 from shardpickle.construct import Migrate, Objects, guarded, outside
 from shardpickle.contents import Contents
-from shardpickle.errors import CorruptModelError, CorruptShardError
+from shardpickle.errors import CorruptModelError, CorruptShardError, RefusedError
 from shardpickle.hardened import Ledger, Makers, Vetted
 from shardpickle.makers import Name, refused
 from shardpickle.manifest import PartEntry, part_heap
@@ -168,8 +168,11 @@ def vetted(
     """The objects of one part, as a default load makes them: for reading, and before publishing."""
     ledger.spend(part_heap(len(values), len(references)) + steps.heap)
     made = Vetted(names, makers, values, references, adapt, ledger)
-    members: tuple[Any, ...] = opcodes.run(steps, made)
-    made.finish()
+    try:
+        members: tuple[Any, ...] = opcodes.run(steps, made)
+        made.finish()
+    except RefusedError as error:
+        raise made.listed(error) from None
     return members
 
 

@@ -142,8 +142,11 @@ class Rehearsal:
             migrate.state,
             self._ledger,
         )
-        members: Sequence[Any] = opcodes.run(steps, made)
-        made.finish()
+        try:
+            members: Sequence[Any] = opcodes.run(steps, made)
+            made.finish()
+        except RefusedError as error:
+            raise made.listed(error) from None
         self._imitated |= made.imitated
         with natives.one_run(hollow=self._stored):
             for _, instance, checks in self._ledger.checks:

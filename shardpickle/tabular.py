@@ -7,6 +7,7 @@ What has no such form (sparse and Arrow arrays, subclasses, attributes) is pickl
 it, and needs trust.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta, tzinfo
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.makers import Args, Maker, Name, calls
+from shardpickle.makers import Args, Maker, Name, calls, need
 
 Reduced = tuple[Any, ...]
 
@@ -36,12 +37,15 @@ def _public(pandas: Any, name: str) -> Any:
     return getattr(pandas, name, None) or getattr(pandas.arrays, name, None)
 
 
-def _index(pandas: Any, index: Any) -> Reduced:
+def _index(pandas: Any, index: Any) -> Reduced | None:
     freq = getattr(index, "freq", None) if type(index).__name__ in _WITH_FREQ else None
-    if freq is not None:
-        plain = type(index)(index.array, freq)
+    if freq is not None and len(index):
+        if type(index) is pandas.TimedeltaIndex and _has_unit(pandas):
+            steps = (index[0], None, len(index), freq, index.name)
+            return (pandas.timedelta_range, steps) if index.unit == "ns" else None
         if index.name is None:
             return type(index), (index.array, freq)
+        plain = type(index)(index.array, freq)
         return pandas.Index, (plain, None, False, index.name, False)
     if isinstance(index.dtype, pandas.api.extensions.ExtensionDtype):
         return pandas.Index, (index.array, None, False, index.name, False)
@@ -130,6 +134,11 @@ def _text_dtype(pandas: Any, dtype: Any) -> Reduced:
 
 def _plain_dtype(pandas: Any, dtype: Any) -> Reduced:
     return type(dtype), ()
+
+
+def _has_unit(pandas: Any) -> bool:
+    """Whether spans take a unit before their frequency, as in pandas 2."""
+    return "unit" in inspect.signature(pandas.TimedeltaIndex.__new__).parameters
 
 
 _WITH_FREQ = ("DatetimeIndex", "TimedeltaIndex")
@@ -238,6 +247,21 @@ def _index_args(args: Args) -> bool:
 
 def _freq_args(args: Args) -> bool:
     return len(args) == 2 and _is_values(args[0]) and _is_offset(args[1])
+
+
+def _with_freq(target: Any) -> Maker:
+    return Maker(call=lambda *args: _made_with_freq(target, args))
+
+
+def _made_with_freq(target: Any, args: Args) -> Any:
+    need(_freq_args(args), f"{target.__qualname__} with other arguments")
+    return target(args[0], freq=args[1])
+
+
+def _steps_args(args: Args) -> bool:
+    fits = len(args) == 5 and _is(args[0], {"Timedelta"}) and args[1] is None
+    many = fits and type(args[2]) is int and 0 < args[2] < 1 << 40
+    return many and _is_offset(args[3]) and is_label(args[4])
 
 
 def _is_offset(value: Any) -> bool:
@@ -400,8 +424,7 @@ OF_CLASS_METHODS: list[tuple[Any, Maker]] = [
 _ARRAYS_HERE = "pandas.core.arrays"
 _CHECKS: dict[str, tuple[str, Callable[[Args], bool]]] = {  # where pandas 2 has each, its arguments
     "Index": ("pandas.core.indexes.base", _index_args),
-    "DatetimeIndex": ("pandas.core.indexes.datetimes", _freq_args),
-    "TimedeltaIndex": ("pandas.core.indexes.timedeltas", _freq_args),
+    "timedelta_range": ("pandas.core.indexes.timedeltas", _steps_args),
     "RangeIndex": ("pandas.core.indexes.range", _range_args),
     "MultiIndex": ("pandas.core.indexes.multi", _multi_args),
     "Series": ("pandas.core.series", _series_args),
@@ -433,6 +456,10 @@ CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
         for name, (before, check) in _CHECKS.items()
         for module in (before, "pandas.arrays" if name.endswith("Array") else "pandas")
     },
+    ("pandas", "DatetimeIndex"): _with_freq,
+    ("pandas", "TimedeltaIndex"): _with_freq,
+    ("pandas.core.indexes.datetimes", "DatetimeIndex"): _with_freq,
+    ("pandas.core.indexes.timedeltas", "TimedeltaIndex"): _with_freq,
 }
 # pandas writes these itself as calls of numbers and words.
 SCALARS: dict[Name, Callable[[Any], Maker]] = {
@@ -444,6 +471,7 @@ SCALARS: dict[Name, Callable[[Any], Maker]] = {
     (f"{_TIMES}.timestamps", "_unpickle_timestamp"): calls(_timestamp_args),
     (f"{_TIMES}.timedeltas", "_timedelta_unpickle"): calls(_timedelta_args),
     (f"{_TIMES}.nattype", "_nat_unpickle"): calls(lambda args: args == (None,)),
+    (f"{_TIMES}.nattype", "__nat_unpickle"): calls(lambda args: args == (None,)),
     ("pytz", "_UTC"): calls(_no_args),
     ("pytz", "_p"): calls(
         lambda args: len(args) <= 4 and all(type(each) in (str, int) for each in args)

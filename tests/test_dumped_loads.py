@@ -525,7 +525,9 @@ def test_a_refusal_names_the_place(tmp_path):
     function = functools.partial(np.add, out=(np.zeros(3),))
     model = make_pipeline(StandardScaler(), FunctionTransformer(function))
     report = shardpickle.dump(model, tmp_path / "model", progress=False)
-    assert report.needs_trust == ("numpy.add",)
+    (name,) = report.needs_trust  # NumPy 1 knows it by another module
+    assert name.startswith("numpy.")
+    assert name.endswith(".add")
     with pytest.raises(
         shardpickle.RefusedError, match=r"model\.steps\[1\]\[1\]\.func: .*add"
     ) as it:

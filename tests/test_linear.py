@@ -267,7 +267,7 @@ def test_many_tables_in_one_shard_are_read_at_once(tmp_path, work):
 
 def test_columns_of_many_layouts_are_found_in_one_pass(monkeypatch):
     parts = [
-        (b"", [shardpickle.values.Value("ndarray", np.zeros((1,) * (n % 60), f"V{1 + n // 60}"))])
+        (b"", [shardpickle.values.Value("ndarray", np.zeros((1,) * (n % 30), f"V{1 + n // 30}"))])
         for n in range(600)
     ]
     held = contents.of_parts(parts)

@@ -132,7 +132,7 @@ class Rehearsal:
 
     def _made(self, number: int, steps: opcodes.Steps, values: Sequence[Any]) -> Sequence[Any]:
         references = [self._objects[part][index] for part, index in self._references[number]]
-        self._ledger.spent += part_heap(len(values), len(references)) + steps.heap
+        self._ledger.spend(part_heap(len(values), len(references)) + steps.heap)
         targets = {name: self._known[name].target for name in opcodes.names(steps)}
         made = _Rehearsed(
             targets,

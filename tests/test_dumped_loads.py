@@ -775,9 +775,6 @@ def test_a_random_graph(seed, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "cls"), list(estimators.everything()))
 def test_every_estimator(name, cls, tmp_path):
-    try:
-        model, _ = estimators.fitted(name, cls)
-    except Exception as error:  # estimators that need other data raise what they like
-        pytest.skip(f"cannot be fitted here: {error!r:.80}")
+    model, _ = estimators.fitted(name, cls)
     report = check(model, tmp_path / "model")
     assert report.needs_trust == ()

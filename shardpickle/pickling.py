@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle import distributions, dtypes, families, opcodes, tabular
+from shardpickle import distributions, dtypes, families, tabular
 from shardpickle.errors import CorruptShardError
 from shardpickle.values import Value
 
@@ -181,11 +181,6 @@ def compact(skeleton: bytes) -> bytes:
     return _compact(skeleton) if len(skeleton) > _KEPT_BYTES else _kept_compact(skeleton)
 
 
-def names(skeleton: bytes) -> tuple[tuple[str, str], ...]:
-    """The globals that a skeleton names, in the order of their first use; makes nothing."""
-    return _names(skeleton) if len(skeleton) > _KEPT_BYTES else _kept_names(skeleton)
-
-
 def check_pid(pid: Any, values: int, references: int) -> None:
     """Whether a persistent id is one of a part with so many values and references."""
     match pid:
@@ -293,13 +288,6 @@ def _get(number: int) -> bytes:
     return b"h" + bytes([number]) if number < 256 else b"j" + number.to_bytes(4, "little")
 
 
-def _names(skeleton: bytes) -> tuple[tuple[str, str], ...]:
-    listing = opcodes.Names()
-    opcodes.read(skeleton, listing)
-    return tuple(listing.globals)
-
-
 # Thousands of small trees have a handful of skeletons in common.
 _KEPT_BYTES = 1 << 14
 _kept_compact = functools.lru_cache(maxsize=64)(_compact)
-_kept_names = functools.lru_cache(maxsize=64)(_names)

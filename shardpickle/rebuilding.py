@@ -145,7 +145,8 @@ class Hardened:
             self._names[id(part.names)] = part.names, names
         self.ledger.part = number
         steps = skeletons.steps(part.slot)
-        return vetted(steps, names, self._makers, values, references, self._adapt, self.ledger)
+        made = Vetted(names, self._makers, values, references, self._adapt, self.ledger)
+        return members_of(steps, made)
 
     def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
         with natives.one_run():
@@ -156,18 +157,9 @@ class Hardened:
             check_instances(self.ledger, later)
 
 
-def vetted(
-    steps: opcodes.Steps,
-    names: Mapping[Name, Any],
-    makers: Makers,
-    values: Sequence[Any],
-    references: Sequence[Any],
-    adapt: Migrate,
-    ledger: Ledger,
-) -> tuple[Any, ...]:
+def members_of(steps: opcodes.Steps, made: Vetted) -> tuple[Any, ...]:
     """The objects of one part, as a default load makes them: for reading, and before publishing."""
-    ledger.spend(part_heap(len(values), len(references)) + steps.heap)
-    made = Vetted(names, makers, values, references, adapt, ledger)
+    made.ledger.spend(part_heap(len(made.values), len(made.references)) + steps.heap)
     try:
         members: tuple[Any, ...] = opcodes.run(steps, made)
         made.finish()

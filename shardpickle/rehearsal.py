@@ -13,7 +13,7 @@ from shardpickle import makers, migrate, natives, opcodes, trust
 from shardpickle.errors import RebuildError, RefusedError
 from shardpickle.hardened import Ledger, Makers, Vetted
 from shardpickle.makers import Imitation, Name
-from shardpickle.manifest import part_heap
+from shardpickle.rebuilding import members_of
 from shardpickle.values import Value
 
 Reference = tuple[int, int]
@@ -132,21 +132,9 @@ class Rehearsal:
 
     def _made(self, number: int, steps: opcodes.Steps, values: Sequence[Any]) -> Sequence[Any]:
         references = [self._objects[part][index] for part, index in self._references[number]]
-        self._ledger.spend(part_heap(len(values), len(references)) + steps.heap)
         targets = {name: self._known[name].target for name in opcodes.names(steps)}
-        made = _Rehearsed(
-            targets,
-            self._makers,
-            values,
-            references,
-            migrate.state,
-            self._ledger,
-        )
-        try:
-            members: Sequence[Any] = opcodes.run(steps, made)
-            made.finish()
-        except RefusedError as error:
-            raise made.listed(error) from None
+        made = _Rehearsed(targets, self._makers, values, references, migrate.state, self._ledger)
+        members = members_of(steps, made)
         self._imitated |= made.imitated
         with natives.one_run(hollow=self._stored):
             for _, instance, checks in self._ledger.checks:

@@ -17,7 +17,7 @@ from shardpickle.errors import CorruptShardError, ShardpickleError
 
 
 def read(data, values=(), references=()):
-    names = trust.resolve_any(pickling.names(data))
+    names = trust.resolve_any(opcodes.names(opcodes.parse(data)))
     return opcodes.read(data, Objects(names, values, references, migrate.state), {})
 
 

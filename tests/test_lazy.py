@@ -34,15 +34,6 @@ from shardpickle.lazy import CACHE, OBJECT_BYTES, LazyList, is_stand_in, items_o
 SEED = {"random_state": 0}
 
 
-@pytest.fixture(autouse=True)
-def without_limit():
-    """Each test starts with nothing in the cache and no limit, as a process does."""
-    gc.collect()
-    CACHE.limit = None
-    yield
-    CACHE.limit = None
-
-
 @pytest.fixture
 def stored(tmp_path):
     """A forest in several shards."""

@@ -46,14 +46,6 @@ MODELS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_limit():
-    gc.collect()
-    CACHE.limit = None
-    yield
-    CACHE.limit = None
-
-
 def least_of(path, **options):
     with pytest.raises(shardpickle.MemoryLimitError) as caught:
         shardpickle.load(path, lazy=True, memory_limit=1, **options)

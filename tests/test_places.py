@@ -25,14 +25,6 @@ from shardpickle.lazy import CACHE
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork, pipes and sockets")
 
 
-@pytest.fixture(autouse=True)
-def without_limit():
-    gc.collect()
-    CACHE.limit = None
-    yield
-    CACHE.limit = None
-
-
 @pytest.fixture
 def forest():
     return RandomForestClassifier(24, random_state=0).fit(X, LABELS)

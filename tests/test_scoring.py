@@ -51,13 +51,6 @@ MODELS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_limit():
-    CACHE.limit = None
-    yield
-    CACHE.limit = None
-
-
 @pytest.fixture(scope="module", autouse=True)
 def few_workers_left():
     yield

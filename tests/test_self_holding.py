@@ -32,19 +32,11 @@ from sklearn.preprocessing import StandardScaler
 
 import shardpickle
 from shardpickle import manifest
-from shardpickle.lazy import CACHE, LazyList
+from shardpickle.lazy import LazyList
 
 SEED = {"random_state": 0}
 ROWS, CLASSES = make_classification(200, 6, **SEED)
 EARLY = {"early_stopping": True, "n_iter_no_change": 30, "max_iter": 8, **SEED}
-
-
-@pytest.fixture(autouse=True)
-def without_limit():
-    gc.collect()
-    CACHE.limit = None
-    yield
-    CACHE.limit = None
 
 
 def boosted(scoring="roc_auc"):

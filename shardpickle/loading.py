@@ -43,7 +43,7 @@ from shardpickle.progress import Share
 from shardpickle.rebuilding import Rebuilder, Skeletons, check_members
 from shardpickle.sealing import Advance
 from shardpickle.shardfile import Index
-from shardpickle.stores import OPENING, Shard, Store
+from shardpickle.stores import OPENING, CheckedShard, Shard, Store
 from shardpickle.workers import Pool
 
 Objects = dict[int, tuple[Any, ...]]  # of each part
@@ -271,14 +271,13 @@ def open_shard(
     (`contents.allocate`).
     """
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
-        check_file(shard, entry)
-        check_digest(shard, entry)
-        index = open_index(shard, entry)
-        held = sealing.open_contents(shard.read_at, index, entry.raw, together=together)
+        checked = check_digest(shard, entry)
+        index = open_index(checked, entry)
+        held = sealing.open_contents(checked.read_at, index, entry.raw, together=together)
         held.tables = tables
         if nursery is not None:
             share = Share(advance, entry.raw)
-            sealing.fill(shard.read_at, index, held, nursery(held), each=pool.map, advance=share)
+            sealing.fill(checked.read_at, index, held, nursery(held), each=pool.map, advance=share)
             share.finish()
         return held
 
@@ -288,18 +287,20 @@ def read_skeletons(
 ) -> Skeletons:
     """A shard's skeletons, its digest checked; nothing else of it is decoded."""
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
-        check_file(shard, entry)
-        check_digest(shard, entry)
-        index = open_index(shard, entry)
-        held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
-        sealing.fill_skeletons(shard.read_at, index, held, each=pool.map)
+        checked = check_digest(shard, entry)
+        index = open_index(checked, entry)
+        held = sealing.open_contents(checked.read_at, index, entry.raw, together=True)
+        sealing.fill_skeletons(checked.read_at, index, held, each=pool.map)
         return Skeletons(held, {}, most)
 
 
-def check_digest(shard: Shard, entry: ShardEntry) -> None:
-    actual = shard.sha256()
-    if actual != entry.sha256:
-        raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=actual)
+def check_digest(shard: Shard, entry: ShardEntry) -> CheckedShard:
+    """What the shard's file holds, if that is the shard: no later change of the file is seen."""
+    check_file(shard, entry)
+    checked = CheckedShard(shard)
+    if checked.sha256 != entry.sha256:
+        raise CorruptShardError("damaged (SHA-256)", expected=entry.sha256, actual=checked.sha256)
+    return checked
 
 
 def check_file(shard: Shard, entry: ShardEntry) -> None:
@@ -309,7 +310,7 @@ def check_file(shard: Shard, entry: ShardEntry) -> None:
         raise mistake or CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
 
 
-def open_index(shard: Shard, entry: ShardEntry) -> Index:
+def open_index(shard: Shard | CheckedShard, entry: ShardEntry) -> Index:
     """What the shard says of itself, if it is what the manifest says."""
     index = sealing.read_index(shard.read_at, shard.size, entry.most_index)
     if index.sizes.parts != entry.parts:

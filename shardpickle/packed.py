@@ -34,7 +34,6 @@ from shardpickle.stores import (
     Shard,
     Store,
     check_manifest_size,
-    digest_of,
     pieces_of,
     shard_file,
 )
@@ -113,10 +112,6 @@ class Piece:
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the shard ends."""
         return self._reader.read_at(self._start + offset, max(0, min(size, self.size - offset)))
-
-    def sha256(self) -> str:
-        """Of the whole shard."""
-        return digest_of(self)
 
 
 class PackedStore:
@@ -311,10 +306,6 @@ class Bytes:
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the shard ends."""
         return self._data[offset : offset + size]
-
-    def sha256(self) -> str:
-        """Of all of them."""
-        return hashlib.sha256(self._data).hexdigest()
 
 
 class _BytesWriter:

@@ -33,7 +33,6 @@ from shardpickle.stores import (
     SHARDS,
     Shard,
     check_manifest_size,
-    digest_of,
     shard_file,
 )
 
@@ -290,10 +289,6 @@ class RemoteShard:
         if hashlib.sha256(data).hexdigest() == self._sha256:
             self._store.keep(data)
         return data
-
-    def sha256(self) -> str:
-        """Of the whole shard."""
-        return digest_of(self)
 
 
 class RemotePublication:

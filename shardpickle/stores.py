@@ -5,13 +5,14 @@ single files and memory.
 """
 
 import hashlib
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
 from shardpickle import memory
-from shardpickle.errors import ModelTooLargeError
+from shardpickle.errors import CorruptShardError, ModelTooLargeError
 
 MANIFEST = "manifest.json"
 SHARDS = "shards"
@@ -30,7 +31,6 @@ class Shard(Protocol):
     @property
     def size(self) -> int: ...
     def read_at(self, offset: int, size: int) -> bytes: ...
-    def sha256(self) -> str: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -124,6 +124,54 @@ def digest_of(shard: Shard) -> str:
     for data in pieces_of(shard):
         whole.update(data)
     return whole.hexdigest()
+
+
+class CheckedShard:
+    """A shard's bytes as they were hashed, whoever may write to its file meanwhile.
+
+    Up to 64 MiB it is read once, into memory. Of a larger one each chunk is hashed beside the
+    whole, and again when a frame is read from it.
+    """
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self.size = shard.size
+        self._data: bytes | None = None
+        self._chunks: list[bytes] = []
+        self._last: tuple[int, bytes] = -1, b""
+        self._lock = threading.Lock()
+        if self.size <= _IN_MEMORY:
+            self._data = shard.read_at(0, self.size)
+            self.sha256 = hashlib.sha256(self._data).hexdigest()
+            return
+        whole = hashlib.sha256()
+        for data in pieces_of(shard):
+            whole.update(data)
+            self._chunks.append(hashlib.sha256(data).digest())
+        self.sha256 = whole.hexdigest()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`; fewer where the shard ends."""
+        if self._data is not None:
+            return self._data[offset : offset + size]
+        first, end = offset // _CHUNK, -(-min(offset + size, self.size) // _CHUNK)
+        data = b"".join(map(self._chunk, range(first, end)))
+        start = offset - first * _CHUNK
+        return data[start : start + size]
+
+    def _chunk(self, number: int) -> bytes:
+        with self._lock:
+            at, data = self._last
+        if at != number:
+            data = self._shard.read_at(number * _CHUNK, _CHUNK)
+            if hashlib.sha256(data).digest() != self._chunks[number]:
+                raise CorruptShardError("the file changes while it is read")
+            with self._lock:
+                self._last = number, data
+        return data
+
+
+_IN_MEMORY = 64 << 20
 
 
 def copy_shard(shard: Shard, publication: Publication) -> tuple[str, bool]:

@@ -184,9 +184,7 @@ def dump(
             raise UntrustedTypeError(store.name, _first_uses(found, unknown), call)
         if needs_trust and require_safe:
             names = () if needs_unsafe else needs_trust
-            raise RefusedError(
-                needs_unsafe or "what is vetted only in part", names, path=store.name
-            )
+            raise RefusedError(needs_unsafe or dumper.doubtful, names, path=store.name)
         data = manifest.to_bytes(found)
         if manifest.from_bytes(data) != found:
             raise ReadBackError("the manifest does not read back; nothing was published")

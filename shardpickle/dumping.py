@@ -351,6 +351,11 @@ class Dumper:
             needs=self._needs(),
         )
 
+    @property
+    def doubtful(self) -> str:
+        """The first thing that has to be trusted by name, though all names are vetted."""
+        return next(iter(self.rehearsal.lifted.values()), "what an earlier dump says of its parts")
+
     def _needs(self) -> Needs:
         """What a default load refuses besides names, here and in the parts that are copied."""
         refusal = self.refusal()

@@ -26,7 +26,7 @@ from shardpickle import dtypes, migrate, natives
 from shardpickle.construct import Objects, guarded
 from shardpickle.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, need
 from shardpickle.errors import CorruptShardError
-from shardpickle.hardened import Ledger, Makers, Vetted
+from shardpickle.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.makers import (
     CALLABLES,
     CONSTRUCTORS,
@@ -101,11 +101,8 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     made = _VettedForeign(targets, makers, (), (), _Adapted(surveyed.swapped), ledger)
     found = Reader(data, made, surveyed.fetched).whole()
     made.finish()
-    with natives.one_run():
-        for _, instance, checks in ledger.checks:
-            problem = natives.problem(instance, checks)
-            if problem:
-                raise refused(natives.told(instance, problem))
+    with natives.one_run(own=makers.is_own):
+        check_instances(ledger, makers)
     return found
 
 
@@ -365,7 +362,9 @@ TRANSPORT: dict[Name, Known] = {
     name: Known(target, maker(target) if maker else None)
     for name, (target, maker) in _TRANSPORT.items()
 }
-TRANSPORT |= {name: Known(target, plain(target)) for name, target in migrate.GONE.items()}
+TRANSPORT |= {
+    name: Known(target, plain(target, Trusts(()))) for name, target in migrate.GONE.items()
+}
 _BY_DILL = [
     Known(each, CONSTRUCTORS["builtins", each.__name__](each)) for each in (complex, range, slice)
 ]

@@ -21,8 +21,8 @@ from shardpickle import natives
 from shardpickle.construct import Migrate, guarded, outside, shown, unlisted
 from shardpickle.dtypes import has_apart
 from shardpickle.errors import CorruptShardError, RefusedError
-from shardpickle.makers import Maker, Name, is_note, name_of, refused
-from shardpickle.natives import Check
+from shardpickle.makers import Imitation, Maker, Name, is_note, name_of, refused
+from shardpickle.natives import Check, Later, Problem
 from shardpickle.trust import OF_CLASS_METHODS, Known
 
 
@@ -49,7 +49,11 @@ class Makers:
 
     def is_own(self, target: Any) -> bool:
         """Whether the caller (or a package that vouches for it) trusts it by name."""
-        return id(target) in self._own
+        return id(target) in self._own or target is Imitation
+
+    def refusal(self, problem: Problem) -> RefusedError:
+        """The error for an instance that must not be handed out."""
+        return refused(problem.text, *(name for each in problem.things for name in name_of(each)))
 
 
 class Ledger:
@@ -82,6 +86,16 @@ class Ledger:
         checks = natives.checks_of(type(instance))  # type: ignore[arg-type]  # mypy: type[Any]
         if checks:
             self.checks.append((self.part, instance, checks))
+
+
+def check_instances(ledger: Ledger, makers: Makers, later: Later | None = None) -> None:
+    """Refuse what a ledger holds if it stands where it must not, or compiled code could crash."""
+    for part, instance, checks in ledger.checks:
+        problem = natives.problem(instance, checks, later)
+        if problem:
+            error = makers.refusal(problem)
+            error.part = part
+            raise error
 
 
 class Keys:
@@ -194,6 +208,7 @@ class Vetted:
         self.ledger = ledger
         self.keys = Keys(ledger, makers)
         self.fresh: dict[int, tuple[Any, Maker]] = {}  # what was made here and has no state yet
+        self.others: set[int] = set()  # containers of other parts, which have been checked
 
     def find(self, module: str, name: str) -> Any:
         try:
@@ -206,6 +221,8 @@ class Vetted:
             text = pid if type(pid) is str else str(pid[0]) if pid else ""
             self.ledger.spend(len(text) * (_PARSED if text[:1] in ("{", "[") else 1))
         found = outside(pid, self.values, self.references)
+        if isinstance(found, _CONTAINERS):
+            self.others.add(id(found))
         if isinstance(found, np.dtype) and found.hasobject and not has_apart(found):
             raise CorruptShardError("a dtype whose objects share bytes with other fields")
         return found
@@ -241,6 +258,7 @@ class Vetted:
         guarded(instance, _build, maker.build, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
+        self._need_own(target)
         if type(target) is list:
             target += items
         elif id(target) in self.fresh and isinstance(target, (list, deque)):
@@ -249,6 +267,7 @@ class Vetted:
             raise CorruptShardError(f"items for {shown(target)}")
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
+        self._need_own(target)
         if type(target) is not dict and not (id(target) in self.fresh and isinstance(target, dict)):
             raise CorruptShardError(f"items for {shown(target)}")
         self.keys.check(target, (key for key, _ in items))
@@ -260,11 +279,17 @@ class Vetted:
         for key, value in items:
             guarded(target, target.__setitem__, key, value)
 
+    def _need_own(self, target: Any) -> None:
+        """Only the skeleton that makes a container fills it: what was checked stays as it was."""
+        if id(target) in self.others:
+            raise CorruptShardError(f"items for {shown(target)} of another part")
+
     def frozen(self, items: list[Any]) -> Any:
         self.keys.check(items, items)
         return guarded(frozenset, frozenset, items)
 
     def add(self, target: Any, items: list[Any]) -> None:
+        self._need_own(target)
         if not (type(target) is set or (id(target) in self.fresh and isinstance(target, set))):
             raise CorruptShardError(f"items for {shown(target)}")
         self.keys.check(target, items)

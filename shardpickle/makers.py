@@ -26,7 +26,7 @@ import numpy as np
 from numpy.random import BitGenerator
 from sklearn.base import BaseEstimator
 
-from shardpickle import lazy, natives
+from shardpickle import grammar, lazy, natives
 from shardpickle.dtypes import has_apart
 from shardpickle.errors import CorruptShardError, RefusedError
 from shardpickle.natives import BrokenError, is_whole
@@ -68,22 +68,26 @@ def need(condition: Any, what: str, *names: str) -> None:
 # Classes whose instances are a dict of attributes -------------------------------------------------
 
 
-def plain(cls: type) -> Maker:
+def plain(cls: type, trusts: "Trusts") -> Maker:
     """Empty instances that are given attributes: scikit-learn's own classes, mostly."""
     if issubclass(cls, tuple):
         return Maker(new=lambda args, kwargs: _named_tuple(cls, args, kwargs))
-    return Maker(new=lambda args, kwargs: _empty(cls, args, kwargs), build=_plain_state)
+
+    def build(instance: Any, state: Any) -> None:
+        _plain_state(instance, state, trusts)
+
+    return Maker(new=lambda args, kwargs: _empty(cls, args, kwargs), build=build)
 
 
 # Parameters that are defaults of their classes: of LassoLars, of joblib's stores.
 _REPLACED = frozenset({"positive", "location"})
 
 
-def _plain_state(instance: Any, state: Any) -> None:
+def _plain_state(instance: Any, state: Any, trusts: "Trusts") -> None:
     """Attributes, none of which changes what a class says of itself.
 
-    Data may hide a method (``model.score = 0.93``), and so may the very method; nothing else that
-    can be called may.
+    Data may hide a method (``model.score = 0.93``), and so may the very method and what the caller
+    trusts by name; nothing else that can be called may.
     """
     need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
     cls = type(instance)
@@ -95,10 +99,12 @@ def _plain_state(instance: Any, state: Any) -> None:
                 and value.__self__ is instance
                 and value.__func__ is hidden
             )
+            things = grammar.things(value)
+            allowed = itself or (things and all(map(trusts, things)))
             need(
-                itself or (hasattr(hidden, "__get__") and is_data(value)),
+                allowed or (hasattr(hidden, "__get__") and is_data(value)),
                 f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
-                *name_of(cls),
+                *(called for each in things or (cls,) for called in name_of(each)),
             )
     before = _BEFORE.get((cls.__module__, cls.__qualname__))
     if before is not None and state:
@@ -327,11 +333,11 @@ def _fraction(args: Args) -> bool:
 
 def _spline(target: Any) -> Maker:
     """A spline: attributes, or, since SciPy 1.18, another spline and an array of a namespace."""
-    plain_maker = plain(target)
+    plain_maker = plain(target, Trusts(()))
 
     def build(instance: Any, state: Any) -> None:
         if type(state) is not tuple:
-            _plain_state(instance, state)
+            _plain_state(instance, state, Trusts(()))
             return
         delegates = len(state) == 2 and type(state[0]).__name__ == "_BSpline"
         known = delegates and type(state[0]).__module__ == target.__module__

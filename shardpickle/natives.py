@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
-from shardpickle import lazy
+from shardpickle import grammar, lazy
 from shardpickle.codecs.trees import preorder
 from shardpickle.errors import ShardpickleError
 
@@ -36,11 +37,26 @@ class BrokenError(Exception):
     """What compiled code would trust does not hold; says what."""
 
 
+class _MisplacedError(BrokenError):
+    def __init__(self, found: grammar.Misplaced) -> None:
+        self.found = found
+
+
 @functools.cache
 def checks_of(cls: type) -> tuple[Check, ...]:
-    """The checks for instances of a class: those of its own row and of each class it inherits."""
-    rows = ((base.__module__, base.__qualname__) for base in cls.__mro__)
-    return tuple(CHECKS[row] for row in rows if row in CHECKS)
+    """The checks for instances of a class: what stands in it, then those of its row and its bases'.
+
+    What the grammar lets through, the others can rely on.
+    """
+    rows = [(base.__module__, base.__qualname__) for base in cls.__mro__]
+    found = [CHECKS[row] for row in rows if row in CHECKS]
+    return (*((_placed,) if grammar.knows(cls) else ()), *found)
+
+
+def _placed(instance: Any) -> None:
+    found = grammar.misplaced(instance, _run.own, _run.seen)
+    if found is not None:
+        raise _MisplacedError(found)
 
 
 def _need(condition: Any, reason: str) -> None:
@@ -71,12 +87,18 @@ def _inside(value: Array, low: int, high: int, name: str) -> None:
 Found = TypeVar("Found")
 
 
+def _nothing(thing: Any) -> bool:
+    return False
+
+
 class _Run(threading.local):
     """What was found of each array in this run of checks; outside one, nothing is kept."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, str], tuple[Any, Any]] | None = None
         self.hollow = False
+        self.own: grammar.Own = _nothing
+        self.seen: grammar.Seen = {}
 
     def once(self, seen: Any, find: Callable[[], Found], what: str = "bounds") -> Found:
         if self.known is None:
@@ -92,16 +114,17 @@ _run = _Run()
 
 
 @contextmanager
-def one_run(*, hollow: bool = False) -> Iterator[None]:
+def one_run(*, own: grammar.Own = _nothing, hollow: bool = False) -> Iterator[None]:
     """Checks in here share what they know of arrays; nothing changes them meanwhile.
 
-    With `hollow`, trees have no nodes: no estimator is asked to predict.
+    `own` says what the caller trusts by name. With `hollow`, trees have no nodes: no estimator is
+    asked to predict.
     """
-    _run.known, _run.hollow = {}, hollow
+    _run.known, _run.seen, _run.own, _run.hollow = {}, {}, own, hollow
     try:
         yield
     finally:
-        _run.known, _run.hollow = None, False
+        _run.known, _run.seen, _run.own, _run.hollow = None, {}, _nothing, False
 
 
 def is_a(instance: Any, module: str, name: str) -> bool:
@@ -174,13 +197,23 @@ def grown(nodes: Array, features: int, depth: int) -> None:
 
 def nodes_problem(nodes: Array, features: int, depth: int) -> str | None:
     """Why nodes that were stored as they are must not be walked; None if nothing says so."""
-    return problem(nodes, [lambda each: grown(each, features, depth)])
+    found = problem(nodes, [lambda each: grown(each, features, depth)])
+    return None if found is None else found.text
 
 
 def _decision_tree(model: Any) -> None:
     tree = model.__dict__.get("tree_")
-    if isinstance(tree, Tree):
-        _need(tree.n_features == _features(model), "tree_ splits another number of features")
+    if not isinstance(tree, Tree):
+        return
+    _need(tree.n_features == _features(model), "tree_ splits another number of features")
+    classes = model.__dict__.get("n_classes_", 1)
+    of_outputs = classes if isinstance(classes, (list, tuple, np.ndarray)) else [classes]
+    _need(tree.n_outputs == model.__dict__.get("n_outputs_"), "tree_ has other outputs")
+    if is_a(model, "sklearn.base", "ClassifierMixin"):
+        same = list(tree.n_classes) == [int(each) for each in of_outputs]
+        _need(same, "tree_ is of another number of classes")
+    else:
+        _need(tree.max_n_classes == 1, "tree_ has classes")
 
 
 def _of_trees(model: Any) -> Iterable[Any]:
@@ -504,6 +537,7 @@ def _neighbors(model: Any) -> None:
     if "n_samples_fit_" not in model.__dict__ and tree is None and fitted is None:
         return
     rows, columns = _rows(fitted)
+    _need(rows >= 1, "no rows")
     if "n_features_in_" not in model.__dict__ and tree is not None:  # fitted on another one's tree
         by_tree = model.__dict__.get("_fit_method") in ("kd_tree", "ball_tree")
         _need(by_tree, "n_features_in_ is not a number of features")  # trees look at X themselves
@@ -847,12 +881,16 @@ CHECKS: dict[tuple[str, str], Check] = {
 }
 
 
-def told(instance: Any, problem: str) -> str:
-    """A problem as part of a message."""
-    return f"compiled code could crash on this {type(instance).__qualname__}: {problem}"
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an instance must not be handed out, and what a caller may trust to have it."""
+
+    text: str
+    things: tuple[Any, ...] = ()
+    crashes: bool = False
 
 
-def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) -> str | None:
+def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) -> Problem | None:
     """Why an instance must not be handed out; None if nothing speaks against it.
 
     An ensemble's check gives what must hold of each of its estimators; of those that are not
@@ -865,10 +903,18 @@ def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) 
                     later(member, its)
                 else:
                     its(member)
+        except _MisplacedError as error:
+            return Problem(error.found.text, error.found.things)
         except BrokenError as error:
-            return str(error)
+            return _could_crash(instance, str(error))
         except ShardpickleError:  # of a lazy estimator that had to be loaded
             raise
         except Exception as error:  # what a file says can make any check stumble
-            return f"{inspect.unwrap(check).__name__}: {type(error).__name__}: {error}"
+            name = inspect.unwrap(check).__name__
+            return _could_crash(instance, f"{name}: {type(error).__name__}: {error}")
     return None
+
+
+def _could_crash(instance: Any, why: str) -> Problem:
+    shown = type(instance).__qualname__
+    return Problem(f"compiled code could crash on this {shown}: {why}", crashes=True)

@@ -13,8 +13,8 @@ from shardpickle import migrate, natives, opcodes
 from shardpickle.construct import Migrate, Objects, guarded, outside
 from shardpickle.contents import Contents
 from shardpickle.errors import CorruptModelError, CorruptShardError, RefusedError
-from shardpickle.hardened import Ledger, Makers, Vetted
-from shardpickle.makers import Name, refused
+from shardpickle.hardened import Ledger, Makers, Vetted, check_instances
+from shardpickle.makers import Name
 from shardpickle.manifest import PartEntry, part_heap
 from shardpickle.natives import Later
 from shardpickle.trust import Known
@@ -149,12 +149,12 @@ class Hardened:
         return members_of(steps, made)
 
     def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
-        with natives.one_run():
+        with natives.one_run(own=self._makers.is_own):
             for tree in odd:
                 problem = natives.problem(tree, [natives.tree])
                 if problem:
-                    raise CorruptModelError(f"a tree that would crash: {problem}")
-            check_instances(self.ledger, later)
+                    raise CorruptModelError(f"a tree that would crash: {problem.text}")
+            check_instances(self.ledger, self._makers, later)
 
 
 def members_of(steps: opcodes.Steps, made: Vetted) -> tuple[Any, ...]:
@@ -166,16 +166,6 @@ def members_of(steps: opcodes.Steps, made: Vetted) -> tuple[Any, ...]:
     except RefusedError as error:
         raise made.listed(error) from None
     return members
-
-
-def check_instances(ledger: Ledger, later: Later | None = None) -> None:
-    """Refuse what a ledger holds if compiled code could not bear it."""
-    for part, instance, checks in ledger.checks:
-        problem = natives.problem(instance, checks, later)
-        if problem:
-            error = refused(natives.told(instance, problem))
-            error.part = part
-            raise error
 
 
 class Anything:

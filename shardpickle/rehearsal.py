@@ -39,7 +39,7 @@ class Rehearsal:
     names : dict
         The names that a default load asks for, in the order of their first use.
     lifted : dict
-        Vetted names that have to be trusted, since they do more than is vetted.
+        Vetted names that have to be trusted, since they do more than is vetted: what that is.
     refusal : RefusedError or None
         The first thing that no name lifts; only ``unsafe=True`` loads such a model.
     heap : dict
@@ -55,7 +55,7 @@ class Rehearsal:
         stored: bool = False,
     ) -> None:
         self.names: dict[Name, None] = {}
-        self.lifted: dict[str, None] = {}
+        self.lifted: dict[str, str] = {}
         self.refusal: RefusedError | None = None
         self.heap: dict[int, int] = {}
         self._references = references
@@ -66,7 +66,7 @@ class Rehearsal:
         self._objects: dict[int, Sequence[Any]] = {}
         self._known: dict[Name, Any] = {}
         self._makers = Makers(())
-        self._trusts = makers.Trusts(())
+        self._trusts = makers.Trusts((Imitation,))
         self._ledger = Ledger(most)
         self._imitated = False
         self._last: tuple[opcodes.Steps, Sequence[Reference], Sequence[Any], int] | None = None
@@ -96,7 +96,7 @@ class Rehearsal:
                 self._objects[number] = self._made(number, steps, values)
                 break
             except RefusedError as error:
-                lifted = [name for name in error.names if not self._lift(name)]
+                lifted = [name for name in error.names if not self._lift(name, error.what)]
                 if lifted or not error.names:
                     self.refuse(error, number)
                     self._objects[number] = _Unmade()
@@ -136,11 +136,11 @@ class Rehearsal:
         made = _Rehearsed(targets, self._makers, values, references, migrate.state, self._ledger)
         members = members_of(steps, made)
         self._imitated |= made.imitated
-        with natives.one_run(hollow=self._stored):
+        with natives.one_run(own=self._makers.is_own, hollow=self._stored):
             for _, instance, checks in self._ledger.checks:
                 problem = natives.problem(instance, checks, _not_now)
-                if problem and not self._imitated:
-                    raise makers.refused(natives.told(instance, problem))
+                if problem and not (self._imitated and problem.crashes):
+                    raise made.listed(self._makers.refusal(problem))
         return members
 
     @property
@@ -170,11 +170,11 @@ class Rehearsal:
             self._trusts.add(known.target)
         self._makers.add(known)
 
-    def _lift(self, dotted: str) -> bool:
+    def _lift(self, dotted: str, what: str) -> bool:
         """Imitate what a vetted name stands for, as it may do more if it is trusted by name."""
         for name, known in list(self._known.items()):
             if ".".join(name) == dotted and not known.own and trust.is_offered(name):
-                self.lifted[dotted] = None
+                self.lifted[dotted] = what
                 self._learn(name, trust.imitated(name, known.target))
                 return True
         return False

@@ -255,7 +255,7 @@ class Source:
             for number, estimator, check in asked:
                 problem = natives.problem(estimator, [check])
                 if problem:
-                    raise loader.reader.told(refused(natives.told(estimator, problem)), number)
+                    raise loader.reader.told(refused(problem.text), number)
 
     @contextmanager
     def tolerating(self, numbers: Collection[int]) -> Iterator[None]:

@@ -203,7 +203,7 @@ def _maker(name: Name, target: Any, trusts: makers.Trusts) -> Maker | None:
         return CONSTRUCTORS[name](target)
     if not isinstance(target, type) or name not in _classes():
         return None
-    return makers.plain(target)
+    return makers.plain(target, trusts)
 
 
 @functools.cache

@@ -62,7 +62,7 @@ def test_arrows_point_one_way():
 ONLY = {
     "pickle": {"pickling", "unpicklable", "errors", "demo", "rebuilding", "thawing", "converting"},
     "zstandard": {"codecs.frames", "converting"},
-    "sklearn": {"families", "migrate", "demo", "natives", "makers"},
+    "sklearn": {"families", "migrate", "demo", "natives", "makers", "grammar"},
     "concurrent": {"workers"},
     "argparse": {"cli"},
     "tqdm": {"progress"},

@@ -2,6 +2,8 @@
 
     python tests/vet.py collect names.json         # under each supported release
     python tests/vet.py write names.json ...       # shardpickle/vetted.py, for a person to read
+    python tests/vet.py observe observed.json      # under each supported release; see also fits.py
+    python tests/vet.py places observed.json ...   # shardpickle/grammar_table.py, likewise
 
 A class is listed if its instances are attributes and nothing else: its code has no ``__reduce__``
 and no ``__new__`` of its own, and a ``__setstate__`` only if it stands in `REVIEWED`. Functions are
@@ -16,6 +18,7 @@ import pickle
 import pickletools
 import pkgutil
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -24,9 +27,11 @@ import numpy as np
 import scipy.sparse
 import scipy.special
 import sklearn
+import test_compositions
+from observed import Observed
 from sklearn import metrics
 
-from shardpickle import distributions, makers, opcodes, tabular, trust
+from shardpickle import distributions, grammar, grammar_table, makers, opcodes, tabular, trust
 from shardpickle.dumping import split_model
 
 # Values that `tabular` and `distributions` list beside what they do with them.
@@ -351,6 +356,111 @@ def write(files):
     print({kind: len(names) for kind, names in tables.items()})
 
 
+def observe(file):
+    """What stands in the attributes of every estimator, and of the models that hold several."""
+    warnings.simplefilter("ignore")
+    seen = Observed()
+    for name, cls in estimators.everything():
+        try:
+            model, _ = estimators.fitted(name, cls)
+        except Exception as error:
+            print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
+            continue
+        seen.note(model)
+    for name, make in test_compositions.CASES.items():
+        try:
+            model = make()
+        except Exception as error:  # of packages that are not here
+            print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
+            continue
+        seen.note(model[0] if type(model) is tuple else model)
+    seen.write(file)
+
+
+PLACES = TOP / "docs" / "places.md"
+GRAMMAR = TARGET.with_name("grammar_table.py")
+KINDS = {
+    *("scalar", "array", "value", "table", "sparse", "estimator", "function", "type"),
+    *("random_state", *grammar.FAMILIES.values(), "Bunch", "BSpline", "Tree"),
+}
+
+
+def places(files):
+    """Of each class the attributes that hold more than plain data, as they were observed."""
+    found = collections.defaultdict(lambda: collections.defaultdict(set))
+    for file in files:
+        for cls, its in json.loads(Path(file).read_text())["kinds"].items():
+            for name, kinds in its.items():
+                found[cls][name] |= set(kinds)
+    vetted_here = {name for _, name in trust._classes() | set(CALLED)}
+    here = {f"{module.split('.')[0]}.{name}" for module, name in trust._classes()}
+    lines = [
+        '"""What stands in the attributes of fitted models. Written by tests/vet.py.',
+        "",
+        "Of each class the attributes that hold more than plain data, and the kinds of what they",
+        "hold (`grammar.kind_of`): seen in the models that scikit-learn's own tests fit, and in",
+        "the estimators of every supported release. What scikit-learn declares of a parameter is",
+        "taken beside this.",
+        '"""',
+        "",
+        "ROWS: dict[str, dict[str, str]] = {",
+    ]
+    for cls, its in sorted(found.items()):
+        if cls not in here and cls.partition(".")[2] not in vetted_here:
+            continue
+        of_cls = {}
+        for name, kinds in sorted(its.items()):
+            known = {each for each in kinds if each in KINDS or each in vetted_here}
+            if known - grammar.PLAIN:
+                of_cls[name] = " ".join(sorted(known))
+        if of_cls:
+            lines.append(f'    "{cls}": {{')
+            for name, kinds in of_cls.items():
+                rows = textwrap.wrap(kinds, 60)
+                rows = [f"{row} " for row in rows[:-1]] + rows[-1:]
+                if len(rows) == 1:
+                    lines.append(f'        "{name}": "{kinds}",')
+                else:
+                    lines += [f'        "{name}": (', *(f'            "{row}"' for row in rows)]
+                    lines.append("        ),")
+            lines.append("    },")
+    GRAMMAR.write_text("\n".join([*lines, "}"]) + "\n")
+    importlib.reload(grammar_table)
+    head = PLACES.read_text().partition(HEADING)[0]
+    PLACES.write_text(head + HEADING + page_of_places())
+
+
+def page_of_places():
+    """The tables of docs/places.md."""
+    rows = collections.defaultdict(dict)
+    for table in (grammar_table.ROWS, grammar.BY_HAND):
+        for cls, its in table.items():
+            for name, kinds in its.items():
+                rows[cls][name] = " ".join(
+                    sorted({*kinds.split(), *rows[cls].get(name, "").split()})
+                )
+    lines = ["", "| class | attributes |", "|---|---|"]
+    for cls, its in sorted(rows.items()):
+        attributes = "; ".join(
+            f"`{name}`: {', '.join(kinds.replace('_', ' ').strip() for kinds in its[name].split())}"
+            for name in sorted(its)
+        )
+        lines.append(f"| `{cls}` | {attributes} |")
+    functions = collections.defaultdict(list)
+    for name, modules in grammar.FUNCTIONS_AT.items():
+        functions[modules].append(f"`{name}`")
+    lines += ["", "Functions, by the attribute:", "", "| attributes | modules |", "|---|---|"]
+    lines += [
+        f"| {' '.join(sorted(names))} | {' '.join(f'`{each}`' for each in modules)} |"
+        for modules, names in sorted(functions.items())
+    ]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"collect": lambda: collect(arguments[0]), "write": lambda: write(arguments)}[command]()
+    commands = {"collect": collect, "observe": observe}
+    if command in commands:
+        commands[command](arguments[0])
+    else:
+        {"write": write, "places": places}[command](arguments)

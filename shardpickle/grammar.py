@@ -281,20 +281,26 @@ def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
     if open_names is None:
         its = row(cls)
         open_names = tuple(
-            name for name, value in attributes.items() if not _is_settled(its, name, value)
+            (name, "array" in its.kinds.get(name, _UNKNOWN))
+            for name, value in attributes.items()
+            if not _is_settled(its, name, value)
         )
         if len(_OPEN_NAMES) >= _MOST_ALIKE:
             _OPEN_NAMES.clear()
         _OPEN_NAMES[alike] = open_names
-    for name in open_names:
-        found = _misplaced(cls, name, attributes[name], own, seen)
+    for name, takes_arrays in open_names:
+        value = attributes[name]
+        if takes_arrays and type(value) is np.ndarray and value.dtype != object:
+            continue
+        found = _misplaced(cls, name, value, own, seen)
         if found is not None:
             return found
     return None
 
 
-# Of instances of one class, with the same attributes of the same types: those to look at each time.
-_OPEN_NAMES: dict[tuple[Any, ...], tuple[str, ...]] = {}
+# Of instances of one class, with the same attributes of the same types: those to look at each time, and
+# whether they take arrays.
+_OPEN_NAMES: dict[tuple[Any, ...], tuple[tuple[str, bool], ...]] = {}
 _MOST_ALIKE = 4096
 
 

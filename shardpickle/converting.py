@@ -36,6 +36,7 @@ from shardpickle.errors import (
     UntrustedTypeError,
 )
 from shardpickle.makers import Name
+from shardpickle.sizes import text as sizes_text
 from shardpickle.trust import Callers
 
 
@@ -178,14 +179,28 @@ def _refusal(error: OSError, source: Path) -> StorageError:
 
 @contextmanager
 def _bytes(source: Path, kind: str | None) -> Iterator[Bytes]:
-    """The pickle's bytes, mapped: of a compressed file those of a temporary one."""
-    plain = kind in (None, "pickle")
-    with source.open("rb") if plain else _decompressed(source, str(kind)) as file:
+    """The pickle's bytes, which nobody else can change or cut off while they are read.
+
+    A small file is read into memory; what a compressed file holds, and a copy of a large one, is a
+    temporary file without a name, which is mapped.
+    """
+    if kind in (None, "pickle"):
+        free = memory.available()
+        with source.open("rb") as file:
+            size = file.seek(0, 2)
+            if size <= _IN_MEMORY and (free is None or size < free // 4):
+                file.seek(0)
+                yield file.read()
+                return
+    with _decompressed(source, kind or "pickle") as file:
         if not file.seek(0, 2):
             yield b""
             return
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         yield data  # closed with the last array that looks into it
+
+
+_IN_MEMORY = 1 << 30
 
 
 @contextmanager
@@ -269,6 +284,7 @@ def _lz4(source: Path, mode: str) -> Any:
 
 
 _STREAMS: dict[str, Callable[[Path, str], Any]] = {
+    "pickle": Path.open,
     "gzip": gzip.open,
     "bz2": bz2.open,
     "xz": lzma.open,
@@ -300,12 +316,23 @@ def _check_skops(source: Path, mistake: ForeignFileError | None) -> None:
     """Refuse zip files that skops did not write; `mistake` is what the first bytes tell."""
     try:
         with zipfile.ZipFile(source) as file:
-            names = file.namelist()
+            sizes = {member.filename: member.file_size for member in file.infolist()}
     except zipfile.BadZipFile:
         size = source.stat().st_size
         raise mistake or mistakes.cut_off_compressed(str(source), "zip", size) from None
-    if "schema.json" not in names:
-        raise mistakes.of_zip(str(source), names)
+    if "schema.json" not in sizes:
+        raise mistakes.of_zip(str(source), list(sizes))
+    free = memory.available()
+    size = sizes["schema.json"]
+    if size > _MOST_SCHEMA or (free is not None and size * _SCHEMA_GROWTH > free):
+        raise ForeignFileError(
+            f"{source} has a schema.json of {sizes_text(size)}: that is more than skops writes of "
+            "a model, and than can be read in good time. skops itself may load it"
+        )
+
+
+_MOST_SCHEMA = 256 << 20
+_SCHEMA_GROWTH = 20  # bytes of memory for each byte of JSON
 
 
 def write(model: Any, stream: IO[bytes], suffix: str, compress: int) -> None:

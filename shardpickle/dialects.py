@@ -100,6 +100,9 @@ class _Now:
         step[0](self.machine, step[1])
 
 
+_MOST_STACK = 1 << 22  # a tuple of more would be the only reason, and takes a minute to read
+
+
 class Reader(Parser):
     """Parses and runs. `fetched`: the memo entries that are needed; None notes them instead."""
 
@@ -127,9 +130,13 @@ class Reader(Parser):
 
     def one(self) -> Any:
         """The object of the pickle that starts here."""
+        steps = 0
         try:
             while (code := self.data[self.at]) != STOP:
                 self.at += 1
+                steps += 1
+                if not steps & 0xFFFF and len(self.machine.stack) > _MOST_STACK:
+                    raise CorruptShardError("it has more than 4 million objects on its stack")
                 read = _READERS[code]
                 if read is None:
                     raise _refusal(code, self.at - 1)

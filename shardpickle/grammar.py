@@ -75,8 +75,7 @@ def _kind_of_class(cls: type) -> str:
         return "random_state"
     if issubclass(cls, _VALUES):
         return "value"
-    top = cls.__module__.partition(".")[0]
-    if top == "pandas":
+    if cls.__module__.partition(".")[0] == "pandas":
         return "value" if cls.__name__ in _PANDAS_VALUES or not _has_rows(cls) else "table"
     for base in cls.__mro__:
         if base.__name__ in FAMILIES and base.__module__.partition(".")[0] in ("sklearn", "scipy"):
@@ -97,7 +96,12 @@ def kind_of(value: Any) -> str:
         if type(value) in _ARRAYS:
             return "" if value.dtype == object else "array"
         return type(value).__qualname__
+    if type(value) is range and len(value) > _LONG:
+        return "long range"  # which somebody would make a list of
     return _kind_of_class(lazy.kind_of(value))
+
+
+_LONG = 1 << 20
 
 
 def leaves(
@@ -156,12 +160,15 @@ class Row:
         Of a parameter, classes that scikit-learn names, whose instances may stand there, too.
     open : bool
         Whether the class is somebody's own, whose other attributes are its own affair.
+    methods : frozenset
+        Of such a class: what it has from a class that we know, so that it is no affair of its own.
     """
 
     def __init__(self, cls: type) -> None:
         self.kinds: dict[str, frozenset[str]] = {}
         self.classes: dict[str, tuple[type, ...]] = {}
         self.open = not _is_known(cls)
+        self.methods = _methods_of(cls) if self.open else frozenset()
         for base in reversed(cls.__mro__):
             if _is_known(base):
                 self._add(base)
@@ -192,6 +199,15 @@ class Row:
 def _is_known(cls: type) -> bool:
     """Whether a class is one of those whose attributes have kinds."""
     return f"{cls.__module__}.".startswith(_KNOWN)
+
+
+def _methods_of(cls: type) -> frozenset[str]:
+    """What a class inherits from those that we know, and does not define anew."""
+    first: dict[str, type] = {}
+    for base in cls.__mro__:
+        for name in vars(base):
+            first.setdefault(name, base)
+    return frozenset(name for name, base in first.items() if _is_known(base))
 
 
 _KNOWN = ("sklearn.", "scipy.sparse.", "scipy.interpolate.", "joblib.")
@@ -298,8 +314,8 @@ def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
     return None
 
 
-# Of instances of one class, with the same attributes of the same types: those to look at each time, and
-# whether they take arrays.
+# Of instances of one class with the same attributes of the same types: those to look at each time,
+# and whether they take arrays.
 _OPEN_NAMES: dict[tuple[Any, ...], tuple[tuple[str, bool], ...]] = {}
 _MOST_ALIKE = 4096
 
@@ -310,10 +326,10 @@ def _is_settled(its: Row, name: str, value: Any) -> bool:
         return True
     kinds = its.kinds.get(name)
     if kinds is None:
-        if its.open:
+        if its.open and name not in its.methods:
             return True
         kinds = _UNKNOWN
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, range)):
         return False
     kind = kind_of(value)
     return kind in kinds and kind in _SETTLED and name not in _NAMES_OF_METHODS

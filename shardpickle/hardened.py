@@ -70,11 +70,17 @@ class Ledger:
         self.checks: list[tuple[int, Any, tuple[Check, ...]]] = []
         self.part = 0
         self.spent = 0
+        # By identity, of deques, dicts that make values, and arrays of objects, which live on here.
+        self.heights: dict[int, tuple[Any, int]] = {}
         self._most = most
 
     @property
     def left(self) -> int | None:
         return None if self._most is None else max(0, self._most - self.spent)
+
+    def height_of(self, each: Any) -> int:
+        """How many containers stand in each other, as far as they are freed one in the other."""
+        return self.heights.get(id(each), (None, 0))[1]
 
     def spend(self, nbytes: int) -> None:
         """Count what is made, copied or hashed; refuse more than the manifest declares."""
@@ -90,12 +96,34 @@ class Ledger:
 
 def check_instances(ledger: Ledger, makers: Makers, later: Later | None = None) -> None:
     """Refuse what a ledger holds if it stands where it must not, or compiled code could crash."""
+    check_work(ledger)
     for part, instance, checks in ledger.checks:
         problem = natives.problem(instance, checks, later)
         if problem:
             error = makers.refusal(problem)
             error.part = part
             raise error
+
+
+def check_work(ledger: Ledger) -> None:
+    """Refuse arrays that so many objects share that to check each would take for ever."""
+    once, work = 0, 0
+    seen: set[int] = set()
+    for _, instance, checks in ledger.checks:
+        if len(checks) < 2 or not hasattr(instance, "__dict__"):
+            continue
+        for value in vars(instance).values():
+            if isinstance(value, np.ndarray):
+                work += value.nbytes
+                if id(value) not in seen:
+                    seen.add(id(value))
+                    once += value.nbytes
+    if work > _WORK + _TIMES * once:
+        raise CorruptShardError("arrays that too many objects share to check each of them")
+
+
+_WORK = 1 << 32
+_TIMES = 16
 
 
 class Keys:
@@ -152,6 +180,7 @@ class Keys:
         return count
 
 
+_DEEPEST_CONTAINER = 200
 _TOO_MUCH = "its skeletons make more objects than the manifest declares"
 _KEY = 128  # bytes of a ledger that stand for hashing one object of a key
 _MOST_KEY = 1 << 30
@@ -251,17 +280,22 @@ class Vetted:
         if maker is None or maker.build is None or known is not instance:
             raise CorruptShardError(f"a state for {shown(instance)}, which was not made here")
         self.ledger.spend(_ITEM * _length(state))
+        if maker.unfinished:  # compiled, and copies its arrays
+            self.ledger.spend(sum(each.nbytes for each in _arrays_of(state)))
         if type(state) is dict:
             check_attributes(state, maker.named)
         elif maker.named and _is_pair(state) and not hasattr(type(instance), "__setstate__"):
             check_names(state[0] or {}, named=True)
         guarded(instance, _build, maker.build, instance, state, self.migrate)
+        if isinstance(instance, np.ndarray) and type(state) is tuple and type(state[-1]) is list:
+            self._nest(instance, state[-1])
 
     def extend(self, target: Any, items: list[Any]) -> None:
         self._need_own(target)
         if type(target) is list:
             target += items
         elif id(target) in self.fresh and isinstance(target, (list, deque)):
+            self._nest(target, items)
             guarded(target, target.extend, items)
         else:
             raise CorruptShardError(f"items for {shown(target)}")
@@ -276,8 +310,17 @@ class Vetted:
             return
         if _items_are_attributes(type(target)):
             check_names(dict(items), named=self.fresh[id(target)][1].named)
+        self._nest(target, [value for _, value in items])
         for key, value in items:
             guarded(target, target.__setitem__, key, value)
+
+    def _nest(self, target: Any, items: Iterable[Any]) -> None:
+        """Bound how deep containers stand in each other that C frees one inside the other."""
+        within = max(map(self.ledger.height_of, items), default=0)
+        height = max(self.ledger.height_of(target), within + 1)
+        if height > _DEEPEST_CONTAINER:
+            raise refused("containers nested too deeply in each other")
+        self.ledger.heights[id(target)] = target, height
 
     def _need_own(self, target: Any) -> None:
         """Only the skeleton that makes a container fills it: what was checked stays as it was."""
@@ -368,6 +411,11 @@ def _length(value: Any) -> int:
     if type(value) in (tuple, list):
         return len(value) + sum(_items(each) for each in value if type(each) in (dict, list, tuple))
     return _items(value) if isinstance(value, (dict, str, bytes)) else 1
+
+
+def _arrays_of(state: Any) -> list[np.ndarray[Any, Any]]:
+    values = state.values() if isinstance(state, dict) else state if type(state) is tuple else ()
+    return [each for each in values if isinstance(each, np.ndarray)]
 
 
 def _items(value: Any) -> int:

@@ -172,12 +172,18 @@ def trusted(target: Any) -> Maker | None:
 def _trusted_class(cls: Any) -> Maker:
     own = any({"__reduce__", "__reduce_ex__"} & set(vars(base)) for base in cls.__mro__[:-1])
     array = issubclass(cls, (np.ndarray, np.dtype, np.generic))  # theirs take bytes as pointers
+    bare = array and not any("__new__" in vars(base) for base in cls.__mro__ if _is_python(base))
     return Maker(
         call=cls if (own or cls in copyreg.dispatch_table) and not array else None,
-        new=lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
+        new=None if bare else lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
         build=_trusted_state,
         named=True,
     )
+
+
+def _is_python(cls: type) -> bool:
+    """Whether Python code made a class."""
+    return bool(cls.__flags__ & _HEAP_TYPE) and cls.__module__.partition(".")[0] != "numpy"
 
 
 class Imitation:

@@ -57,6 +57,13 @@ def _placed(instance: Any) -> None:
     found = grammar.misplaced(instance, _run.own, _run.seen)
     if found is not None:
         raise _MisplacedError(found)
+    count = vars(instance).get("n_features_in_")
+    if isinstance(count, (int, np.integer)) and count > _MANY_FEATURES:  # each is given a name
+        arrays = (each for each in vars(instance).values() if hasattr(each, "shape"))
+        _need(any(count in each.shape for each in arrays), "n_features_in_ of no array's size")
+
+
+_MANY_FEATURES = 1 << 24
 
 
 def _need(condition: Any, reason: str) -> None:

@@ -470,7 +470,13 @@ def _printable(line: str) -> str:
 
 def _wrapped(label: str, content: str) -> Iterator[str]:
     indent = " " * 9
+    if len(content) > _MOST_LETTERS:  # a word of megabytes takes textwrap a minute
+        more = len(content) - _MOST_LETTERS
+        content = f"{content[:_MOST_LETTERS]} … and {more} more letters (--json has all)"
     yield from textwrap.wrap(content, 80, initial_indent=f"{label:<9}", subsequent_indent=indent)
+
+
+_MOST_LETTERS = 4000
 
 
 def _more(count: int) -> Iterator[str]:

@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
+from importlib.metadata import distributions as distributions_in
 from typing import Any
 
 from shardpickle import distributions, makers, migrate, tabular, vetted
@@ -222,7 +223,15 @@ def _pairs(table: Mapping[str, Iterable[str]]) -> frozenset[Name]:
 
 @functools.cache
 def _entry_points() -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=GROUP))
+    """Those of installed distributions; none that lies in the folder that one works in."""
+    here = {"", os.getcwd()}
+    installed = [path for path in sys.path if path not in here or path.endswith("-packages")]
+    return tuple(
+        each
+        for distribution in distributions_in(path=installed)
+        for each in distribution.entry_points
+        if each.group == GROUP
+    )
 
 
 def _vouching(name: Name) -> EntryPoint | None:

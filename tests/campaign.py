@@ -38,9 +38,17 @@ import joblib
 import numpy as np
 import scipy.sparse
 import test_compositions
+from sklearn import neighbors, pipeline, preprocessing, svm
 from sklearn.base import clone
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    StackingRegressor,
+)
+from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, make_scorer
-from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import Bunch
 
 import shardpickle
@@ -85,9 +93,6 @@ def models():
 
 def special():
     """Members that the lists above do not have: sparse data, trees of neighbours, texts."""
-    from sklearn import neighbors, pipeline, preprocessing, svm
-    from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
-
     sparse = scipy.sparse.csr_matrix(np.round(np.abs(estimators.X)))
     labels = estimators.LABELS
     yield "sparse vectors", svm.SVC(probability=False).fit(sparse, labels), sparse
@@ -239,8 +244,91 @@ def changed(value, rng):
     return odd_things(rng)
 
 
+def stacked(rng):
+    model = StackingRegressor([("a", Ridge())], final_estimator=Ridge())
+    model.fit(estimators.X, estimators.TARGET)
+    model.estimators_ = [rng.choice([pathlib.PosixPath("canary"), odd_things(rng)])]
+    model.stack_method_ = [rng.choice(["unlink", "write_text", "touch", "rmdir", "predict", "fit"])]
+    return model, estimators.X
+
+
+def transformed(rng):
+    functions = [np.ndarray, np.sum, np.exp, np.full_like, np.cumsum, np.where, np.void, np.clip]
+    arguments = [
+        {"dtype": np.dtype("O"), "buffer": b"A" * 4096},
+        {"out": np.zeros(6), "axis": 0},
+        {"fill_value": "a", "dtype": np.dtype("O")},
+        odd_things(rng) if rng.random() < 0.5 else {},
+    ]
+    steps = [
+        preprocessing.FunctionTransformer(rng.choice(functions), kw_args=each)
+        for each in rng.sample(arguments, 2)
+        if isinstance(each, dict)
+    ]
+    steps.insert(0, preprocessing.FunctionTransformer(rng.choice([len, np.abs, np.max])))
+    return pipeline.make_pipeline(*steps), estimators.X
+
+
+def boosted(rng):
+    model = GradientBoostingClassifier(n_estimators=3).fit(estimators.X, estimators.LABELS)
+    if rng.random() < 0.5:
+        model._loss.link = rng.choice([types.SimpleNamespace(link=np.max), odd_things(rng)])
+        return model, np.repeat(estimators.X, 2000, axis=0)
+    many = rng.choice([1, 2, 4, 50, 2000])
+    model.estimators_ = np.repeat(model.estimators_[:, :1], many, axis=1)
+    model.n_trees_per_iteration_ = model._loss.n_classes = model.n_classes_ = many
+    model.classes_ = np.arange(many)
+    guest = DecisionTreeClassifier(max_depth=1).fit(estimators.X, estimators.LABELS > 1)
+    guest.n_classes_, guest.classes_ = np.int64(many), np.arange(many)
+    model.init_ = rng.choice([guest, model.init_, odd_things(rng)])
+    return model, estimators.X
+
+
+def vectors(rng):
+    sparse = scipy.sparse.csr_matrix(np.round(np.abs(estimators.X)))
+    model = svm.SVC().fit(sparse, estimators.LABELS)
+    found = model.support_vectors_
+    pointers = found.indptr.copy()
+    pointers[1:] = rng.choice([10**9, -1, len(found.data) + 1])
+    kind = rng.choice([types.SimpleNamespace, Bunch])
+    model.support_vectors_ = kind(
+        shape=found.shape, format="csr", data=found.data, indices=found.indices, indptr=pointers
+    )
+    return model, sparse
+
+
+def kernels(rng):
+    many = rng.choice([60, 4_000_000])
+    model = svm.SVC(kernel=linear_kernel).fit(estimators.X, estimators.LABELS > 0)
+    model.kernel = rng.choice([functools.partial(np.matmul), np.sum, np.dot, odd_things(rng)])
+    model.shape_fit_, model.n_features_in_ = (many, many), many
+    model._BaseLibSVM__Xfit = np.ones((many, 1))
+    model.support_ = np.array([many - 1, many - 2], np.int32)
+    model.support_vectors_, model._n_support = np.zeros((0, 0)), np.array([1, 1], np.int32)
+    model._dual_coef_ = model.dual_coef_ = np.ones((1, 2))
+    return model, np.ones((1, many))
+
+
+def neighbours(rng):
+    sparse = scipy.sparse.csr_matrix(np.round(np.abs(estimators.X)))
+    model = neighbors.NearestNeighbors(algorithm="brute").fit(sparse)
+    if rng.random() < 0.5:
+        model.radius = rng.choice([model._fit_X.indptr, model._fit_X.indices])
+        return model, sparse
+    model = neighbors.NearestNeighbors(algorithm="brute").fit(estimators.X)
+    model._fit_X, model.n_samples_fit_ = estimators.X[: rng.choice([0, 0, 1])], 0
+    return model, estimators.X
+
+
+RECIPES = [stacked, transformed, boosted, vectors, kernels, neighbours]
+
+
 def composed(pool, rng):
     """A model with a few things in other places, and its data."""
+    if rng.random() < 0.1:  # several attributes at once, as an attacker would choose them
+        recipe = rng.choice(RECIPES)
+        model, features = recipe(rng)
+        return model, features, recipe.__name__
     name, data, features = rng.choice(pool)
     model = pickle.loads(data)
     told = [name]
@@ -442,3 +530,4 @@ if __name__ == "__main__":
     print(dict(totals.most_common()))
     for finding in findings:
         print(*finding)
+    sys.exit(bool(findings))

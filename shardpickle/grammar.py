@@ -97,11 +97,12 @@ def kind_of(value: Any) -> str:
             return "" if value.dtype == object else "array"
         return type(value).__qualname__
     if type(value) is range and len(value) > _LONG:
-        return "long range"  # which somebody would make a list of
+        return _LONG_RANGE  # which somebody would make a list of
     return _kind_of_class(lazy.kind_of(value))
 
 
 _LONG = 1 << 20
+_LONG_RANGE = "long range"
 
 
 def leaves(
@@ -406,7 +407,7 @@ def things(value: Any) -> tuple[Any, ...]:
     kind = kind_of(value)
     if kind in ("function", "type"):
         return (value,)
-    return () if kind in PLAIN else (lazy.kind_of(value),)
+    return () if kind in PLAIN or kind == _LONG_RANGE else (lazy.kind_of(value),)
 
 
 def _shown(value: Any, kind: str) -> str:

@@ -172,7 +172,7 @@ def test_a_long_range_is_no_list_of_classes(tmp_path):
     model.places = range(1000)
     shardpickle.dump(model, tmp_path / "short", require_safe=True)
     model.places = range(10**8)
-    with pytest.raises(shardpickle.RefusedError, match="holds a builtins.range"):
+    with pytest.raises(shardpickle.RefusedError, match=r"holds a .*range, where"):
         shardpickle.dump(model, tmp_path / "long", require_safe=True)
 
 

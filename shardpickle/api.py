@@ -55,6 +55,7 @@ from shardpickle.errors import (
     UnexpectedModelError,
     UntrustedTypeError,
     VersionWarning,
+    inert,
 )
 from shardpickle.lazy import CACHE, Shelf
 from shardpickle.loading import (
@@ -1316,8 +1317,10 @@ def _warn_of_versions(store: Store, found: Manifest) -> None:
     if differing:
         lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
         warnings.warn(
-            f"{store.name} was dumped under {lines}. It loads, but may predict differently: "
-            "compare predictions, or use the same versions.",
+            inert(
+                f"{store.name} was dumped under {lines}. It loads, but may predict differently: "
+                "compare predictions, or use the same versions."
+            ),
             VersionWarning,
             stacklevel=5,
         )

@@ -12,8 +12,27 @@ from types import MemberDescriptorType
 from typing import Any, Self, cast
 
 
+def inert(text: str) -> str:
+    """A text for a terminal: without what would move its cursor, and no line of megabytes."""
+    return "\n".join(map(_inert_line, text.split("\n")))
+
+
+def _inert_line(line: str) -> str:
+    if len(line) > _MOST_OF_LINE:
+        line = f"{line[:_MOST_OF_LINE]} … (and {len(line) - _MOST_OF_LINE} letters)"
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+_MOST_OF_LINE = 5000
+
+
 class ShardpickleError(Exception):
     """Base class of every error that shardpickle raises on purpose."""
+
+    def __str__(self) -> str:
+        return inert(super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As it is, not through __init__: a worker's error has to arrive with its text and fields,

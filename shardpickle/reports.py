@@ -8,6 +8,7 @@ from typing import Any
 
 from shardpickle import manifest as format_
 from shardpickle import page
+from shardpickle.errors import inert
 from shardpickle.manifest import Manifest, PartEntry
 from shardpickle.outline import joined
 from shardpickle.sealing import Usage
@@ -391,7 +392,7 @@ class ModelInfo:
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join(map(_printable, _page(self)))
+        return "\n".join(map(inert, _page(self)))
 
     def to_html(self) -> str:
         """The same as a page of its own, for a browser; nothing in it is fetched or run."""
@@ -407,7 +408,7 @@ class ModelInfo:
             lines.append(f"a default load asks for trusted={list(self.needs_trust)!r}")
         else:
             lines.append("a default load loads it")
-        return "\n".join(map(_printable, lines))
+        return "\n".join(map(inert, lines))
 
 
 def _page(info: ModelInfo) -> Iterator[str]:
@@ -457,15 +458,6 @@ def _page(info: ModelInfo) -> Iterator[str]:
         yield f"a default load refuses {info.needs_unsafe}; unsafe=True loads it"
     elif info.needs_trust:
         yield f"load it with trusted={list(info.needs_trust)!r} if you trust their code"
-
-
-def _printable(line: str) -> str:
-    """Without what would move a terminal's cursor."""
-    return (
-        line
-        if line.isprintable()
-        else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-    )
 
 
 def _wrapped(label: str, content: str) -> Iterator[str]:
@@ -651,4 +643,4 @@ class Difference:
         lines += [f"  {path}: differs" for path in joined(alike)]
         new = _count(self.shards, "shard")
         lines.append(f"  {text(self.travels)} would travel from the first to the second: {new}")
-        return "\n".join(map(_printable, lines))
+        return "\n".join(map(inert, lines))

@@ -28,7 +28,6 @@ import resource
 import signal
 import sys
 import tempfile
-import time
 import types
 import warnings
 from pathlib import Path
@@ -480,13 +479,12 @@ def _child(pool, seeds, folder, report):
     os._exit(0)
 
 
-def run(count, seed=0, seconds=None, pool=None):
-    """(outcomes and how often, what was found) of so many compositions, or of so many seconds."""
+def run(count, seed=0, pool=None, *, says=False):
+    """(outcomes and how often, what was found) of so many compositions."""
     pool = models() if pool is None else pool
-    ends = None if seconds is None else time.monotonic() + seconds
     counts, found = collections.Counter(), []
     todo = list(range(seed, seed + count))
-    while todo and (ends is None or time.monotonic() < ends):
+    while todo:
         batch = todo[:BATCH]
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "canary").write_text("canary")
@@ -509,6 +507,8 @@ def run(count, seed=0, seconds=None, pool=None):
             if what.isupper():
                 found.append((number, what, told))
         todo = todo[len(done) :]
+        if says:
+            print(sum(counts.values()), dict(counts), found[-1:], file=sys.stderr, flush=True)
         if status:
             name = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else status
             counts["HUNG" if name == "SIGALRM" else "CRASHED"] += 1
@@ -526,7 +526,7 @@ def describe(pool, seed):
 
 if __name__ == "__main__":
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    totals, findings = run(many, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    totals, findings = run(many, int(sys.argv[2]) if len(sys.argv) > 2 else 0, says=True)
     print(dict(totals.most_common()))
     for finding in findings:
         print(*finding)

@@ -815,12 +815,34 @@ def _one_hot(model: Any) -> None:
             _inside(_array(indices, 1, "_infrequent_indices", "iu"), 0, size, "an infrequent index")
             _need(len(_array(mapping, 1, "a mapping", "iu")) == size, "a mapping")
             _inside(mapping, 0, size - len(indices) + 1, "a mapping")
-    for name in ("_drop_idx_after_grouping", "drop_idx_"):
+    grouped = [
+        size if indices is None else size - len(indices) + 1
+        for size, indices in zip(sizes, rare, strict=True)
+    ]
+    for name, most in (("_drop_idx_after_grouping", grouped), ("drop_idx_", sizes)):
         dropped = state.get(name)
         if dropped is not None:
             _need(isinstance(dropped, np.ndarray) and dropped.shape == (len(sizes),), name)
-            for size, index in zip(sizes, dropped, strict=True):
+            for size, index in zip(most, dropped, strict=True):
                 _need(index is None or is_whole(index, 0, size), name)
+
+
+# preprocessing/_csr_polynomial_expansion.pyx: columns are counted, and not looked at again
+
+
+def _polynomial(model: Any) -> None:
+    state = model.__dict__
+    if "n_output_features_" not in state:
+        return
+    interactions, bias = state.get("interaction_only"), state.get("include_bias")
+    _need(isinstance(interactions, (bool, np.bool_)), "interaction_only is no flag")
+    _need(isinstance(bias, (bool, np.bool_)), "include_bias is no flag")
+    low, high = state.get("_min_degree"), state.get("_max_degree")
+    _need(is_whole(low, 0, 1 << 10) and is_whole(high, low or 0, 1 << 10), "the degree")
+    features = _features(model)
+    for name, least in (("n_output_features_", low), ("_n_out_full", 0)):
+        terms = model._num_combinations(features, least, high, interactions, bias)
+        _need(state.get(name) == terms, name)
 
 
 def _function_transformer(model: Any) -> None:
@@ -883,6 +905,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("sklearn.feature_extraction._hash", "FeatureHasher"): _feature_hasher,
     ("sklearn.feature_extraction.text", "HashingVectorizer"): _feature_hasher,
     ("sklearn.preprocessing._encoders", "OneHotEncoder"): _one_hot,
+    ("sklearn.preprocessing._polynomial", "PolynomialFeatures"): _polynomial,
     ("sklearn.preprocessing._label", "MultiLabelBinarizer"): _multi_label,
     ("sklearn.preprocessing._function_transformer", "FunctionTransformer"): _function_transformer,
 }

@@ -95,6 +95,13 @@ def bunches():
     return model
 
 
+def beyond_the_grouped():
+    words = np.array([["a"]] * 9 + [["b"]] * 9 + [["c"], ["d"], ["e"]], object)
+    model = preprocessing.OneHotEncoder(min_frequency=5, drop="first").fit(words)
+    model._drop_idx_after_grouping[0] = 4
+    return model
+
+
 WRONG = {
     "a path as an estimator": lambda: stacked(estimators_=[pathlib.PurePosixPath("a")]),
     "a method that deletes": lambda: stacked(stack_method_=["unlink"]),
@@ -146,6 +153,16 @@ WRONG = {
     "a kernel that writes into its second argument": lambda: changed(
         KernelPCA(kernel="rbf").fit(X), kernel=np.exp
     ),
+    "a flag that is two": lambda: changed(
+        preprocessing.PolynomialFeatures(2).fit(COUNTS), interaction_only=2
+    ),
+    "a degree without end": lambda: changed(
+        preprocessing.PolynomialFeatures(2).fit(X), _max_degree=10**9
+    ),
+    "another number of terms": lambda: changed(
+        preprocessing.PolynomialFeatures(3).fit(COUNTS), n_output_features_=3
+    ),
+    "a category beyond those that are grouped": beyond_the_grouped,
     "a scorer as a transformer": lambda: changed(
         preprocessing.FunctionTransformer(), func=make_scorer(accuracy_score)
     ),

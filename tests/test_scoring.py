@@ -208,7 +208,7 @@ def test_an_interrupt_leaves_no_process(tmp_path):
     features, target = rng.random((2000, 5)), rng.random(2000)
     model = RandomForestRegressor(100, **SEED).fit(features, target)
     shardpickle.dump(model, tmp_path / "model", shard_size="1MB")
-    np.save(tmp_path / "X.npy", rng.random((1_000_000, 5)))
+    np.save(tmp_path / "X.npy", rng.random((4_000_000, 5)))
     arguments = command(
         "predict", tmp_path / "model", tmp_path / "X.npy", "-o", tmp_path / "y.npy", "--workers", 2
     )
@@ -216,7 +216,7 @@ def test_an_interrupt_leaves_no_process(tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".y.npy-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(3)  # tasks are under way
+    time.sleep(2)  # tasks are under way
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)

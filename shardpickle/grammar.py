@@ -487,6 +487,19 @@ BY_HAND: Mapping[str, dict[str, str]] = {
         "transformers": "make_column_selector",
         "transformers_": "make_column_selector",
     },
+    "sklearn.CompoundKernel": {"kernels": "kernel"},
+    "sklearn.Exponentiation": {"kernel": "kernel"},
+    "sklearn.KernelOperator": {"k1": "kernel", "k2": "kernel"},
+    "sklearn.PairwiseKernel": {"metric": "function scalar"},
+    "sklearn._RepeatedSplits": {"cv": "type"},
+    "sklearn.BaseLoss": {
+        "interval_y_pred": "Interval scalar",
+        "interval_y_true": "Interval scalar",
+        "link": "link",
+    },
+    "sklearn.make_column_selector": dict.fromkeys(
+        ("dtype_include", "dtype_exclude"), "scalar type value"
+    ),
     "sklearn.BaseSearchCV": {
         **dict.fromkeys(("param_grid", "param_distributions", "cv_results_"), _ANY),
         "best_params_": _ANY,

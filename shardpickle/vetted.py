@@ -485,6 +485,7 @@ VALUES = {
         "list",
         "max",
         "min",
+        "object",
         "round",
         "set",
         "sorted",

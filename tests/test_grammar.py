@@ -19,6 +19,7 @@ import vet
 from graphs import assert_same
 from sklearn import linear_model, multioutput, neighbors, pipeline, preprocessing, svm, tree
 from sklearn.cluster import BisectingKMeans
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import KernelPCA
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -27,8 +28,11 @@ from sklearn.ensemble import (
     StackingRegressor,
     VotingClassifier,
 )
+from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+from sklearn.model_selection import GridSearchCV, RepeatedKFold
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 import shardpickle
@@ -238,6 +242,21 @@ SOUND = {
     ),
     "a function of rows": lambda: function(np.log1p),
     "a function and its arguments": lambda: function(np.clip, a_min=0, a_max=1),
+    "columns by their types": lambda: ColumnTransformer(
+        [("a", "drop", make_column_selector(dtype_include=[object, "category"]))],
+        remainder=make_pipeline(preprocessing.StandardScaler()),
+    ).fit(pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]})),
+    "kernels of kernels": lambda: GaussianProcessRegressor(
+        (kernels.RBF() + kernels.WhiteKernel()) ** 2 * kernels.PairwiseKernel(metric="rbf"),
+        optimizer=None,
+    ).fit(X, TARGET),
+    "compound kernels": lambda: kernels.CompoundKernel([kernels.RBF(), kernels.Matern()]),
+    "repeated splits": lambda: GridSearchCV(
+        linear_model.Ridge(), {"alpha": [1.0]}, cv=RepeatedKFold(n_splits=2, n_repeats=2)
+    ).fit(X, TARGET),
+    "columns of numbers": lambda: ColumnTransformer(
+        [("a", preprocessing.StandardScaler(), make_column_selector(dtype_include=np.number))]
+    ).fit(pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]})),
     "a partial": lambda: function(functools.partial(np.round, decimals=2)),
     "a kernel": lambda: svm.SVC(kernel=rbf_kernel).fit(X, LABELS),
     "neighbours by weights": lambda: neighbors.KNeighborsRegressor(

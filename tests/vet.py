@@ -114,7 +114,19 @@ FUNCTIONS = {
     },
     "builtins": {
         *("Ellipsis", "NotImplemented", "abs", "bool", "bytes", "complex", "dict", "float"),
-        *("frozenset", "int", "len", "list", "max", "min", "round", "set", "sorted", "str"),
+        *(
+            "frozenset",
+            "int",
+            "len",
+            "list",
+            "max",
+            "min",
+            "object",
+            "round",
+            "set",
+            "sorted",
+            "str",
+        ),
         *("sum", "tuple"),
     },
 }

@@ -243,7 +243,13 @@ SOUND = {
     "a function of rows": lambda: function(np.log1p),
     "a function and its arguments": lambda: function(np.clip, a_min=0, a_max=1),
     "columns by their types": lambda: ColumnTransformer(
-        [("a", "drop", make_column_selector(dtype_include=[object, "category"]))],
+        [
+            (
+                "a",
+                "drop",
+                make_column_selector(dtype_include=[bool, "category"], dtype_exclude=[object]),
+            )
+        ],
         remainder=make_pipeline(preprocessing.StandardScaler()),
     ).fit(pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]})),
     "kernels of kernels": lambda: GaussianProcessRegressor(
@@ -254,6 +260,7 @@ SOUND = {
     "repeated splits": lambda: GridSearchCV(
         linear_model.Ridge(), {"alpha": [1.0]}, cv=RepeatedKFold(n_splits=2, n_repeats=2)
     ).fit(X, TARGET),
+    "columns of objects": lambda: make_column_selector(dtype_include=object),
     "columns of numbers": lambda: ColumnTransformer(
         [("a", preprocessing.StandardScaler(), make_column_selector(dtype_include=np.number))]
     ).fit(pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]})),
@@ -280,6 +287,7 @@ SOUND = {
 }
 
 
+@pytest.mark.filterwarnings("ignore")  # of libraries, about what is fitted here
 @pytest.mark.parametrize("name", SOUND)
 def test_what_fits_leave_loads_by_default(name, tmp_path):
     model = SOUND[name]()

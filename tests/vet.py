@@ -135,6 +135,9 @@ CLASSES_AS_VALUES = {
         *("ndarray", "matrix"),
         *(each.__name__ for each in np.sctypeDict.values() if each is not np.object_),
         "object_",
+        # What columns are selected by.
+        *("character", "complexfloating", "flexible", "floating", "generic", "inexact"),
+        *("integer", "number", "signedinteger", "unsignedinteger"),
     },
     "numpy.random._mt19937": {"MT19937"},
     "numpy.random._pcg64": {"PCG64", "PCG64DXSM"},

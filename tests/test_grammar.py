@@ -251,7 +251,7 @@ SOUND = {
             )
         ],
         remainder=make_pipeline(preprocessing.StandardScaler()),
-    ).fit(pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]})),
+    ).fit(pd.DataFrame({"a": [True, False], "b": [1.0, 2.0]})),
     "kernels of kernels": lambda: GaussianProcessRegressor(
         (kernels.RBF() + kernels.WhiteKernel()) ** 2 * kernels.PairwiseKernel(metric="rbf"),
         optimizer=None,

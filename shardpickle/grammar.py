@@ -4,7 +4,7 @@ That each piece of a model is vetted is not enough: scikit-learn calls what it f
 attribute, by a name that it finds in another one. So every attribute of a class that we know has
 its kinds: what scikit-learn declares of the parameter (``_parameter_constraints``), and what fits
 leave there (`grammar_table`, written by tests/vet.py). An attribute that neither knows takes plain
-data. docs/trust.md says what that keeps out.
+data. docs/places.md says what that keeps out.
 """
 
 import datetime

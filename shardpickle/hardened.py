@@ -96,34 +96,12 @@ class Ledger:
 
 def check_instances(ledger: Ledger, makers: Makers, later: Later | None = None) -> None:
     """Refuse what a ledger holds if it stands where it must not, or compiled code could crash."""
-    check_work(ledger)
     for part, instance, checks in ledger.checks:
         problem = natives.problem(instance, checks, later)
         if problem:
             error = makers.refusal(problem)
             error.part = part
             raise error
-
-
-def check_work(ledger: Ledger) -> None:
-    """Refuse arrays that so many objects share that to check each would take for ever."""
-    once, work = 0, 0
-    seen: set[int] = set()
-    for _, instance, checks in ledger.checks:
-        if len(checks) < 2 or not hasattr(instance, "__dict__"):
-            continue
-        for value in vars(instance).values():
-            if isinstance(value, np.ndarray):
-                work += value.nbytes
-                if id(value) not in seen:
-                    seen.add(id(value))
-                    once += value.nbytes
-    if work > _WORK + _TIMES * once:
-        raise CorruptShardError("arrays that too many objects share to check each of them")
-
-
-_WORK = 1 << 32
-_TIMES = 16
 
 
 class Keys:

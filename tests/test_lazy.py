@@ -259,12 +259,13 @@ def test_the_limit_is_held_and_a_second_scan_finds_what_the_first_left(large):
     for _ in range(4):
         assert (lazy.predict(features) == expected).all()
         assert CACHE.used <= limit
+        settle()  # a thread that loads ahead is no shard at work of the next scan
     visits = CACHE.hits + CACHE.ahead + CACHE.misses
     assert visits >= 4 * 64
     assert (CACHE.hits + CACHE.ahead) / visits >= 0.9 * limit / whole
     # Kept since the last scan: what an eighth of the limit and two shards at work leave.
     one = max(each.tree_.node_count for each in model.estimators_) * (64 + 8) + OBJECT_BYTES
-    assert CACHE.hits / visits >= 0.8 * (limit * 7 / 8 - 2 * one) / whole
+    assert CACHE.hits / visits >= 0.9 * (limit * 7 / 8 - 2 * one) / whole
 
 
 def test_another_model_takes_the_room_of_one_that_is_not_used(large):
@@ -286,12 +287,13 @@ def test_estimators_in_use_count(large):
     mine = list(lazy.estimators_[10:18])
     sizes = sum(each.tree_.node_count * (64 + 8) for each in mine)
     assert CACHE.used >= sizes
+    settle()  # else what is loaded ahead is still somebody's
     CACHE.set_limit(1)
     without = CACHE.used
     assert without >= sizes
     mine.clear()
     settle()
-    assert CACHE.used < without / 2  # the shard that was used last stays
+    assert CACHE.used < without / 4  # the shard that was used last stays
 
 
 def test_a_limit_lowers_the_number_of_threads(large, tmp_path):

@@ -352,10 +352,22 @@ def _misplaced(cls: type, name: str, value: Any, own: Own, seen: Seen) -> Mispla
             shown = f"{cls.__qualname__}.{name[:60]} holds {_shown(each, kind)}"
             return Misplaced(f"{shown}, where {found}", things(each))
     if name in _KEYWORDS and isinstance(value, dict):
-        odd = sorted(str(key)[:40] for key in value if key in _WRITES)
-        if odd:
-            return Misplaced(f"{cls.__qualname__}.{name[:60]} has the argument {odd[0]}=")
+        odd = odd_argument(value)
+        if odd is not None:
+            return Misplaced(f"{cls.__qualname__}.{name[:60]} has the argument {odd}")
     return None
+
+
+def odd_argument(keywords: Mapping[Any, Any]) -> str | None:
+    """An argument that no function is given by a file: memory to write to or read from, objects."""
+    odd = sorted(str(key)[:40] for key in keywords if key in _WRITES)
+    if odd:
+        return f"{odd[0]}="
+    try:
+        objects = np.dtype(keywords.get("dtype", float)).hasobject
+    except (TypeError, ValueError):  # a word or a list that scikit-learn's functions take
+        return None
+    return "dtype= of objects" if objects else None
 
 
 # Arguments of functions that scikit-learn calls with what is stored, and what these may not be:
@@ -365,8 +377,7 @@ _KEYWORDS = frozenset(
     | {"fun_args", "kernel_kwds", "_kwargs", "affinity_params"}
 )
 _WRITES = frozenset(
-    {"out", "buffer", "like", "subok", "where", "casting", "signature", "sig", "extobj", "dtype"}
-    | {"strides", "offset", "shape"}
+    {"out", "buffer", "like", "subok", "where", "casting", "signature", "sig", "extobj"}
 )
 
 
@@ -487,6 +498,7 @@ BY_HAND: Mapping[str, dict[str, str]] = {
         "transformers": "make_column_selector",
         "transformers_": "make_column_selector",
     },
+    "sklearn.FunctionTransformer": {"kw_args": "type", "inv_kw_args": "type"},  # as dtype=
     "sklearn.CompoundKernel": {"kernels": "kernel"},
     "sklearn.Exponentiation": {"kernel": "kernel"},
     "sklearn.KernelOperator": {"k1": "kernel", "k2": "kernel"},

@@ -696,7 +696,6 @@ def _vectorize(target: Any, trusts: Trusts) -> Maker:
 FUNCTIONS = (
     *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufunc, type(np.clip)),
 )
-_WRITES = frozenset({"out", "buffer", "like", "subok", "where", "casting", "signature", "extobj"})
 
 
 def _is_container(value: Any) -> bool:
@@ -720,9 +719,9 @@ def partial_problem(function: Any, args: Args, keywords: Mapping[str, Any]) -> s
         return None if plain else "arguments that are no plain data"
     if not is_function(function):
         return "something that is no function"
-    odd = sorted(_WRITES & set(keywords))
-    if odd:
-        return f"{odd[0]}="
+    odd = grammar.odd_argument(keywords)
+    if odd is not None:
+        return odd
     module = str(getattr(function, "__module__", ""))
     if module.startswith("sklearn.") and not module.startswith(_TAKES_DATA):
         data = not args and all(map(_is_scalar, keywords.values()))

@@ -241,6 +241,8 @@ SOUND = {
         state=np.random.RandomState(0),
     ),
     "a function of rows": lambda: function(np.log1p),
+    "rows of another type": lambda: function(np.asarray, dtype=np.float32),
+    "rows of another shape": lambda: function(np.reshape, shape=(-1, 1)),
     "a function and its arguments": lambda: function(np.clip, a_min=0, a_max=1),
     "columns by their types": lambda: ColumnTransformer(
         [

@@ -224,14 +224,21 @@ def _pairs(table: Mapping[str, Iterable[str]]) -> frozenset[Name]:
 @functools.cache
 def _entry_points() -> tuple[EntryPoint, ...]:
     """Those of installed distributions; none that lies in the folder that one works in."""
-    here = {"", os.getcwd()}
-    installed = [path for path in sys.path if path not in here or path.endswith("-packages")]
+    installed = [path for path in sys.path if path.endswith("-packages") or not _is_here(path)]
     return tuple(
         each
         for distribution in distributions_in(path=installed)
         for each in distribution.entry_points
         if each.group == GROUP
     )
+
+
+def _is_here(path: str) -> bool:
+    """Whether an entry of `sys.path` is the folder that one works in."""
+    try:
+        return os.path.realpath(path or ".") == os.path.realpath(".")
+    except OSError:  # that folder is gone: nothing lies in it
+        return not path
 
 
 def _vouching(name: Name) -> EntryPoint | None:

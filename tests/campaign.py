@@ -431,11 +431,11 @@ def outcome(pool, seed, watch):
     rng = random.Random(seed)
     try:
         model, features, told = composed(pool, rng)
-    except Exception as error:  # what no object can be given
+    except Exception as error:  # slots, properties and getstate of what was changed may object
         return "not composed", f"{error!r:.80}"
     try:
         data = shardpickle.dumps(model, progress=False)
-    except Exception as error:
+    except Exception as error:  # is one of ours, or a finding: told apart below
         known = isinstance(error, (shardpickle.ShardpickleError, MemoryError))
         return ("not dumped" if known else "FOREIGN ERROR"), f"{told}: {error!r:.200}"
     watch.on = True
@@ -444,7 +444,7 @@ def outcome(pool, seed, watch):
             loaded = shardpickle.loads(data, progress=False)
         except (shardpickle.UntrustedTypeError, shardpickle.RebuildError):
             return "refused", told
-        except Exception as error:
+        except Exception as error:  # likewise
             known = isinstance(error, (shardpickle.ShardpickleError, MemoryError))
             return ("LOST" if known else "FOREIGN ERROR"), f"{told}: {error!r:.200}"
         use(loaded, features)
@@ -520,7 +520,7 @@ def run(count, seed=0, pool=None, *, says=False):
 def describe(pool, seed):
     try:
         return composed(pool, random.Random(seed))[2]
-    except Exception as error:
+    except Exception as error:  # as in `outcome`: such a seed made no model
         return repr(error)
 
 

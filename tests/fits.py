@@ -34,7 +34,7 @@ _TEST = [""]
 def _tried(model):
     try:
         _OBSERVED.note(model)
-    except Exception:  # classes of tests that answer strangely
+    except Exception:  # classes of tests whose attributes raise: counted, and seen in the JSON
         _COUNTS["not noted"] += 1
     if _ONLY_NOTED:
         return

@@ -2,7 +2,7 @@
 
     python tests/vet.py collect names.json         # under each supported release
     python tests/vet.py write names.json ...       # shardpickle/vetted.py, for a person to read
-    python tests/vet.py observe observed.json      # under each supported release; see also fits.py
+    python tests/vet.py observe observed.json      # under each supported release; and by fits.py
     python tests/vet.py places observed.json ...   # shardpickle/grammar_table.py, likewise
 
 A class is listed if its instances are attributes and nothing else: its code has no ``__reduce__``
@@ -114,20 +114,8 @@ FUNCTIONS = {
     },
     "builtins": {
         *("Ellipsis", "NotImplemented", "abs", "bool", "bytes", "complex", "dict", "float"),
-        *(
-            "frozenset",
-            "int",
-            "len",
-            "list",
-            "max",
-            "min",
-            "object",
-            "round",
-            "set",
-            "sorted",
-            "str",
-        ),
-        *("sum", "tuple"),
+        *("frozenset", "int", "len", "list", "max", "min", "object", "round", "set", "sorted"),
+        *("str", "sum", "tuple"),
     },
 }
 CLASSES_AS_VALUES = {
@@ -378,14 +366,14 @@ def observe(file):
     for name, cls in estimators.everything():
         try:
             model, _ = estimators.fitted(name, cls)
-        except Exception as error:
+        except Exception as error:  # as in `used`; told on stderr
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
         seen.note(model)
     for name, make in test_compositions.CASES.items():
         try:
             model = make()
-        except Exception as error:  # of packages that are not here
+        except Exception as error:  # of packages that a release is too old for; told on stderr
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
         seen.note(model[0] if type(model) is tuple else model)

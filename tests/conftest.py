@@ -1,19 +1,10 @@
-"""What every test starts with."""
+"""What every test starts from."""
 
 import gc
-import threading
 
 import pytest
 
 from shardpickle.lazy import CACHE
-
-
-def settle():
-    """Wait for what lazy models load ahead, and free what nobody holds."""
-    for thread in threading.enumerate():
-        if thread.name == "shardpickle":
-            thread.join(30)
-    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import settle
+from settling import settle
 from estimators import LABELS, TARGET, X, predictions
 from graphs import assert_same
 from sklearn.base import clone

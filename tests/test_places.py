@@ -14,7 +14,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from conftest import settle
+from settling import settle
 from estimators import LABELS, TARGET, X
 from graphs import assert_same
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier

@@ -9,9 +9,9 @@ import warnings
 
 import numpy as np
 import pytest
-from settling import settle
 from estimators import LABELS, TARGET, X, predictions
 from graphs import assert_same
+from settling import settle
 from sklearn.base import clone
 from sklearn.ensemble import (
     GradientBoostingRegressor,

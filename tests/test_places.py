@@ -14,9 +14,9 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from settling import settle
 from estimators import LABELS, TARGET, X
 from graphs import assert_same
+from settling import settle
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 
 import shardpickle

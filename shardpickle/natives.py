@@ -87,7 +87,7 @@ def _array(value: Any, ndim: int, name: str, kinds: str = "f") -> Array:
 def _inside(value: Array, low: int, high: int, name: str) -> None:
     """All numbers of an array are in a range; read once in a run, however many objects hold it."""
     if value.size:
-        least, most = _run.once(value, lambda: (int(value.min()), int(value.max())))
+        least, most = _run.once(lambda: (int(value.min()), int(value.max())), value)
         _need(least >= low and most < high, f"{name} is out of range")
 
 
@@ -99,22 +99,33 @@ def _nothing(thing: Any) -> bool:
 
 
 class _Run(threading.local):
-    """What was found of each array in this run of checks; outside one, nothing is kept."""
+    """What was found of each array in this run of checks; outside one, nothing is kept.
+
+    A small file can give one large array to very many objects: each is read once, so that the
+    checks' work grows with what the file holds.
+    """
 
     def __init__(self) -> None:
-        self.known: dict[tuple[int, str], tuple[Any, Any]] | None = None
+        self.known: dict[tuple[Any, ...], tuple[Any, Any]] | None = None
         self.hollow = False
         self.own: grammar.Own = _nothing
         self.seen: grammar.Seen = {}
 
-    def once(self, seen: Any, find: Callable[[], Found], what: str = "bounds") -> Found:
+    def once(self, find: Callable[[], Found], *seen: Any, what: Any = "bounds") -> Found:
+        """What `find` says of objects and of `what`, a value that can be hashed."""
         if self.known is None:
             return find()
-        key = id(seen), what
+        key = what, *map(id, seen)
         if key not in self.known:
-            self.known[key] = seen, find()  # alive, so that the identity stays its own
+            self.known[key] = seen, find()  # alive, so that the identities stay their own
         found: Found = self.known[key][1]
         return found
+
+    def first(self, what: Any, *seen: Any) -> bool:
+        """Whether objects were not yet asked for something in this run."""
+        news: list[bool] = []
+        self.once(lambda: news.append(True), *seen, what=what)
+        return bool(news)
 
 
 _run = _Run()
@@ -247,6 +258,8 @@ def _forest(model: Any) -> Rest:
             same = is_whole(count, 1, 1 << 62) and tree.n_features == count
             _need(same, "a tree splits another number of features than its forest")
 
+    if not _run.first(("forest", count), model.__dict__.get("estimators_")):
+        return ()
     return ((estimator, member) for estimator in _of_trees(model))
 
 
@@ -276,6 +289,8 @@ def _gradient_boosting(model: Any) -> Rest:
         )
         _need(tree.n_outputs == 1 and tree.max_n_classes == 1, "a tree with several outputs")
 
+    if not _run.first(("boosting", features), estimators):
+        return ()
     return ((estimator, member) for estimator in estimators.flat)
 
 
@@ -342,7 +357,7 @@ def _answers(estimator: Any, features: int, classes: int) -> None:
     method = "predict_proba" if classes else "predict"
     shape = (2, classes) if classes else (2,)
     _need(isinstance(estimator, BaseEstimator), "init_ is no estimator")
-    if _run.hollow:
+    if _run.hollow or not _run.first((method, features, classes), estimator):
         return
     with warnings.catch_warnings(), _counting_nothing(estimator):
         warnings.simplefilter("ignore")
@@ -357,6 +372,8 @@ def _isolation_forest(model: Any) -> Rest:
     most = model.__dict__.get("_max_features")
     features = _features(model)
     subsets = model.__dict__.get("estimators_features_", ())
+    if not _run.first(("isolation", most, features), model.__dict__["estimators_"], subsets):
+        return ()
     estimators = list(_of_trees(model))
     _need(isinstance(subsets, (list, tuple, np.ndarray)), "estimators_features_ is no list")
     _need(len(subsets) == len(estimators), "estimators_features_ of another number")
@@ -378,6 +395,15 @@ def _isolation_forest(model: Any) -> Rest:
 
 def _predictor(model: Any) -> None:
     nodes = model.__dict__.get("nodes")
+    categorical = _run.once(lambda: _histogram_nodes(nodes), nodes, what="nodes")
+    for name in ("raw_left_cat_bitsets", "binned_left_cat_bitsets"):
+        sets = _array(model.__dict__.get(name), 2, name, "u")
+        _need(sets.shape[1] == 8, f"{name} is of another width")
+        _inside(categorical, 0, len(sets), "bitset_idx")
+
+
+def _histogram_nodes(nodes: Any) -> Array:
+    """One binary tree, as prediction and partial dependence walk it; its numbers of bitsets."""
     needed = {"left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx"}
     _need(
         isinstance(nodes, np.ndarray)
@@ -393,11 +419,10 @@ def _predictor(model: Any) -> None:
         child = nodes[side][inner]
         _need(not len(child) or int(child.max()) < len(nodes), "a node's child is out of range")
         _need((child.astype(np.int64) > own).all(), "a node's child stands before it")
-    categorical = nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)]
-    for name in ("raw_left_cat_bitsets", "binned_left_cat_bitsets"):
-        sets = _array(model.__dict__.get(name), 2, name, "u")
-        _need(sets.shape[1] == 8, f"{name} is of another width")
-        _inside(categorical, 0, len(sets), "bitset_idx")
+    children = np.concatenate([nodes["left"][inner], nodes["right"][inner]])
+    _need(not len(children) or int(np.bincount(children).max()) == 1, "a node with two parents")
+    found: Array = nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)]
+    return found
 
 
 def _bin_mapper(model: Any) -> None:
@@ -408,9 +433,10 @@ def _bin_mapper(model: Any) -> None:
     flags = _array(categorical, 1, "is_categorical_", "bu")
     many = isinstance(thresholds, (list, tuple)) and len(thresholds) == len(flags)
     _need(many, "bin_thresholds_ of another number")
-    for place in np.flatnonzero(flags):
-        values = _array(thresholds[place], 1, "bin_thresholds_", "fiu")
-        _need(((values >= 0) & (values < 256)).all(), "a category is out of range")
+    if _run.first("categories", thresholds, flags):
+        for place in np.flatnonzero(flags):
+            values = _array(thresholds[place], 1, "bin_thresholds_", "fiu")
+            _inside(values, 0, 256, "a category")
 
 
 def _hist_boosting(model: Any) -> Rest:
@@ -424,8 +450,10 @@ def _hist_boosting(model: Any) -> Rest:
     _need(type(mapper).__name__ == "_BinMapper", "_bin_mapper")
     flags = _array(mapper.__dict__.get("is_categorical_"), 1, "is_categorical_", "bu")
     _need(len(flags) == features, "_bin_mapper is of another number of features")
-    known = int(np.count_nonzero(flags))
+    known = _run.once(lambda: int(np.count_nonzero(flags)), flags, what="count")
     _need(isinstance(predictors, list), "_predictors is no list")
+    if not _run.first(("predictors", features, bool(known)), predictors):
+        return ()
     _need(all(map(_is_list, predictors)), "_predictors is no list of lists")
 
     def member(predictor: Any) -> None:
@@ -454,7 +482,8 @@ def _categories_first(preprocessor: Any, features: int) -> None:
     _need(names == [("encoder", "OrdinalEncoder"), ("numerical", "FunctionTransformer")], "steps")
     masks = [_array(mask, 1, "a mask of _preprocessor", "b") for _, _, mask in steps]
     _need(all(mask.shape == (features,) for mask in masks), "a mask of _preprocessor")
-    _need((masks[0] ^ masks[1]).all(), "_preprocessor leaves columns out")
+    whole = _run.once(lambda: bool((masks[0] ^ masks[1]).all()), *masks, what="masks")
+    _need(whole, "_preprocessor leaves columns out")
     function = steps[1][1].__dict__.get("func")
     of = getattr(function, "func", None)
     _need(getattr(of, "__qualname__", "") == "check_array", "_preprocessor")
@@ -496,11 +525,10 @@ def neighbor_tree_state(tree: Any, state: Any) -> None:
     _need(leaf_size >= 1 and 1 <= levels < 60 and count == 2**levels - 1, "n_nodes")
     _need(isinstance(nodes, np.ndarray) and nodes.ndim == 1 and len(nodes) == count, "node_data")
     _need(nodes.dtype.names == ("idx_start", "idx_end", "is_leaf", "radius"), "node_data")
-    start, end, leaf = nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"]
-    _inside(start, 0, samples + 1, "idx_start")
-    _inside(end, 0, samples + 1, "idx_end")
-    _need((start <= end).all(), "a node ends before it starts")
-    _need((leaf[count // 2 :] != 0).all(), "a node without children is no leaf")
+    least, most, in_order, ends = _run.once(lambda: _node_data(nodes), nodes, what="node_data")
+    _need(least >= 0 and most <= samples, "idx_start or idx_end is out of range")
+    _need(in_order, "a node ends before it starts")
+    _need(ends, "a node without children is no leaf")
     bounds = _array(bounds, 3, "node_bounds")
     _need(bounds.shape[0] >= 1 and bounds.shape[1:] == (count, features), "node_bounds")
     if "KDTree" in type(tree).__name__:
@@ -521,8 +549,15 @@ def neighbor_tree_state(tree: Any, state: Any) -> None:
         _need(len(matrix) == features, "dist_metric is of another number of features")
 
 
+def _node_data(nodes: Array) -> tuple[int, int, bool, bool]:
+    start, end, leaf = nodes["idx_start"], nodes["idx_end"], nodes["is_leaf"]
+    least, most = min(start.min(), end.min()), max(start.max(), end.max())
+    childless = leaf[len(nodes) // 2 :]
+    return int(least), int(most), bool((start <= end).all()), bool((childless != 0).all())
+
+
 def _neighbor_tree(tree: Any) -> None:
-    neighbor_tree_state(tree, tree.__getstate__())
+    """Nothing: its state is checked before it is given to it, and nothing changes it."""
 
 
 # metrics/_pairwise_distances_reduction: features of the fitted X are read by those of X
@@ -570,8 +605,9 @@ def _neighbors_classifier(model: Any) -> None:
     of_each = classes if isinstance(classes, list) else [classes]
     columns = labels.reshape(len(labels), -1)
     _need(len(of_each) == columns.shape[1], "classes_")
-    for column, known in zip(columns.T, of_each, strict=True):
-        _inside(column, 0, len(known), "a label of _y")
+    least, most = _run.once(lambda: (columns.min(0), columns.max(0)), labels, what="columns")
+    fewest = np.array([len(known) for known in of_each])
+    _need((least >= 0).all() and (most < fewest).all(), "a label of _y is out of range")
 
 
 def _birch(model: Any) -> None:
@@ -591,6 +627,8 @@ def _k_means(model: Any) -> None:
         return
     _need(_array(centers, 2, "cluster_centers_").shape[1] == _features(model), "cluster_centers_")
     _need(len(centers) > 0, "cluster_centers_")
+    counts = model.__dict__.get("_counts")  # of a mini-batch, which another one adds to
+    _need(counts is None or _array(counts, 1, "_counts").shape == (len(centers),), "_counts")
     _need(is_whole(model.__dict__.get("_n_threads"), 1, 1025), "_n_threads")
 
 
@@ -599,7 +637,10 @@ def _bisecting_k_means(model: Any) -> None:
         return
     _k_means(model)
     features = _features(model)
-    left, count = [model.__dict__.get("_bisecting_tree")], 0
+    root = model.__dict__.get("_bisecting_tree")
+    if not _run.first(("bisecting", features, len(model.cluster_centers_)), root):
+        return
+    left, count = [root], 0
     while left:
         node = getattr(left.pop(), "__dict__", {})
         count += 1
@@ -691,6 +732,21 @@ def _libsvm(model: Any) -> None:
         _need(len(weights) in (0, classes), "class_weight_")
 
 
+# linear_model/_sgd_fast.pyx, _cd_fast.pyx: another fit goes on with the coefficients
+
+
+def _descent(model: Any) -> None:
+    coefficients = model.__dict__.get("coef_")
+    if coefficients is None:
+        return
+    shape = np.shape(coefficients)
+    _need(len(shape) in (1, 2) and shape[-1] == _features(model), "coef_")
+    for name in ("_standard_coef", "_average_coef"):
+        others = model.__dict__.get(name)
+        same = others is None or np.shape(others)[-1:] == shape[-1:]
+        _need(same, f"{name} is of another number of features than coef_")
+
+
 # SciPy: sparse matrices (sparse/sparsetools), splines (interpolate/_bspl.pyx)
 
 
@@ -709,15 +765,18 @@ def _sparse(matrix: Any) -> None:
             _array(matrix.__dict__.get(name), 1, name, "i")
         _need(isinstance(data, np.ndarray) and data.dtype.kind in "biufc", "data")
         _need(matrix.indices.dtype == matrix.indptr.dtype, "indices of another type than indptr")
-        matrix.check_format(full_check=True)
+        notes = tuple(bool(matrix.__dict__.get(f"_{flag}")) for flag in _NOTES)
+        if not _run.first((form, shape, notes), matrix.indices, matrix.indptr, data):
+            return
+        tried = object.__new__(type(matrix))  # SciPy's check puts other arrays in the place of some
+        tried.__dict__.update(matrix.__dict__)
+        tried.check_format(full_check=True)
         _need(matrix.indices.size <= len(data), "data")
         if form != "bsr":
             _need(len(data) >= matrix.indptr[-1] <= len(matrix.indices), "indptr")
-        for flag in ("has_canonical_format", "has_sorted_indices"):  # SciPy believes its own notes
-            noted = matrix.__dict__.pop(f"_{flag}", None)
-            if noted is not None:
-                _need(not noted or getattr(matrix, flag), flag)
-                matrix.__dict__[f"_{flag}"] = noted
+        for flag in _NOTES:
+            if tried.__dict__.pop(f"_{flag}", None):
+                _need(getattr(tried, flag), flag)
     elif form == "coo":
         coords = matrix.__dict__.get("coords")
         if coords is None:  # before SciPy 1.13
@@ -731,12 +790,16 @@ def _sparse(matrix: Any) -> None:
         data = _array(data, 2, "data", "biufc")
         offsets = _array(matrix.__dict__.get("offsets"), 1, "offsets", "i")
         _need(len(offsets) == len(data), "offsets")
-        _need(len(np.unique(offsets)) == len(offsets), "offsets")
+        distinct = _run.once(lambda: len(np.unique(offsets)), offsets, what="distinct")
+        _need(distinct == len(offsets), "offsets")
         _inside(offsets, -shape[0], shape[1] + data.shape[1] + 1, "offsets")
     elif form == "lil":
         rows = matrix.__dict__.get("rows")
         for cells in (rows, data):
             _need(isinstance(cells, np.ndarray) and cells.shape == shape[:1], "rows")
+        if not _run.first(("lil", shape), rows, data):
+            return
+        for cells in (rows, data):
             _need(cells.dtype == object and all(type(row) is list for row in cells), "rows")
         for row, values in zip(rows, data, strict=True):
             _need(len(row) == len(values), "rows")
@@ -745,6 +808,9 @@ def _sparse(matrix: Any) -> None:
             _need(all(isinstance(each, (int, float, complex, np.number)) for each in values), "")
     else:
         raise BrokenError(f"a sparse matrix of format {form!s:.20}")
+
+
+_NOTES = ("has_canonical_format", "has_sorted_indices")  # which SciPy believes
 
 
 def _spline(spline: Any) -> None:
@@ -762,7 +828,7 @@ def _spline(spline: Any) -> None:
     axis = state.get("axis", 0)
     _need(axis == 0 and coefficients.ndim >= 1, "a spline's axis")
     _need(len(coefficients) >= len(knots) - order - 1, "a spline with too few coefficients")
-    ordered = _run.once(knots, lambda: bool((np.diff(knots) >= 0).all()), "order")
+    ordered = _run.once(lambda: bool((np.diff(knots) >= 0).all()), knots, what="order")
     _need(ordered, "a spline's knots are not in order")
 
 
@@ -775,7 +841,7 @@ def _vocabulary(model: Any) -> None:
         return
     _need(isinstance(words, dict), "vocabulary_ is no dict")
     if words:
-        least, most = _run.once(words, lambda: _places(words))
+        least, most = _run.once(lambda: _places(words), words)
         _need(least >= 0 and most < len(words), "vocabulary_ is out of range")
 
 
@@ -800,9 +866,9 @@ def _one_hot(model: Any) -> None:
     _need(isinstance(categories, (list, tuple)), "categories_")
     sizes = [len(_array(each, 1, "categories_", "biufOSU")) for each in categories]
     for each in categories:
-        if each.dtype.kind not in "OSU" and len(each) > 1:  # text is found by its hash
-            known = each[~np.isnan(each)] if each.dtype.kind == "f" else each
-            _need((known[1:] > known[:-1]).all(), "categories_ are not in order")
+        if each.dtype.kind not in "OSU":  # text is found by its hash
+            ordered = _run.once(functools.partial(_in_order, each), each, what="order")
+            _need(ordered, "categories_ are not in order")
     found = model._compute_n_features_outs()
     _need(list(state.get("_n_features_outs", found)) == list(found), "_n_features_outs")
     enabled = state.get("_infrequent_enabled", False)
@@ -825,6 +891,11 @@ def _one_hot(model: Any) -> None:
             _need(isinstance(dropped, np.ndarray) and dropped.shape == (len(sizes),), name)
             for size, index in zip(most, dropped, strict=True):
                 _need(index is None or is_whole(index, 0, size), name)
+
+
+def _in_order(categories: Array) -> bool:
+    known = categories[~np.isnan(categories)] if categories.dtype.kind == "f" else categories
+    return bool((known[1:] > known[:-1]).all())
 
 
 # preprocessing/_csr_polynomial_expansion.pyx: columns are counted, and not looked at again
@@ -859,7 +930,8 @@ def _multi_label(model: Any) -> None:
         _need(type(places) is dict, "_cached_dict")
         many = len(places)
         _need(many == len(model.__dict__.get("classes_", ())), "_cached_dict")
-        _need(all(is_whole(place, 0, many) for place in places.values()), "_cached_dict")
+        if _run.first("places", places):
+            _need(all(is_whole(place, 0, many) for place in places.values()), "_cached_dict")
 
 
 def _linkage(model: Any) -> None:
@@ -867,10 +939,15 @@ def _linkage(model: Any) -> None:
     if linked is None:
         return
     _need(isinstance(linked, np.ndarray) and linked.ndim == 1, "_single_linkage_tree_")
-    for name in ("left_node", "right_node"):
-        _need(name in (linked.dtype.names or ()), "_single_linkage_tree_")
-        own = np.arange(len(linked)) + len(linked) + 1
-        _need(((linked[name] >= 0) & (linked[name] < own)).all(), "_single_linkage_tree_")
+    _need({"left_node", "right_node"} <= set(linked.dtype.names or ()), "_single_linkage_tree_")
+    backwards = _run.once(lambda: _joins_what_is_there(linked), linked, what="linkage")
+    _need(backwards, "_single_linkage_tree_")
+
+
+def _joins_what_is_there(linked: Array) -> bool:
+    own = np.arange(len(linked)) + len(linked) + 1
+    sides = (linked["left_node"], linked["right_node"])
+    return all(bool(((side >= 0) & (side < own)).all()) for side in sides)
 
 
 _ENSEMBLE, _BOOSTING = "sklearn.ensemble", "sklearn.ensemble._hist_gradient_boosting"
@@ -897,6 +974,8 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("sklearn.cluster._bisect_k_means", "BisectingKMeans"): _bisecting_k_means,
     ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): _linkage,
     ("sklearn.svm._base", "BaseLibSVM"): _libsvm,
+    ("sklearn.linear_model._stochastic_gradient", "BaseSGD"): _descent,
+    ("sklearn.linear_model._coordinate_descent", "ElasticNet"): _descent,
     ("scipy.sparse._base", "_spbase"): _sparse,
     ("scipy.interpolate._bsplines", "BSpline"): _spline,
     ("scipy.interpolate._bsplines", "_BSpline"): _spline,

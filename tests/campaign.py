@@ -44,6 +44,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     StackingRegressor,
 )
+from sklearn.inspection import partial_dependence
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
@@ -366,6 +367,9 @@ def use(model, features):
     for method in METHODS:
         for rows in rows_like(features):
             calls.append(functools.partial(_call, model, method, rows))
+    calls.append(lambda: partial_dependence(model, features, [0], method="recursion"))
+    for targets in (estimators.LABELS, estimators.TARGET):  # last, as it changes the model
+        calls.append(lambda targets=targets: model.partial_fit(features, targets))
     for call in calls:
         try:
             call()

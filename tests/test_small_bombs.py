@@ -11,13 +11,28 @@ from collections import defaultdict, deque
 
 import numpy as np
 import pytest
+import scipy.sparse
 from estimators import LABELS, X
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.cluster import HDBSCAN, BisectingKMeans, MiniBatchKMeans
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import Lasso, Ridge, SGDClassifier, SGDRegressor
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import (
+    MultiLabelBinarizer,
+    OneHotEncoder,
+    SplineTransformer,
+    StandardScaler,
+)
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
-from shardpickle import converting, dialects, hardened, trust
+from shardpickle import converting, dialects, hardened, natives, trust
 
 # --- Files of others ---
 
@@ -211,3 +226,79 @@ def test_a_trusted_class_keeps_the_methods_of_its_base(tmp_path):
 
 class Tree(DecisionTreeClassifier):
     """Somebody's own."""
+
+
+def _holders_of_arrays():
+    """What holds arrays or lists that a check of natives reads."""
+    labels = LABELS
+    sparse = scipy.sparse.csr_matrix(np.round(np.abs(X)))
+    yield "csr", sparse
+    for form in ("csc", "bsr", "coo", "dia", "lil"):
+        yield form, sparse.asformat(form)
+    boosted = HistGradientBoostingClassifier(max_iter=3).fit(X, labels)
+    yield "histogram boosting", boosted
+    yield "predictor", boosted._predictors[0][0]
+    yield "forest", RandomForestClassifier(3).fit(X, labels)
+    yield "isolation", IsolationForest(n_estimators=3).fit(X)
+    yield "boosting", GradientBoostingClassifier(n_estimators=3).fit(X, labels)
+    yield "neighbours", KNeighborsClassifier().fit(X, labels)
+    yield "neighbours of two", KNeighborsClassifier().fit(X, np.c_[labels, labels])
+    yield "one-hot", OneHotEncoder(min_frequency=3).fit(np.round(X))
+    yield "linkage", HDBSCAN(copy=True).fit(X)
+    yield "bisecting", BisectingKMeans(3).fit(X)
+    yield "spline", SplineTransformer().fit(X).bsplines_[0]
+    yield "support vectors", SVC().fit(X, labels)
+    several = MultiLabelBinarizer().fit([[1, 2], [3]])
+    several.transform([[1]])
+    yield "many labels", several
+
+
+HOLDERS = dict(_holders_of_arrays())
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_what_very_many_objects_share_is_read_once(name):
+    one = HOLDERS[name]
+    with natives.one_run():
+        assert natives.problem(one, natives.checks_of(type(one))) is None
+        read = len(natives._run.known)
+        for _ in range(20):
+            other = type(one).__new__(type(one))
+            other.__dict__.update(vars(one))
+            assert natives.problem(other, natives.checks_of(type(one))) is None
+        assert len(natives._run.known) == read > 0
+
+
+def test_a_histogram_tree_in_which_two_nodes_share_a_child_is_refused():
+    """scikit-learn's partial dependence keeps as many places as there are nodes."""
+    one = HOLDERS["predictor"]
+    nodes = one.nodes.copy()
+    inner = np.flatnonzero(nodes["is_leaf"] == 0)
+    nodes["left"][inner[0]] = nodes["right"][inner[0]]
+    other = type(one).__new__(type(one))
+    other.__dict__.update(vars(one), nodes=nodes)
+    found = natives.problem(other, natives.checks_of(type(one)))
+    assert found is not None
+    assert "two parents" in found.text
+
+
+@pytest.mark.parametrize(
+    ("model", "attribute"),
+    [
+        (SGDClassifier(average=True), "_average_coef"),
+        (SGDClassifier(average=True), "_standard_coef"),
+        (SGDRegressor(average=True), "_average_coef"),
+        (Lasso(warm_start=True), "coef_"),
+        (MiniBatchKMeans(3, random_state=0), "_counts"),
+    ],
+    ids=str,
+)
+def test_what_another_fit_writes_to_is_of_the_size_that_it_takes(model, attribute, tmp_path):
+    model.fit(X, LABELS)
+    shardpickle.dump(model, tmp_path / "sound", progress=False)
+    assert shardpickle.load(tmp_path / "sound", progress=False) is not None
+    setattr(model, attribute, getattr(model, attribute)[..., :1])
+    pickled = tmp_path / "model.pickle"
+    pickled.write_bytes(pickle.dumps(model))
+    with pytest.raises(shardpickle.RefusedError):
+        shardpickle.convert(pickled, tmp_path / "converted", progress=False)

@@ -87,7 +87,7 @@ def _array(value: Any, ndim: int, name: str, kinds: str = "f") -> Array:
 def _inside(value: Array, low: int, high: int, name: str) -> None:
     """All numbers of an array are in a range; read once in a run, however many objects hold it."""
     if value.size:
-        least, most = _run.once(lambda: (int(value.min()), int(value.max())), value)
+        least, most = _run.once(functools.partial(_bounds, value), value)
         _need(least >= low and most < high, f"{name} is out of range")
 
 
@@ -331,16 +331,11 @@ def _first_guess(model: Any, outputs: int) -> None:
 @contextmanager
 def _counting_nothing(estimator: Any) -> Iterator[None]:
     """k-d and ball trees count what they are asked: they are given back as they were."""
-    trees: list[tuple[Any, Any]] = []
-    left = [(estimator, 0)]
-    while left:
-        each, depth = left.pop()
-        if isinstance(each, (list, tuple)) and depth < _NESTED:
-            left += [(item, depth + 1) for item in each]
-        elif isinstance(each, BaseEstimator) and depth < _NESTED:
-            left += [(value, depth + 1) for value in vars(each).values()]
-        elif any(base.__name__.startswith("BinaryTree") for base in type(each).__mro__):
-            trees.append((each, each.__getstate__()))
+    trees = [
+        (each, each.__getstate__())
+        for each in _below(estimator)
+        if any(base.__name__.startswith("BinaryTree") for base in type(each).__mro__)
+    ]
     try:
         yield
     finally:
@@ -348,7 +343,23 @@ def _counting_nothing(estimator: Any) -> Iterator[None]:
             tree.__setstate__(state)
 
 
-_NESTED = 8  # lists and estimators in each other
+def _below(thing: Any) -> Iterator[Any]:
+    """What an object holds, itself included; of what is loaded, each thing once."""
+    left, seen = [thing], set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, (list, tuple, set, frozenset)):
+            left += each
+        elif isinstance(each, dict):
+            left += [*each, *each.values()]
+        elif isinstance(each, np.ndarray):
+            left += each.ravel().tolist() if each.dtype.hasobject else ()
+        elif not lazy.is_stand_in(each):
+            left += getattr(each, "__dict__", {}).values()
 
 
 def _answers(estimator: Any, features: int, classes: int) -> None:
@@ -732,6 +743,38 @@ def _libsvm(model: Any) -> None:
         _need(len(weights) in (0, classes), "class_weight_")
 
 
+# NumPy's bincount counts up to the largest number and one more, which has to be a number, too
+
+
+_LARGEST = np.iinfo(np.int64).max
+
+
+def _feature_agglomeration(model: Any) -> None:
+    labels = model.__dict__.get("labels_")
+    if labels is not None:
+        _inside(_array(labels, 1, "labels_", "iu"), 0, _features(model), "a label")
+
+
+def _voting(model: Any) -> Rest:
+    """What members of a vote say is counted; it is made of numbers that they hold."""
+    if model.__dict__.get("voting") == "soft":
+        return ()
+
+    def member(estimator: Any) -> None:
+        for each in _below(estimator):
+            if isinstance(each, np.ndarray) and each.dtype.kind in "iu" and each.size:
+                most = _run.once(functools.partial(_bounds, each), each)[1]
+            else:
+                most = int(each) if isinstance(each, (int, np.integer)) else 0
+            _need(most != _LARGEST, "a member holds a number that cannot be counted")
+
+    return ((estimator, member) for estimator in _of_trees(model))
+
+
+def _bounds(numbers: Array) -> tuple[int, int]:
+    return int(numbers.min()), int(numbers.max())
+
+
 # linear_model/_sgd_fast.pyx, _cd_fast.pyx: another fit goes on with the coefficients
 
 
@@ -957,6 +1000,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     (f"{_ENSEMBLE}._forest", "BaseForest"): _forest,
     (f"{_ENSEMBLE}._gb", "BaseGradientBoosting"): _gradient_boosting,
     (f"{_ENSEMBLE}._iforest", "IsolationForest"): _isolation_forest,
+    (f"{_ENSEMBLE}._voting", "VotingClassifier"): _voting,
     (f"{_BOOSTING}.predictor", "TreePredictor"): _predictor,
     (f"{_BOOSTING}.binning", "_BinMapper"): _bin_mapper,
     (f"{_BOOSTING}.gradient_boosting", "BaseHistGradientBoosting"): _hist_boosting,
@@ -972,6 +1016,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("sklearn.cluster._kmeans", "KMeans"): _k_means,
     ("sklearn.cluster._kmeans", "MiniBatchKMeans"): _k_means,
     ("sklearn.cluster._bisect_k_means", "BisectingKMeans"): _bisecting_k_means,
+    ("sklearn.cluster._feature_agglomeration", "AgglomerationTransform"): _feature_agglomeration,
     ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): _linkage,
     ("sklearn.svm._base", "BaseLibSVM"): _libsvm,
     ("sklearn.linear_model._stochastic_gradient", "BaseSGD"): _descent,

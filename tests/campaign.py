@@ -72,7 +72,8 @@ def rows_like(features):
     if isinstance(features, np.ndarray) and features.ndim == 2:
         yield scipy.sparse.csr_matrix(features)
         yield features[:1]
-        yield np.repeat(features, 40, axis=0)
+        if len(features) < 1000:
+            yield np.repeat(features, 40, axis=0)
 
 
 def models():
@@ -121,8 +122,8 @@ def objects_of(model):
     left, seen, found = [model], set(), []
     while left:
         each = left.pop()
-        if id(each) in seen or isinstance(each, type) or not hasattr(each, "__dict__"):
-            continue
+        if id(each) in seen or hasattr(each, "__name__") or not hasattr(each, "__dict__"):
+            continue  # a class or a function is everybody's, and none is stored
         seen.add(id(each))
         for name, value in vars(each).items():
             found.append((each, name))

@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 import scipy.sparse
 from estimators import LABELS, X
-from sklearn.cluster import HDBSCAN, BisectingKMeans, MiniBatchKMeans
+from sklearn.cluster import HDBSCAN, BisectingKMeans, FeatureAgglomeration, MiniBatchKMeans
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     IsolationForest,
     RandomForestClassifier,
+    VotingClassifier,
 )
-from sklearn.linear_model import Lasso, Ridge, SGDClassifier, SGDRegressor
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge, SGDClassifier, SGDRegressor
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     MultiLabelBinarizer,
     OneHotEncoder,
@@ -280,6 +283,25 @@ def test_a_histogram_tree_in_which_two_nodes_share_a_child_is_refused():
     found = natives.problem(other, natives.checks_of(type(one)))
     assert found is not None
     assert "two parents" in found.text
+
+
+def _vote():
+    members = [("a", LogisticRegression()), ("b", make_pipeline(GaussianNB()))]
+    return VotingClassifier(members).fit(X, LABELS)
+
+
+def test_numbers_that_cannot_be_counted_are_refused(tmp_path):
+    """NumPy's bincount adds one to the largest, and writes where it must not."""
+    largest = np.array([0, 1, np.iinfo(np.int64).max])
+    vote, groups = _vote(), FeatureAgglomeration(3).fit(X)
+    for model in (vote, groups):
+        back = shardpickle.loads(shardpickle.dumps(model, progress=False), progress=False)
+        assert type(back) is type(model)
+    vote.estimators_[1][-1].classes_ = largest
+    groups.labels_ = np.array([0, 1, 2, 0, 1, largest[-1]])
+    for model in (vote, groups):
+        with pytest.raises(shardpickle.RefusedError, match="intact"):
+            shardpickle.loads(shardpickle.dumps(model, progress=False), progress=False)
 
 
 @pytest.mark.parametrize(

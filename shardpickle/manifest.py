@@ -305,10 +305,11 @@ def _manifest(document: dict[str, Any], free: int | None) -> Manifest:
     if len(set(names)) != len(names):
         raise ValueError("a name stands twice")
     shards = tuple(_shard(*entry) for entry in document["shards"])
-    if len({(each.sha256, each.nbytes, each.raw, each.parts) for each in shards}) != len(
-        {each.sha256 for each in shards}
-    ):
+    files = {each.sha256 for each in shards}
+    if len({(each.sha256, each.nbytes, each.raw, each.parts) for each in shards}) != len(files):
         raise ValueError("a file of two sizes")
+    if len(shards) - len(files) > _MOST_AGAIN:
+        raise ValueError("files that are listed again and again")
     parts: list[PartEntry] = []
     if "heap" in document:
         shards = tuple(
@@ -343,6 +344,11 @@ def _needs(value: Any) -> Needs:
     if len(_text(unsafe)) > MOST_NEEDS:
         raise ValueError("needs of very many letters")
     return Needs(tuple(map(_name, trust)), unsafe)
+
+
+# A listing costs about a millisecond, however small the file is. A writer lists a file again only
+# for parts with other tables.
+_MOST_AGAIN = 5_000
 
 
 def _check_tables(parts: Sequence[PartEntry], shards: Sequence[ShardEntry]) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+from shardpickle import web
 from shardpickle.errors import (
     ForeignDirectoryError,
     MissingShardError,
@@ -91,7 +92,8 @@ class RemoteStore:
                 ) from None
             try:
                 with self._explained("open"):
-                    self._fs, root = fsspec.core.url_to_fs(self.absolute, **self._options)
+                    options = web.bounded(self.absolute, self._options)
+                    self._fs, root = fsspec.core.url_to_fs(self.absolute, **options)
             except StorageError as error:
                 if isinstance(error.__cause__, ImportError):
                     raise ImportError(f"{self.name}: {error.__cause__}") from error
@@ -119,15 +121,13 @@ class RemoteStore:
             ) from error
 
     def again(self, doing: str, once: Callable[[], _Result]) -> _Result:
-        """Do something; again where the network or the server failed."""
+        """Do something; again where the network or the server failed and may not the next time."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._explained(doing):
                     return once()
-            except StoragePermissionError:
-                raise
-            except StorageError:
-                if attempt == ATTEMPTS:
+            except StorageError as error:
+                if attempt == ATTEMPTS or not _can_pass(error.__cause__ or error):
                     raise
                 time.sleep(random.uniform(0, _FIRST_WAIT * 2**attempt))
         raise AssertionError
@@ -167,7 +167,14 @@ class RemoteStore:
         """Bytes of a file."""
         system, root = self._system()
         system.invalidate_cache()
-        size = system.info(f"{root}/{name}").get("size")
+        try:
+            size = system.info(f"{root}/{name}").get("size")
+        except FileNotFoundError as error:  # so fsspec says of HTTP, whatever went wrong
+            cause = error.__cause__
+            missing = isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in _GONE
+            if cause is None or missing:
+                raise
+            raise cause from None
         if size is None:
             raise OSError(errno.EIO, "the server does not say how large it is")
         return int(size)
@@ -372,6 +379,24 @@ class RemoteWriter:
                 errno.EIO, f"{shard_file(self._sha256)} did not arrive whole", self._store.name
             )
         return self._sha256, True
+
+
+def _can_pass(error: BaseException) -> bool:
+    """Whether another attempt may do better: not where a server or a file system said no."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return status in _TRY_AGAIN or status >= 500
+    if isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError)):
+        return False
+    return getattr(error, "errno", None) not in _REFUSALS
+
+
+_GONE = (404, 410)
+_TRY_AGAIN = (408, 425, 429)  # RFC 9110, 8470 and 6585: timeout, too early, too many requests
+_REFUSALS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.ENOSPC, errno.EEXIST),
+    *(errno.ENOTDIR, errno.EISDIR),
+)
 
 
 def _shown(url: str) -> str:

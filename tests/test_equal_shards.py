@@ -318,6 +318,16 @@ def test_a_file_of_two_sizes_is_no_manifest(tmp_path):
         manifest.from_bytes(manifest.to_bytes(forged))
 
 
+def test_a_small_file_is_not_listed_a_hundred_thousand_times(tmp_path):
+    shardpickle.dump([1], tmp_path / "model")
+    found = manifest.from_bytes((tmp_path / "model" / "manifest.json").read_bytes())
+    few = replace(found, shards=found.shards * 5_000)
+    assert manifest.from_bytes(manifest.to_bytes(few)) == few
+    forged = replace(found, shards=found.shards * 100_000)
+    with pytest.raises(shardpickle.CorruptManifestError, match="again and again"):
+        manifest.from_bytes(manifest.to_bytes(forged))
+
+
 def test_equal_arrays_of_one_slot_have_memory_and_dtypes_of_their_own(tmp_path):
     made = [StandardScaler() for _ in range(3)]
     for each in made:

@@ -1,5 +1,6 @@
 """Models in one file, in memory, and where fsspec reaches: one suite for all of them."""
 
+import contextlib
 import functools
 import http.server
 import itertools
@@ -315,6 +316,112 @@ def test_a_web_server(handler, web, model, tmp_path):
             shardpickle.load(f"{address}/nothing")
         with pytest.raises(shardpickle.StorageError):
             shardpickle.dump(model, f"{address}/other")
+
+
+class Elsewhere(Quiet):
+    """Sends everything on to another server."""
+
+    target = ""
+
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", self.target + self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_HEAD(self):
+        self.do_GET()
+
+
+def test_a_redirect_stays_on_its_host(web, model, tmp_path):
+    shardpickle.dump(model, tmp_path / "model")
+
+    class Own(Elsewhere):
+        def do_GET(self):
+            if self.path.startswith("/old/"):
+                self.path = self.path.replace("/old/", "/", 1)
+                return super().do_GET()
+            return Quiet.do_GET(self)
+
+        def do_HEAD(self):
+            self.do_GET()
+
+    shardpickle.load(f"{web(Own)}/old/model")
+    Elsewhere.target = web(Quiet)
+    with pytest.raises(shardpickle.StoragePermissionError, match=f"on to {Elsewhere.target}"):
+        shardpickle.load(f"{web(Elsewhere)}/model")
+
+
+class Endless(Quiet):
+    """Answers a request for some bytes with more, and says nothing of it."""
+
+    def do_GET(self):
+        self.send_response(206)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(3000):
+                self.wfile.write(b" " * 100_000)
+
+
+def test_a_server_that_sends_more_than_was_asked_for_is_left(web, model, tmp_path, monkeypatch):
+    shardpickle.dump(model, tmp_path / "model")
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    with pytest.raises(shardpickle.StorageError, match="more than the"):
+        shardpickle.load(f"{web(Endless)}/model")
+
+
+class Silent(Quiet):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"{")
+        self.wfile.flush()
+        over.wait(60)
+
+    def do_HEAD(self):
+        self.do_GET()
+
+
+over = threading.Event()
+
+
+def test_a_server_that_falls_silent_is_not_waited_for(web, model, monkeypatch):
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    monkeypatch.setattr(shardpickle.web, "SILENCE", 0.2)
+    fsspec.get_filesystem_class("http").clear_instance_cache()  # it has a client with other limits
+    try:
+        with pytest.raises(shardpickle.StorageError, match=r"[Tt]imeout"):
+            shardpickle.load(f"{web(Silent)}/model")
+    finally:
+        over.set()
+        fsspec.get_filesystem_class("http").clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(401, False), (418, False), (429, True), (502, True)]
+)
+def test_only_answers_that_may_change_are_asked_for_again(status, again, web, monkeypatch):
+    asked = []
+
+    class Answers(Quiet):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(status)
+
+        def do_HEAD(self):
+            self.do_GET()
+
+    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    monkeypatch.setattr(remote, "_FIRST_WAIT", 0.01)
+    with pytest.raises(shardpickle.StorageError, match=str(status)):
+        shardpickle.load(f"{web(Answers)}/model")
+    once = len(asked)
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    asked.clear()
+    with pytest.raises(shardpickle.StorageError):
+        shardpickle.load(f"{web(Answers)}/model")
+    assert once == len(asked) * (2 if again else 1)
 
 
 def test_options_are_for_urls(tmp_path):

@@ -19,7 +19,7 @@ import zstandard
 from measure import around, environment, fresh, summary
 from models import loaded, pickled
 
-from shardpickle import pickling
+from shardpickle.pickling import pickler as pickling
 
 
 def here(raw):

@@ -20,8 +20,8 @@ from pcodec import ChunkConfig, standalone
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import Tree
 
-from shardpickle import families
-from shardpickle.codecs import frames, predictors, trees
+from shardpickle.codecs import frames, hist_nodes, trees
+from shardpickle.sklearn_support import classes
 
 SHOWN = ("rfc-synthetic", "rfr-diamonds", "rfr-friedman", "etr-friedman", "gbr-friedman")
 SHOWN += ("hgb-friedman", "iforest")
@@ -34,15 +34,15 @@ def one_by_one(step, items):
 def columns_of(model):
     """(name, bytes of an item, array) of every column, and the raw bytes of the trees."""
     found = Finder(model, Tree, TreePredictor).found
-    plain = [families.arrays(each) for each in found if isinstance(each, Tree)]
+    plain = [classes.arrays(each) for each in found if isinstance(each, Tree)]
     nodes = [each.nodes for each in found if isinstance(each, TreePredictor)]
     columns = []
     if plain:
         arrays = trees.encode(plain, None, one_by_one)
         columns += [(*each[:2], a) for each, a in zip(trees.COLUMNS, arrays, strict=True)]
     if nodes:
-        arrays = predictors.encode(nodes)
-        columns += [(*each[:2], a) for each, a in zip(predictors.COLUMNS, arrays, strict=True)]
+        arrays = hist_nodes.encode(nodes)
+        columns += [(*each[:2], a) for each, a in zip(hist_nodes.COLUMNS, arrays, strict=True)]
     raw = sum(each.nbytes for each in plain) + sum(each.nbytes for each in nodes)
     return [(name, width, array.view(np.uint8)) for name, width, array in columns], raw
 

@@ -6,6 +6,7 @@
 {'any': 'object'}
 """
 
+from shardpickle._util.progress import Progress
 from shardpickle._version import __version__
 from shardpickle.api import (
     convert,
@@ -61,8 +62,7 @@ from shardpickle.errors import (
     VersionWarning,
     WorkerLostError,
 )
-from shardpickle.progress import Progress
-from shardpickle.reports import (
+from shardpickle.reports.text import (
     Change,
     Difference,
     DumpReport,
@@ -70,7 +70,7 @@ from shardpickle.reports import (
     Problem,
     VerifyReport,
 )
-from shardpickle.tradeoffs import Smaller, Tradeoff
+from shardpickle.shrink.table import Smaller, Tradeoff
 
 __all__ = [
     "BusyDirectoryError",

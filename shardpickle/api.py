@@ -14,31 +14,10 @@ from functools import partial
 from numbers import Integral
 from typing import IO, Any
 
-from shardpickle import (
-    comparing,
-    converting,
-    environment,
-    gathering,
-    inspecting,
-    manifest,
-    memory,
-    mistakes,
-    packed,
-    pruning,
-    remote,
-    results,
-    scoring,
-    sealing,
-    sizes,
-    thawing,
-    tradeoffs,
-    trust,
-    verifying,
-    weighing,
-)
-from shardpickle.codecs import backend, frames
-from shardpickle.cutting import Limits
-from shardpickle.dumping import Dumper, previous, split_model
+from shardpickle._util import memory, sizes, versions
+from shardpickle._util.pool import Pool, checked_workers, threads_for
+from shardpickle._util.progress import Listener, Meter
+from shardpickle.codecs import _backend, frames
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
@@ -57,8 +36,14 @@ from shardpickle.errors import (
     VersionWarning,
     inert,
 )
-from shardpickle.lazy import CACHE, Shelf
-from shardpickle.loading import (
+from shardpickle.format import manifest
+from shardpickle.format import shard as sealing
+from shardpickle.format.manifest import Manifest
+from shardpickle.format.shard import Advance
+from shardpickle.io import convert as converting
+from shardpickle.io import load_part
+from shardpickle.io.dump import Dumper, previous, split_model
+from shardpickle.io.load import (
     check_file,
     explained,
     in_file,
@@ -68,22 +53,36 @@ from shardpickle.loading import (
     read_manifest_file,
     whole,
 )
-from shardpickle.makers import Name
-from shardpickle.manifest import Manifest
-from shardpickle.progress import Listener, Meter
-from shardpickle.rebuilding import Anything, Hardened, Rebuilder
-from shardpickle.reports import Difference, DumpReport, ModelInfo, VerifyReport
-from shardpickle.sealing import Advance
-from shardpickle.shelving import Source
-from shardpickle.storage import LocalStore, check_regular, checked, replacing
-from shardpickle.stores import Shard, Store, copy_shard
-from shardpickle.tradeoffs import Smaller, Tradeoff
-from shardpickle.workers import Pool, checked_workers, threads_for
+from shardpickle.io.load_lazy import Source
+from shardpickle.io.rebuild import Anything, Hardened, Rebuilder
+from shardpickle.lazy import CACHE, Shelf
+from shardpickle.lazy import materialize as thawing
+from shardpickle.lazy import predict as scoring
+from shardpickle.lazy import rows as results
+from shardpickle.reports import (
+    diff as comparing,
+)
+from shardpickle.reports import (
+    inspect as inspecting,
+)
+from shardpickle.reports import (
+    verify as verifying,
+)
+from shardpickle.reports.text import Difference, DumpReport, ModelInfo, VerifyReport
+from shardpickle.shrink import measure, table
+from shardpickle.shrink import prune as pruning
+from shardpickle.shrink.cut import Limits
+from shardpickle.shrink.table import Smaller, Tradeoff
+from shardpickle.storage import packed, remote, sniff
+from shardpickle.storage.base import Shard, Store, copy_shard
+from shardpickle.storage.local import LocalStore, check_regular, checked, replacing
+from shardpickle.trust import names as trust
+from shardpickle.trust.constructors import Name
 
 PathLike = str | os.PathLike[str]
 
 
-@mistakes.advised(mistakes.DUMP_HABITS)
+@sniff.advised(sniff.DUMP_HABITS)
 def dump(
     model: Any,
     path: PathLike,
@@ -219,7 +218,7 @@ def dump(
     )
 
 
-@mistakes.advised(mistakes.LOAD_HABITS)
+@sniff.advised(sniff.LOAD_HABITS)
 def load(
     path: PathLike,
     *,
@@ -341,9 +340,9 @@ def load(
                 source.keep_within(limit)
                 job = _Job(source.resident, source.heap, partial(_opened, source, estimators))
             elif salvage or estimators is not None:
-                part = gathering.opened(source, estimators)
-                raw = gathering.raw(source, part)
-                job = _Job(raw, found.declared_heap, partial(gathering.gathered, source, part))
+                part = load_part.opened(source, estimators)
+                raw = load_part.raw(source, part)
+                job = _Job(raw, found.declared_heap, partial(load_part.gathered, source, part))
             else:
                 job = _Job(found.raw, found.declared_heap, partial(whole, store, found, rebuilder))
             return _load(store, found, job, threads, check_memory, progress, on_progress)
@@ -634,9 +633,9 @@ def _weighed(
     threads: int,
     progress: bool | None,
 ) -> Tradeoff:
-    ensemble = weighing.Ensemble(model, X_val)
+    ensemble = measure.Ensemble(model, X_val)
     truth = ensemble.targets(y_val)
-    share = weighing.share(limit, ensemble.samples, ensemble.width(), threads)
+    share = measure.share(limit, ensemble.samples, ensemble.width(), threads)
     sample = ensemble.sample(share.sample)
     limits = ensemble.limits(sample, share.limits)
 
@@ -646,7 +645,7 @@ def _weighed(
 
     costs = [ensemble.costs(sample, each, stored) for each in limits]
     del sample
-    score = weighing.Scores(ensemble.model, scoring, truth, share.resamples)
+    score = measure.Scores(ensemble.model, scoring, truth, share.resamples)
     rows = []
     with (
         Meter("tradeoff", ensemble.count, progress, None, unit="tree") as meter,
@@ -659,7 +658,7 @@ def _weighed(
         for version, scores in rows
         if version.estimators == ensemble.count and version.limits == 0
     )
-    return tradeoffs.table(
+    return table.table(
         score.name,
         ensemble.samples,
         [
@@ -672,7 +671,7 @@ def _weighed(
                 seconds=costs[version.limits].seconds * version.estimators,
                 score=float(scores[0]),
                 difference=float(scores[0] - whole[0]),
-                interval=tradeoffs.half_interval(scores, whole),
+                interval=table.half_interval(scores, whole),
             )
             for version, scores in rows
         ],
@@ -729,7 +728,7 @@ def write_text(path: PathLike, text: str) -> None:
 
 def loops() -> str:
     """What codes trees here: ``"Cython"``, or ``"NumPy"`` if there was no compiler."""
-    name: str = backend.loops.NAME
+    name: str = _backend.loops.NAME
     return name
 
 
@@ -1132,7 +1131,7 @@ def _check_expected(store: Store, data: bytes, expect: str | None) -> None:
 
 def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bool) -> Rebuilder:
     if unsafe:
-        here = environment.describe(module for module, _ in found.names)
+        here = versions.describe(module for module, _ in found.names)
         same = all(here.get(top) == version for top, version in found.environment.items())
         return Anything(found.names, trust.resolve_any(found.names), same_releases=same)
     unknown = trust.untrusted(found.names, callers)
@@ -1204,7 +1203,7 @@ def _opened(source: Source, estimators: slice | None, pool: Pool, advance: Advan
     model, shelf = source.open(pool, advance)
     _, arguments = source.reference
     _REOPENED[repr(arguments)] = shelf  # its own tasks in this process need no other
-    return model if estimators is None else gathering.cut(model, estimators)
+    return model if estimators is None else load_part.cut(model, estimators)
 
 
 def _load(
@@ -1313,7 +1312,7 @@ def _warn_of_main(found: Manifest) -> None:
 
 
 def _warn_of_versions(store: Store, found: Manifest) -> None:
-    differing = environment.differences(found.environment, [module for module, _ in found.names])
+    differing = versions.differences(found.environment, [module for module, _ in found.names])
     if differing:
         lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
         warnings.warn(

@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shardpickle import api, demo, sizes
+from shardpickle import api, demo
+from shardpickle._util import sizes
+from shardpickle._util.sizes import text
 from shardpickle._version import __version__
 from shardpickle.errors import ShardpickleError, UntrustedTypeError
-from shardpickle.results import read_features, read_labelled
-from shardpickle.scoring import METHODS
-from shardpickle.sizes import text
+from shardpickle.lazy.predict import METHODS
+from shardpickle.lazy.rows import read_features, read_labelled
 
 SOUND, UNSOUND, UNKNOWN = 0, 1, 2
 

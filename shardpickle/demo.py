@@ -22,7 +22,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 
 from shardpickle import api
-from shardpickle.sizes import text
+from shardpickle._util.sizes import text
 
 try:
     import resource

@@ -34,9 +34,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 import shardpickle
-from shardpickle import converting, migrate, opcodes, rebuilding
-from shardpickle.hardened import Ledger, Vetted
-from shardpickle.trust import Callers
+from shardpickle.io import convert, rebuild
+from shardpickle.pickling import machine
+from shardpickle.sklearn_support import migrations
+from shardpickle.trust.hardened import Ledger, Vetted
+from shardpickle.trust.names import Callers
 
 BATCH = 200
 SECONDS = 120  # for a batch
@@ -81,7 +83,7 @@ class Inputs:
 
     def __init__(self, folder):
         self.folders, self.parts, self.asked, self.files = {}, [], {}, []
-        members = rebuilding.Hardened.members
+        members = rebuild.Hardened.members
 
         def noted(this, number, part, skeletons, values, references):
             names = {
@@ -91,7 +93,7 @@ class Inputs:
             self.parts.append((raw, names, this._makers, list(values), list(references)))
             return members(this, number, part, skeletons, values, references)
 
-        rebuilding.Hardened.members = noted
+        rebuild.Hardened.members = noted
         try:
             for name, (model, features, target) in MODELS.items():
                 model.fit(features) if target is None else model.fit(features, target)
@@ -104,14 +106,14 @@ class Inputs:
                 joblib.dump(model, folder / "model.joblib")
                 self.files.append((name, (folder / "model.joblib").read_bytes()))
         finally:
-            rebuilding.Hardened.members = members
+            rebuild.Hardened.members = members
 
     def skeleton(self, chance, here):
         raw, names, makers, values, references = chance.choice(self.parts)
         ledger = Ledger(10_000)
-        made = Vetted(names, makers, values, references, migrate.state, ledger)
-        steps = opcodes.parse(damaged(raw, chance), {}, 100_000)
-        opcodes.run(steps, made)
+        made = Vetted(names, makers, values, references, migrations.state, ledger)
+        steps = machine.parse(damaged(raw, chance), {}, 100_000)
+        machine.run(steps, made)
         made.finish()
 
     def shard(self, chance, here):
@@ -144,7 +146,7 @@ class Inputs:
     def foreign(self, chance, here):
         name, content = chance.choice(self.files)
         (here / "model.pkl").write_bytes(damaged(content, chance))
-        self.ask(name, converting.read(here / "model.pkl", Callers(), False))
+        self.ask(name, convert.read(here / "model.pkl", Callers(), False))
 
     def use(self, name, here, manifest):
         body = manifest.rpartition(',\n"sha256": "')[0].encode()

@@ -1,4 +1,4 @@
-"""What stands in the attributes of fitted models: what `shardpickle.grammar` is made from."""
+"""What stands in the attributes of fitted models: what `shardpickle.trust.grammar` is made from."""
 
 import collections
 import functools
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shardpickle import grammar
+from shardpickle.trust import grammar
 
 KNOWN = ("sklearn", "scipy", "joblib")
 

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 import shardpickle
 from shardpickle import cli
-from shardpickle.codecs import backend
+from shardpickle.codecs import _backend
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_verify(stored, tmp_path, capsys):
 
 def test_deep_verify_finds_what_digests_cannot(tmp_path, monkeypatch):
     # A shard that is what the manifest says, but whose manifest says something else of its parts.
-    from shardpickle import dumping
+    from shardpickle.io import dump as dumping
 
     original = dumping.PartEntry
 
@@ -127,7 +127,7 @@ def test_gc(tmp_path, capsys):
 
 
 def test_the_module_runs(stored):
-    loops = backend.loops.NAME
+    loops = _backend.loops.NAME
     expected = f"shardpickle {shardpickle.__version__} (trees are coded by {loops})\n"
     assert run("--version").stdout == expected
     assert f"decoding {loops}" in run("inspect", stored).stdout

@@ -46,9 +46,9 @@ from sklearn.tree import ExtraTreeRegressor
 from sklearn.tree._tree import Tree
 
 import shardpickle
-from shardpickle import converting, foreign
 from shardpickle.cli import main
-from shardpickle.trust import Callers
+from shardpickle.io import convert, foreign
+from shardpickle.trust.names import Callers
 
 HERE = Path(__file__).parent
 FOLDERS = [HERE / "foreign" / "sk102"]
@@ -67,7 +67,7 @@ FILES = [
 
 
 def read(path, trusted=(), unsafe=False):
-    return converting.read(Path(path), Callers(trusted), unsafe)
+    return convert.read(Path(path), Callers(trusted), unsafe)
 
 
 # Older releases -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import random
 import re
 import shutil
 import sys
+import tempfile
 import textwrap
 import uuid
 import zoneinfo
@@ -65,7 +66,8 @@ from sklearn.svm import SVC, SVR, NuSVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
-from shardpickle import manifest, memory
+from shardpickle._util import memory
+from shardpickle.format import manifest
 
 X = np.random.default_rng(0).random((60, 4))
 Y = (X[:, 0] > 0.5).astype(int)
@@ -299,7 +301,7 @@ NO_QUESTION = {
     ).fit(FRAME[["c"]].astype("string")),
     "sgd": lambda: MLPClassifier(solver="sgd", max_iter=2).fit(X, Y),
     "memory": lambda: make_pipeline(
-        StandardScaler(), GaussianNB(), memory=joblib.Memory("somewhere", verbose=0)
+        StandardScaler(), GaussianNB(), memory=joblib.Memory(tempfile.gettempdir(), verbose=0)
     ),
     "no support vectors": lambda: [
         SVR(epsilon=10).fit(scipy.sparse.csr_array(X), Y),

@@ -23,7 +23,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import dumping, manifest, packed
+from shardpickle.format import manifest
+from shardpickle.io import dump
+from shardpickle.storage import packed
 
 SEED = {"random_state": 0}
 
@@ -351,14 +353,15 @@ def test_parts_that_look_alike_are_not_compared_with_each_other(tmp_path, monkey
     for number, each in enumerate(made):
         each.mean_[0] = number // 2
     calls = []
-    plain = shardpickle.contents.Contents.digest
+    plain = shardpickle.format.contents.Contents.digest
     monkeypatch.setattr(
-        "shardpickle.contents.Contents.digest", lambda self: calls.append(1) or plain(self)
+        "shardpickle.format.contents.Contents.digest", lambda self: calls.append(1) or plain(self)
     )
     monkeypatch.setattr(
-        "shardpickle.contents.Contents.differences", lambda self, other: pytest.fail("compared")
+        "shardpickle.format.contents.Contents.differences",
+        lambda self, other: pytest.fail("compared"),
     )
-    parts, _ = dumping.split_model(made, "full")
-    dumper = dumping.Dumper(packed.MemoryStore(), parts, 1 << 25, 3, "full")
+    parts, _ = dump.split_model(made, "full")
+    dumper = dump.Dumper(packed.MemoryStore(), parts, 1 << 25, 3, "full")
     assert len(calls) <= count
     assert len(set(dumper.twins)) == count // 2 + 1

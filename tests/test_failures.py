@@ -28,7 +28,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import api, dumping, loading, memory, sealing, storage, trust, workers
+from shardpickle import api
+from shardpickle._util import memory
+from shardpickle._util import pool as workers
+from shardpickle.format import shard as sealing
+from shardpickle.io import dump as dumping
+from shardpickle.io import load as loading
+from shardpickle.storage import local
+from shardpickle.trust import names as trust
 
 OLD = {"old": np.arange(100.0), "list": [1, 2]}
 
@@ -54,15 +61,15 @@ def is_clean(path):
 
 STEPS = {
     "compressing in a worker": (sealing.frames, "encode"),
-    "writing a shard": (storage.ShardWriter, "write"),
-    "committing a shard": (storage.ShardWriter, "commit"),
+    "writing a shard": (local.ShardWriter, "write"),
+    "committing a shard": (local.ShardWriter, "commit"),
     "reading a shard back": (dumping, "open_shard"),
     "listing names": (dumping.Dumper, "_note_names"),
-    "describing the environment": (dumping.environment, "describe"),
+    "describing the environment": (dumping.versions, "describe"),
     "making the manifest": (api.manifest, "to_bytes"),
-    "publishing": (storage.Publication, "publish"),
-    "flushing": (storage.os, "fsync"),
-    "renaming": (storage.os, "replace"),
+    "publishing": (local.Publication, "publish"),
+    "flushing": (local.os, "fsync"),
+    "renaming": (local.os, "replace"),
 }
 
 
@@ -108,7 +115,7 @@ def test_a_first_dump_that_fails_leaves_no_directory(tmp_path, monkeypatch):
     def failing(*args):
         raise InjectedError
 
-    monkeypatch.setattr(storage.Publication, "publish", failing)
+    monkeypatch.setattr(local.Publication, "publish", failing)
     with pytest.raises(InjectedError):
         shardpickle.dump(OLD, tmp_path / "deep" / "model")
     assert listing(tmp_path) == []
@@ -174,7 +181,7 @@ def test_a_killed_first_dump_does_not_block_the_next(tmp_path):
 def test_an_interrupt_right_after_publishing_loses_nothing(tmp_path, monkeypatch):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
-    original = storage.os.replace
+    original = local.os.replace
 
     def interrupted(source, place):
         original(source, place)
@@ -182,7 +189,7 @@ def test_an_interrupt_right_after_publishing_loses_nothing(tmp_path, monkeypatch
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "replace", interrupted)
+        patch.setattr(local.os, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             shardpickle.dump({"new": 1}, target)
     assert shardpickle.load(target) == {"new": 1}
@@ -202,7 +209,7 @@ def test_a_repaired_shard_stays_when_a_later_step_fails(damage, tmp_path, monkey
         raise InjectedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.Publication, "collect", failing)
+        patch.setattr(local.Publication, "collect", failing)
         with pytest.raises(InjectedError):
             shardpickle.dump(OLD, target)
     assert_same(shardpickle.load(target), OLD)
@@ -252,7 +259,7 @@ def test_a_generation_is_kept_until_the_next_dump(tmp_path):
 def test_a_reader_of_the_previous_generation_goes_on(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
-    store = storage.LocalStore(target)
+    store = local.LocalStore(target)
     found = api.manifest.from_bytes(store.read_manifest())
     shardpickle.dump({"new": 1}, target)
     rebuilder = api._rebuilder(store, found, trust.Callers(), unsafe=False)
@@ -302,7 +309,7 @@ def test_a_damaged_shard_is_not_reused(tmp_path):
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_not_held(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
-    with storage.LocalStore(target).writing():
+    with local.LocalStore(target).writing():
         with pytest.raises(shardpickle.BusyDirectoryError, match="another process is writing"):
             shardpickle.dump({"new": 1}, target)
         assert_same(shardpickle.load(target), OLD)
@@ -363,7 +370,7 @@ def test_the_operating_system_refuses(number, kind, words, tmp_path, monkeypatch
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "fsync", refuse)
+        patch.setattr(local.os, "fsync", refuse)
         with pytest.raises(kind, match=words) as caught:
             shardpickle.dump({"new": 1}, target)
     assert isinstance(caught.value, shardpickle.StorageError)

@@ -55,14 +55,14 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
-from shardpickle import converting, foreign
-from shardpickle.trust import Callers
+from shardpickle.io import convert, foreign
+from shardpickle.trust.names import Callers
 
 OTHER = ">" if sys.byteorder == "little" else "<"
 
 
 def read(path, trusted=(), unsafe=False):
-    return converting.read(Path(path), Callers(trusted), unsafe)
+    return convert.read(Path(path), Callers(trusted), unsafe)
 
 
 def swapped(array):
@@ -637,7 +637,7 @@ def test_without_dill_its_plain_files_are_read(tmp_path, monkeypatch):
     """As by default: arrays and ranges need nothing that dill makes."""
     path = tmp_path / "model.dill"
     path.write_bytes(dill.dumps({"rows": X, "range": range(4), "type": int}))
-    monkeypatch.setattr(converting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(convert.importlib.util, "find_spec", lambda name: None)
     assert_same(read(path, unsafe=True), dill.loads(path.read_bytes()))
 
 

@@ -25,7 +25,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from test_values import CASES, NESTED, structured
 
 import shardpickle
-from shardpickle import manifest, storage
+from shardpickle.format import manifest
+from shardpickle.storage import local
 
 # --- Trees ---
 
@@ -447,7 +448,7 @@ def make(parts, slots=10):
 def test_runs_expand_to_what_they_were_made_of(parts):
     whole = make(parts)
     assert manifest.from_bytes(manifest.to_bytes(whole)) == whole
-    assert manifest.to_bytes(whole).startswith(storage.OPENING)
+    assert manifest.to_bytes(whole).startswith(local.OPENING)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 import shardpickle
-from shardpickle import grammar
+from shardpickle.trust import grammar
 
 X = np.random.RandomState(0).normal(size=(60, 4))
 TARGET = X[:, 0]

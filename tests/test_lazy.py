@@ -29,7 +29,8 @@ from sklearn.tree._tree import Tree
 from test_compositions import CASES
 
 import shardpickle
-from shardpickle import manifest, shelving
+from shardpickle.format import manifest
+from shardpickle.io import load_lazy
 from shardpickle.lazy import CACHE, OBJECT_BYTES, LazyList, is_stand_in, items_of, place
 
 SEED = {"random_state": 0}
@@ -387,13 +388,13 @@ def files_of(root):
 def fetched(monkeypatch):
     """Counts what is decoded from now on."""
     counts = []
-    fetch = shelving.Source.fetch
+    fetch = load_lazy.Source.fetch
 
     def counting(self, shard, ahead):
         counts.append(shard)
         return fetch(self, shard, ahead)
 
-    monkeypatch.setattr(shelving.Source, "fetch", counting)
+    monkeypatch.setattr(load_lazy.Source, "fetch", counting)
     return counts
 
 

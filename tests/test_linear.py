@@ -17,8 +17,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import api, contents, manifest, opcodes, packed, sealing
-from shardpickle.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle import api
+from shardpickle.format import contents, manifest
+from shardpickle.format import shard as sealing
+from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.pickling import machine
+from shardpickle.storage import packed
 
 SEED = {"random_state": 0}
 
@@ -207,8 +211,8 @@ def test_verify_reads_the_skeletons_of_what_is_not_damaged_once(tmp_path, work):
 def test_deep_verify_runs_a_skeleton_once_for_all_parts_that_share_it(tmp_path, monkeypatch):
     shardpickle.dump([scaler(float(n)) for n in range(200)], tmp_path / "model")
     calls = Counter()
-    plain = opcodes.run
-    monkeypatch.setattr(opcodes, "run", lambda *a: calls.update(run=1) or plain(*a))
+    plain = machine.run
+    monkeypatch.setattr(machine, "run", lambda *a: calls.update(run=1) or plain(*a))
     assert shardpickle.verify(tmp_path / "model", deep=True).ok
     assert calls["run"] <= 3 + 201  # listed once; made once for each part, as a load does
 
@@ -234,7 +238,7 @@ def test_many_tables_in_one_shard_are_read_at_once(tmp_path, work):
     shardpickle.dump([np.arange(3, dtype="<i8"), 1], tmp_path / "model")
     from_disk = manifest.from_bytes((tmp_path / "model" / "manifest.json").read_bytes())
     held = [
-        (b"\x80\x05K\x00.", [shardpickle.values.Value("ndarray", each) for each in arrays])
+        (b"\x80\x05K\x00.", [shardpickle.pickling.values.Value("ndarray", each) for each in arrays])
         for arrays in [
             [np.zeros(1, "<i8"), np.zeros(0, "<u8"), np.arange(n, n + 5, dtype="<u8")]
             for n in range(40)
@@ -267,7 +271,14 @@ def test_many_tables_in_one_shard_are_read_at_once(tmp_path, work):
 
 def test_columns_of_many_layouts_are_found_in_one_pass(monkeypatch):
     parts = [
-        (b"", [shardpickle.values.Value("ndarray", np.zeros((1,) * (n % 30), f"V{1 + n // 30}"))])
+        (
+            b"",
+            [
+                shardpickle.pickling.values.Value(
+                    "ndarray", np.zeros((1,) * (n % 30), f"V{1 + n // 30}")
+                )
+            ],
+        )
         for n in range(600)
     ]
     held = contents.of_parts(parts)
@@ -316,9 +327,9 @@ def test_diff_compares_what_is_shared_once(tmp_path, monkeypatch):
     shardpickle.dump(lattice(40, 0), tmp_path / "small", shard_size="2kB")
     assert not shardpickle.diff(tmp_path / "one", tmp_path / "small")
     calls = Counter()
-    plain = shardpickle.outline.members
+    plain = shardpickle.pickling.outline.members
     monkeypatch.setattr(
-        shardpickle.outline, "members", lambda steps: calls.update(made=1) or plain(steps)
+        shardpickle.pickling.outline, "members", lambda steps: calls.update(made=1) or plain(steps)
     )
     (change,) = shardpickle.diff(tmp_path / "one", tmp_path / "other").changes
     assert change.path.startswith("left.below.left.below.")
@@ -383,9 +394,9 @@ def test_a_dump_of_a_lazy_model_asks_for_versions_once(tmp_path, monkeypatch):
     shardpickle.dump(grown(40), tmp_path / "model", shard_size="9kB")
     lazy = shardpickle.load(tmp_path / "model", lazy=True)
     calls = []
-    plain = shardpickle.environment.describe
+    plain = shardpickle._util.versions.describe
     monkeypatch.setattr(
-        shardpickle.environment, "describe", lambda modules: calls.append(1) or plain(modules)
+        shardpickle._util.versions, "describe", lambda modules: calls.append(1) or plain(modules)
     )
     shardpickle.dump(lazy, tmp_path / "again", shard_size="9kB")
     assert len(calls) <= 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shardpickle import memory
+from shardpickle._util import memory
 
 V2 = {
     "app/memory.max": "1000000",

@@ -27,28 +27,29 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.tree._tree import NODE_DTYPE
 from sklearn.utils import check_array
 
-from shardpickle import migrate, trust
-from shardpickle.construct import Objects
 from shardpickle.errors import RebuildError
+from shardpickle.sklearn_support import migrations
+from shardpickle.trust import names
+from shardpickle.trust.unrestricted import Objects
 
 OLD, NEW = "1.5.0", "1.9.1"
 
 
 @pytest.fixture
 def here(monkeypatch):
-    """Makes a release the installed one, as far as `migrate.state` can tell."""
+    """Makes a release the installed one, as far as `migrations.state` can tell."""
 
     def pretend(version):
         monkeypatch.setattr(sklearn, "__version__", version)
-        monkeypatch.setattr(migrate, "_SKLEARN", migrate._release(version))
-        migrate._changes.cache_clear()
+        monkeypatch.setattr(migrations, "_SKLEARN", migrations._release(version))
+        migrations._changes.cache_clear()
 
     yield pretend
-    migrate._changes.cache_clear()
+    migrations._changes.cache_clear()
 
 
 def migrated(instance, written, **attributes):
-    return migrate.state(instance, {"_sklearn_version": written, **attributes})
+    return migrations.state(instance, {"_sklearn_version": written, **attributes})
 
 
 # (instance, written under, installed, its attributes, some of the attributes that it gets)
@@ -185,7 +186,7 @@ def test_what_would_predict_otherwise_is_refused(here, instance, written, instal
     here(installed)
     state = {"_sklearn_version": written, **attributes}
     with pytest.raises(RebuildError, match=type(instance).__name__):
-        Objects({}, (), (), migrate.state).build(instance, state)
+        Objects({}, (), (), migrations.state).build(instance, state)
 
 
 def test_columns_of_the_remainder_become_a_plain_list(here):
@@ -208,7 +209,7 @@ def test_classes_of_others_are_left_alone():
         pass
 
     assert migrated(Mine(), "1.0", x=1) == {"_sklearn_version": "1.0", "x": 1}
-    assert migrate.state(object(), (1, 2)) == (1, 2)
+    assert migrations.state(object(), (1, 2)) == (1, 2)
 
 
 def test_a_keyword_of_check_array_has_the_name_of_the_release(here):
@@ -219,34 +220,34 @@ def test_a_keyword_of_check_array_has_the_name_of_the_release(here):
         here(installed)
         partial = functools.partial(check_array)
         state = (check_array, (), {old: False, "order": "C"}, None)
-        assert migrate.state(partial, state)[2] == {new: False, "order": "C"}
+        assert migrations.state(partial, state)[2] == {new: False, "order": "C"}
         state = (print, (), {old: False}, None)
-        assert migrate.state(functools.partial(print), state) == state
+        assert migrations.state(functools.partial(print), state) == state
 
 
 def test_a_bit_generator_is_made_from_its_name_or_its_class():
     for kind in ("PCG64", PCG64):
-        assert type(migrate._bit_generator(kind)) is PCG64
+        assert type(migrations._bit_generator(kind)) is PCG64
 
 
 def test_generators_are_made_from_names_or_bit_generators():
     expected = Generator(PCG64(3)).random(4)
-    drawn = migrate._generator(PCG64(3)).random(4)
+    drawn = migrations._generator(PCG64(3)).random(4)
     np.testing.assert_array_equal(drawn, expected)
     expected = RandomState(PCG64(3)).random_sample(4)
-    drawn = migrate._random_state(PCG64(3)).random_sample(4)
+    drawn = migrations._random_state(PCG64(3)).random_sample(4)
     np.testing.assert_array_equal(drawn, expected)
-    assert type(migrate._generator("PCG64", migrate._bit_generator)) is Generator
-    assert type(migrate._random_state("MT19937", migrate._bit_generator)) is RandomState
+    assert type(migrations._generator("PCG64", migrations._bit_generator)) is Generator
+    assert type(migrations._random_state("MT19937", migrations._bit_generator)) is RandomState
 
 
 def test_numpy_1_gets_the_state_of_a_bit_generator_without_the_seed(monkeypatch):
     inner = PCG64(3).state
-    monkeypatch.setattr(migrate, "_NUMPY", (1, 26))
-    assert migrate.state(PCG64(), (inner, "seed sequence")) == inner
-    monkeypatch.setattr(migrate, "_NUMPY", (2, 0))
-    assert migrate.state(PCG64(), (inner, "seed sequence")) == (inner, "seed sequence")
-    assert migrate.state(PCG64(), inner) == inner
+    monkeypatch.setattr(migrations, "_NUMPY", (1, 26))
+    assert migrations.state(PCG64(), (inner, "seed sequence")) == inner
+    monkeypatch.setattr(migrations, "_NUMPY", (2, 0))
+    assert migrations.state(PCG64(), (inner, "seed sequence")) == (inner, "seed sequence")
+    assert migrations.state(PCG64(), inner) == inner
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_numpy_1_gets_the_state_of_a_bit_generator_without_the_seed(monkeypatch)
 def test_a_loss_of_the_oldest_release_is_found_and_made(name, parameters):
     cls = getattr(losses, f"Cy{name}")
     function = ("_loss", f"__pyx_unpickle_Cy{name}")
-    make = trust.resolve_any([function])[function]
+    make = names.resolve_any([function])[function]
     checksum = {0: 238750788, 1: 232784418}[len(parameters)]  # Cython's, of the class's fields
     made = make(cls, checksum, parameters)
     assert type(made) is cls
@@ -311,7 +312,7 @@ OLDER = {
 def test_nodes_of_an_older_layout(layout):
     dtype = np.dtype(layout)
     old = np.array([row[: len(dtype.names)] for row in NODES], dtype)
-    found = migrate.nodes(old)
+    found = migrations.nodes(old)
     assert found.dtype == NODE_DTYPE
     assert found.tolist() == NODES
 
@@ -323,7 +324,7 @@ def test_nodes_of_a_fitted_tree_get_what_the_fit_gave():
     old = np.zeros(len(fitted), OLDER["1.2"])
     for name in old.dtype.names:
         old[name] = fitted[name]
-    found = migrate.nodes(old)
+    found = migrations.nodes(old)
     assert found["missing_go_to_left"].any()
     for name in FIELDS:
         np.testing.assert_array_equal(found[name], fitted[name])
@@ -331,7 +332,7 @@ def test_nodes_of_a_fitted_tree_get_what_the_fit_gave():
 
 def test_a_single_leaf_is_a_tree():
     leaf = np.array([(-1, -1, -2, -2.0, 0.5, 3, 3.0)], OLDER["1.2"])
-    assert migrate.nodes(leaf).tolist() == [(-1, -1, -2, -2.0, 0.5, 3, 3.0, 0)]
+    assert migrations.nodes(leaf).tolist() == [(-1, -1, -2, -2.0, 0.5, 3, 3.0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -346,17 +347,17 @@ def test_a_single_leaf_is_a_tree():
 )
 def test_other_arrays_are_not_nodes(array):
     with pytest.raises(ValueError, match="not the nodes of a tree"):
-        migrate.nodes(array)
+        migrations.nodes(array)
 
 
 def test_fractions_are_what_later_releases_fit():
     weights = np.array([row[6] for row in NODES])
-    found = migrate.fractions(np.array(COUNTS)[:, None, :], weights)
+    found = migrations.fractions(np.array(COUNTS)[:, None, :], weights)
     assert found.tobytes() == np.array(FRACTIONS)[:, None, :].tobytes()
 
 
 def test_fractions_of_two_outputs_and_of_no_weight():
     counts = np.array([[[2.0, 6.0], [8.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    found = migrate.fractions(counts, np.array([8.0, 0.0]))
+    found = migrations.fractions(counts, np.array([8.0, 0.0]))
     np.testing.assert_array_equal(found[0], [[0.25, 0.75], [1.0, 0.0]])
     assert np.isnan(found[1]).all()

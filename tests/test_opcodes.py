@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
-from shardpickle import migrate, opcodes, pickling, trust
-from shardpickle.construct import Objects
 from shardpickle.errors import CorruptShardError, ShardpickleError
+from shardpickle.pickling import machine, pickler
+from shardpickle.sklearn_support import migrations
+from shardpickle.trust import names as trust
+from shardpickle.trust.unrestricted import Objects
 
 
 def read(data, values=(), references=()):
-    names = trust.resolve_any(opcodes.names(opcodes.parse(data)))
-    return opcodes.read(data, Objects(names, values, references, migrate.state), {})
+    names = trust.resolve_any(machine.names(machine.parse(data)))
+    return machine.read(data, Objects(names, values, references, migrations.state), {})
 
 
 atoms = (
@@ -55,7 +57,7 @@ plain = st.recursive(
 @given(plain)
 def test_plain_data_reads_as_pickle_reads_it(value):
     shared = [value, {"again": value}, (value,)]
-    written = pickling.write([shared], lambda obj: None)
+    written = pickler.write([shared], lambda obj: None)
     assert_same(read(written.skeleton), pickle.loads(pickle.dumps((shared,), protocol=5)))
 
 
@@ -71,13 +73,13 @@ def test_what_cpython_writes_without_our_pickler(protocol):
 def test_recursive_containers():
     inner = []
     inner.append((inner, {"self": inner}))
-    data = pickling.write([inner], lambda obj: None).skeleton
+    data = pickler.write([inner], lambda obj: None).skeleton
     assert_same(read(data), pickle.loads(pickle.dumps((inner,), protocol=5)))
 
 
 def test_a_skeleton_is_a_pickle_that_cpython_reads_alike():
     values = [{"n": 1, "s": "text", "t": ("text", "text")}, "text"]
-    skeleton = pickling.write([values], lambda obj: None).skeleton
+    skeleton = pickler.write([values], lambda obj: None).skeleton
     assert pickle.loads(skeleton) == (values,)
     assert skeleton.count(b"text") == 1  # equal strings stand once, whoever made them
     assert skeleton == pickletools.optimize(skeleton)
@@ -85,13 +87,13 @@ def test_a_skeleton_is_a_pickle_that_cpython_reads_alike():
 
 def test_equal_strings_give_equal_skeletons_whether_they_are_one_object_or_not():
     word = "".join(["cri", "terion"])
-    first = pickling.write([[word, word, {"criterion": word}]], lambda obj: None).skeleton
+    first = pickler.write([[word, word, {"criterion": word}]], lambda obj: None).skeleton
     other = "".join(["crit", "erion"])
-    second = pickling.write([[word, other, {"criterion": other}]], lambda obj: None).skeleton
+    second = pickler.write([[word, other, {"criterion": other}]], lambda obj: None).skeleton
     assert first == second
 
 
-@pytest.mark.parametrize("code", sorted(set(range(256)) - opcodes.OPCODES))
+@pytest.mark.parametrize("code", sorted(set(range(256)) - machine.OPCODES))
 def test_every_other_opcode_is_an_error(code):
     with pytest.raises(CorruptShardError):
         read(b"\x80\x05" + bytes([code]) + b"\x00\x00\x00\x00\x00\x00\x00\x00\n\n.")
@@ -99,9 +101,9 @@ def test_every_other_opcode_is_an_error(code):
 
 def test_the_opcodes_are_those_of_cpythons_binary_pickler():
     names = {opcode.code.encode("latin-1")[0]: opcode.name for opcode in pickletools.opcodes}
-    unknown = {names[code] for code in set(names) - opcodes.OPCODES}
+    unknown = {names[code] for code in set(names) - machine.OPCODES}
     assert {"GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"} <= unknown
-    assert len(opcodes.OPCODES) == 45
+    assert len(machine.OPCODES) == 45
 
 
 @pytest.mark.parametrize(
@@ -149,19 +151,19 @@ def test_broken_skeletons(data):
 @settings(derandomize=True, deadline=None, max_examples=1500)
 @given(st.data())
 def test_damaged_skeletons_give_our_errors(data):
-    whole = pickling.write(
+    whole = pickler.write(
         [[1, "two", {"three": np.float64(4)}, np.dtype("f4"), {5}, 2**70]], lambda obj: None
     ).skeleton
     broken = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 3))):
         broken[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
-        opcodes.read(bytes(broken), opcodes.Names(), {})
+        machine.read(bytes(broken), machine.Names(), {})
     except CorruptShardError:
         return
 
 
 def test_a_name_that_the_manifest_does_not_list_is_refused():
-    data = pickling.write([np.log1p], lambda obj: None).skeleton
+    data = pickler.write([np.log1p], lambda obj: None).skeleton
     with pytest.raises(CorruptShardError, match="does not list"):
-        opcodes.read(data, Objects({}, (), (), migrate.state))
+        machine.read(data, Objects({}, (), (), migrations.state))

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import shardpickle
 from shardpickle.cli import main
-from shardpickle.page import Box, squarified
+from shardpickle.reports.html import Box, squarified
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

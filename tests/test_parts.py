@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
-from shardpickle import shelving
+from shardpickle.io import load_lazy
 
 SEED = {"random_state": 0}
 ENSEMBLES = {
@@ -119,13 +119,13 @@ def test_only_the_shards_that_are_needed_are_read(tmp_path, monkeypatch):
     model = RandomForestClassifier(40, **SEED).fit(X, LABELS)
     shardpickle.dump(model, tmp_path / "model", shard_size="20kB")
     fetched = set()
-    fetch = shelving.Source.fetch
+    fetch = load_lazy.Source.fetch
 
     def counting(self, shard, ahead):
         fetched.add(shard)
         return fetch(self, shard, ahead)
 
-    monkeypatch.setattr(shelving.Source, "fetch", counting)
+    monkeypatch.setattr(load_lazy.Source, "fetch", counting)
     seen = []
     shardpickle.load(tmp_path / "model", estimators=slice(3), on_progress=seen.append)
     assert len(fetched) == 1

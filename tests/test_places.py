@@ -20,7 +20,8 @@ from settling import settle
 from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 
 import shardpickle
-from shardpickle import api, loading
+from shardpickle import api
+from shardpickle.io import load
 from shardpickle.lazy import CACHE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork, pipes and sockets")
@@ -418,7 +419,7 @@ def test_a_lock_that_is_held_at_a_fork_does_not_stop_the_child(place, forest, he
 
         held.run(hold)
     else:
-        held = Held(monkeypatch, loading, "check_file")
+        held = Held(monkeypatch, load, "check_file")
         held.run(lambda: lazy.estimators_[3])
     children = [
         lambda: bool((pickle.loads(data).predict_proba(X) == expected).all()),

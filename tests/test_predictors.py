@@ -12,12 +12,12 @@ from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTY
 from test_trees import BITS, LOOPS, TREES, children, integers, leaf_flags, numbers
 
 import shardpickle
-from shardpickle.codecs import _kernel, backend, predictors
-from shardpickle.codecs.streams import SPLIT
+from shardpickle.codecs import _backend, _tree_cython, hist_nodes
+from shardpickle.codecs.tree_streams import SPLIT
 from shardpickle.errors import CorruptShardError
 
-NAMES = [name for name, _, _ in predictors.COLUMNS]
-WIDTHS = [width for _, width, _ in predictors.COLUMNS]
+NAMES = [name for name, _, _ in hist_nodes.COLUMNS]
+WIDTHS = [width for _, width, _ in hist_nodes.COLUMNS]
 
 
 def encoded(pieces):
@@ -25,8 +25,8 @@ def encoded(pieces):
     both = []
     for loops in LOOPS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backend, "loops", loops)
-            both.append([column.view(np.uint8) for column in predictors.encode(pieces)])
+            patch.setattr(_backend, "loops", loops)
+            both.append([column.view(np.uint8) for column in hist_nodes.encode(pieces)])
     assert [column.tobytes() for column in both[0]] == [column.tobytes() for column in both[1]]
     assert [len(column) % width for column, width in zip(both[0], WIDTHS, strict=True)] == [
         0 for _ in WIDTHS
@@ -34,14 +34,14 @@ def encoded(pieces):
     return both[0]
 
 
-def decoded(columns, pieces, loops=_kernel):
+def decoded(columns, pieces, loops=_tree_cython):
     """The bytes of arrays of the pieces' lengths and dtypes."""
     found = [np.zeros(len(piece), piece.dtype) for piece in pieces]
     for piece in found:
         piece.view(np.uint8)[:] = 0xA5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "loops", loops)
-        predictors.decode(columns, found)
+        patch.setattr(_backend, "loops", loops)
+        hist_nodes.decode(columns, found)
     return [fields_of(piece) for piece in found]
 
 
@@ -118,7 +118,7 @@ MODELS = {
 def test_fitted_trees(name, tmp_path):
     model = MODELS[name]()
     pieces = pieces_of(model)
-    assert all(predictors.fits(piece.dtype) for piece in pieces)
+    assert all(hist_nodes.fits(piece.dtype) for piece in pieces)
     found = round_trip(pieces)
     # Nothing is raw, and what follows from the rest is not in the columns.
     assert not found["rules"].any()
@@ -153,10 +153,10 @@ def test_trees_without_gains_and_inner_values():
     for piece in expected:
         piece["gain"] = np.nan
         piece["value"][piece["is_leaf"] == 0] = np.nan
-    kept = [predictors.dropped(piece) for piece in pieces]
+    kept = [hist_nodes.dropped(piece) for piece in pieces]
     assert [fields_of(piece) for piece in kept] == [fields_of(piece) for piece in expected]
     found = round_trip([*kept[:3], *pieces[3:]])
-    assert found["rules"].tolist() == [predictors.INFERENCE] * 3 + [0] * (len(pieces) - 3)
+    assert found["rules"].tolist() == [hist_nodes.INFERENCE] * 3 + [0] * (len(pieces) - 3)
     inner = sum(int((piece["is_leaf"] == 0).sum()) for piece in kept[:3])
     assert not found["value"][:inner].any()
     assert not found["gain"][:inner].any()
@@ -200,7 +200,7 @@ def planted(plan):
         field = piece[name].dtype
         source = bits if field.kind == "f" else np.array(plan["integers"], np.int64)
         chosen = rng.choice(source, len(piece)).view(np.uint64)
-        where = inner if name in predictors._OF_SPLITS else np.arange(len(piece))
+        where = inner if name in hist_nodes._OF_SPLITS else np.arange(len(piece))
         made = chosen.view(float) if field.kind == "f" else chosen.astype(f"u{field.itemsize}")
         piece[name][where] = made.astype(field)[where] if field.kind != "f" else made[where]
     if plan["profile"] == "inference":
@@ -283,8 +283,8 @@ def test_other_dtypes_are_not_taken_for_nodes(tmp_path):
     for name in older.names:
         shorter[name] = nodes[name]
     swapped = nodes.astype(nodes.dtype.newbyteorder(">"))
-    assert not predictors.fits(older)
-    assert not predictors.fits(swapped.dtype)
+    assert not hist_nodes.fits(older)
+    assert not hist_nodes.fits(swapped.dtype)
     model = {
         "older": shorter,
         "swapped": swapped,

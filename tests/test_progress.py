@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import shardpickle
-from shardpickle import progress
+from shardpickle._util import progress
 
 MODEL = {"a": np.random.default_rng(0).random(700_000), "b": list(range(1000))}
 

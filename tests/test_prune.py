@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeRegressor
 
 import shardpickle
-from shardpickle import natives
 from shardpickle.cli import main
+from shardpickle.trust import checks
 
 TARGET = X[:, 0] + X[:, 1] ** 2
 GAPS = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
@@ -87,7 +87,7 @@ FORESTS = {
 
 def check_invariants(estimator):
     tree = estimator.tree_
-    natives.tree_state(tree, tree.__getstate__())
+    checks.tree_state(tree, tree.__getstate__())
     inner = tree.children_left != -1
     left, right = tree.children_left[inner], tree.children_right[inner]
     assert (

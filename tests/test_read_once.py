@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import shardpickle
-from shardpickle import storage, stores
+from shardpickle.storage import base, local
 
 RANDOM = np.random.RandomState(0)
 
@@ -30,9 +30,9 @@ def test_a_file_that_changes_at_any_read_is_not_loaded(in_memory, lazy, tmp_path
     digest = shardpickle.inspect(path).digest
     sound, changed = mine.read_bytes(), other.read_bytes()
     if not in_memory:
-        monkeypatch.setattr(stores, "_IN_MEMORY", 0)
-        monkeypatch.setattr(stores, "_CHUNK", 4096)
-    original = storage.ShardReader._read_once
+        monkeypatch.setattr(base, "_IN_MEMORY", 0)
+        monkeypatch.setattr(base, "_CHUNK", 4096)
+    original = local.ShardReader._read_once
     reads = []
 
     def load(change_at):
@@ -46,7 +46,7 @@ def test_a_file_that_changes_at_any_read_is_not_loaded(in_memory, lazy, tmp_path
             return original(self, offset, size)
 
         with monkeypatch.context() as patch:
-            patch.setattr(storage.ShardReader, "_read_once", reading)
+            patch.setattr(local.ShardReader, "_read_once", reading)
             return shardpickle.load(path, expect=digest, lazy=lazy)
 
     found = load(None)
@@ -70,11 +70,11 @@ def test_ranges_are_those_of_the_file(size, tmp_path, monkeypatch):
     data = RANDOM.bytes(size)
     file = tmp_path / "file"
     file.write_bytes(data)
-    monkeypatch.setattr(stores, "_CHUNK", 4096)
+    monkeypatch.setattr(base, "_CHUNK", 4096)
     for limit in (0, 1 << 20):
-        monkeypatch.setattr(stores, "_IN_MEMORY", limit)
-        with storage.ShardReader(file, "file") as shard:
-            checked = stores.CheckedShard(shard)
+        monkeypatch.setattr(base, "_IN_MEMORY", limit)
+        with local.ShardReader(file, "file") as shard:
+            checked = base.CheckedShard(shard)
             assert checked.sha256 == hashlib.sha256(data).hexdigest()
             for _ in range(50):
                 start, length = RANDOM.randint(0, size + 10), RANDOM.randint(0, size + 10)

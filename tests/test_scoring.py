@@ -30,7 +30,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
 from shardpickle.lazy import CACHE, place
-from shardpickle.thawing import stand_ins
+from shardpickle.lazy.materialize import stand_ins
 
 SEED = {"random_state": 0}
 MODELS = {

@@ -31,7 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import manifest
+from shardpickle.format import manifest
 from shardpickle.lazy import LazyList
 
 SEED = {"random_state": 0}

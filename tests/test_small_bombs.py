@@ -35,7 +35,9 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
-from shardpickle import converting, dialects, hardened, natives, trust
+from shardpickle.io import convert
+from shardpickle.pickling import dialects
+from shardpickle.trust import checks, hardened, names
 
 # --- Files of others ---
 
@@ -58,7 +60,7 @@ def test_a_tuple_below_the_bound_is_converted(tmp_path):
 
 def test_a_schema_of_gigabytes_is_not_read(tmp_path, monkeypatch):
     pytest.importorskip("skops")
-    monkeypatch.setattr(converting, "_MOST_SCHEMA", 1000)
+    monkeypatch.setattr(convert, "_MOST_SCHEMA", 1000)
     file = tmp_path / "model.skops"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("schema.json", '{"a": "' + "x" * 2000 + '"}')
@@ -71,13 +73,13 @@ def test_a_file_that_is_cut_off_while_it_is_read_harms_nobody(tmp_path, monkeypa
     model = StandardScaler().fit(np.random.RandomState(0).rand(50, 40_000))
     file = tmp_path / "model.pickle"
     file.write_bytes(pickle.dumps(model))
-    original = converting.foreign.survey
+    original = convert.foreign.survey
 
     def cut_off(data):
         file.write_bytes(b"")
         return original(data)
 
-    monkeypatch.setattr(converting.foreign, "survey", cut_off)
+    monkeypatch.setattr(convert.foreign, "survey", cut_off)
     shardpickle.convert(file, tmp_path / "model", progress=False)
     assert np.array_equal(shardpickle.load(tmp_path / "model").mean_, model.mean_)
 
@@ -85,7 +87,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_harms_nobody(tmp_path, monkeypa
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_large_files_are_converted_too(in_memory, tmp_path, monkeypatch):
     if not in_memory:
-        monkeypatch.setattr(converting, "_IN_MEMORY", 0)
+        monkeypatch.setattr(convert, "_IN_MEMORY", 0)
     file = tmp_path / "model.pickle"
     file.write_bytes(pickle.dumps(Ridge().fit(X, LABELS)))
     shardpickle.convert(file, tmp_path / "model", progress=False)
@@ -151,7 +153,7 @@ def test_arrays_count_as_containers(tmp_path):
 
 def test_trees_that_share_one_state_are_charged_for_their_copies():
     ledger = hardened.Ledger(10_000_000)
-    known = trust.resolve([("sklearn.tree._tree", "Tree")], trust.Callers())
+    known = names.resolve([("sklearn.tree._tree", "Tree")], names.Callers())
     tree = (
         DecisionTreeClassifier(max_leaf_nodes=4000)
         .fit(np.random.RandomState(0).rand(4000, 3), np.arange(4000) % 7)
@@ -208,7 +210,7 @@ class Bare(np.ndarray):
 
 
 def test_a_trusted_array_class_takes_no_bytes_for_objects():
-    maker = trust.resolve([(__name__, "Bare")], trust.Callers([Bare]))[__name__, "Bare"].maker
+    maker = names.resolve([(__name__, "Bare")], names.Callers([Bare]))[__name__, "Bare"].maker
     assert maker.call is None
     assert maker.new is None
 
@@ -262,14 +264,14 @@ HOLDERS = dict(_holders_of_arrays())
 @pytest.mark.parametrize("name", HOLDERS)
 def test_what_very_many_objects_share_is_read_once(name):
     one = HOLDERS[name]
-    with natives.one_run():
-        assert natives.problem(one, natives.checks_of(type(one))) is None
-        read = len(natives._run.known)
+    with checks.one_run():
+        assert checks.problem(one, checks.checks_of(type(one))) is None
+        read = len(checks.run.known)
         for _ in range(20):
             other = type(one).__new__(type(one))
             other.__dict__.update(vars(one))
-            assert natives.problem(other, natives.checks_of(type(one))) is None
-        assert len(natives._run.known) == read > 0
+            assert checks.problem(other, checks.checks_of(type(one))) is None
+        assert len(checks.run.known) == read > 0
 
 
 def test_a_histogram_tree_in_which_two_nodes_share_a_child_is_refused():
@@ -280,7 +282,7 @@ def test_a_histogram_tree_in_which_two_nodes_share_a_child_is_refused():
     nodes["left"][inner[0]] = nodes["right"][inner[0]]
     other = type(one).__new__(type(one))
     other.__dict__.update(vars(one), nodes=nodes)
-    found = natives.problem(other, natives.checks_of(type(one)))
+    found = checks.problem(other, checks.checks_of(type(one)))
     assert found is not None
     assert "two parents" in found.text
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 
 import shardpickle
-from shardpickle import families, pickling, split
+from shardpickle.pickling import graph as split
+from shardpickle.pickling import pickler
+from shardpickle.sklearn_support import classes
 
 GRAPHS = int(os.environ.get("SHARDPICKLE_GRAPHS", "250"))  # more in the long run
 
@@ -133,7 +135,7 @@ def test_random_graphs(graph, tmp_path):
 
 
 def parts_of(model):
-    return split.split(model, is_boundary=families.is_estimator, write=pickling.write)
+    return split.split(model, is_boundary=classes.is_estimator, write=pickler.write)
 
 
 def test_each_part_is_pickled_once_but_for_owners_of_shared_objects():
@@ -146,9 +148,9 @@ def test_each_part_is_pickled_once_but_for_owners_of_shared_objects():
 
     def write(objects, outside):
         calls.append(objects)
-        return pickling.write(objects, outside)
+        return pickler.write(objects, outside)
 
-    parts = split.split(root, is_boundary=families.is_estimator, write=write)
+    parts = split.split(root, is_boundary=classes.is_estimator, write=write)
     assert len(parts) == 52  # the root, 50 estimators, the box
     assert len(calls) == 53  # the first owner of the box twice
 

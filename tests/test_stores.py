@@ -16,8 +16,9 @@ from graphs import assert_same
 from sklearn.ensemble import RandomForestClassifier
 
 import shardpickle
-from shardpickle import api, remote
+from shardpickle import api
 from shardpickle.cli import main
+from shardpickle.storage import remote
 
 fsspec = pytest.importorskip("fsspec", reason="the extra `remote` is not installed")
 
@@ -388,7 +389,7 @@ over = threading.Event()
 
 def test_a_server_that_falls_silent_is_not_waited_for(web, model, monkeypatch):
     monkeypatch.setattr(remote, "ATTEMPTS", 1)
-    monkeypatch.setattr(shardpickle.web, "SILENCE", 0.2)
+    monkeypatch.setattr(shardpickle.storage.web, "SILENCE", 0.2)
     fsspec.get_filesystem_class("http").clear_instance_cache()  # it has a client with other limits
     try:
         with pytest.raises(shardpickle.StorageError, match=r"[Tt]imeout"):

@@ -24,8 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import shardpickle
-from shardpickle import tradeoffs, weighing
 from shardpickle.cli import main
+from shardpickle.shrink import measure
+from shardpickle.shrink import table as tradeoffs
 
 TARGET = X[:, 0] + X[:, 1] ** 2
 BOTH = np.column_stack([TARGET, -TARGET])
@@ -259,7 +260,7 @@ def test_a_models_versions_stay_within_the_limit():
 
 def test_costs_are_those_of_as_many_trees_as_the_limit_holds():
     model, _ = MODELS["regression"]
-    ensemble = weighing.Ensemble(model.fit(X, TARGET), X)
+    ensemble = measure.Ensemble(model.fit(X, TARGET), X)
     largest = max(
         sum(part.nbytes for part in tree.tree_.__getstate__().values() if hasattr(part, "nbytes"))
         for tree in model.estimators_
@@ -275,9 +276,9 @@ def test_a_lazy_tree_is_not_opened_for_every_limit(tmp_path, monkeypatch):
     lazy = shardpickle.load(tmp_path / "model", lazy=True)
     opened = []
     monkeypatch.setattr(
-        weighing.Ensemble,
+        measure.Ensemble,
         "trees",
-        lambda self, number, trees=weighing.Ensemble.trees: (
+        lambda self, number, trees=measure.Ensemble.trees: (
             opened.append(number) or trees(self, number)
         ),
     )

@@ -42,14 +42,17 @@ from sklearn.tree import (
 from sklearn.tree._tree import NODE_DTYPE
 
 import shardpickle
-from shardpickle import loading, manifest, storage, workers
-from shardpickle.codecs import _kernel, _reference, backend, trees
-from shardpickle.codecs.streams import COUNT, NODE, STREAMS, Rule
+from shardpickle._util import pool as workers
+from shardpickle.codecs import _backend, _tree_cython, _tree_numpy, trees
+from shardpickle.codecs.tree_streams import COUNT, NODE, STREAMS, Rule
 from shardpickle.codecs.trees import NO_TABLES, Head, Tables, Tree
 from shardpickle.errors import CorruptShardError
+from shardpickle.format import manifest
+from shardpickle.io import load
+from shardpickle.storage import local
 
 TREES = int(os.environ.get("SHARDPICKLE_TREES", "200"))  # more in the long run
-LOOPS = (_kernel, _reference)
+LOOPS = (_tree_cython, _tree_numpy)
 FIELDS = [name for name in NODE.names if name != "padding"]
 
 
@@ -62,7 +65,7 @@ def encoded(sample, tables=None):
     both = []
     for loops in LOOPS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(backend, "loops", loops)
+            patch.setattr(_backend, "loops", loops)
             both.append(trees.encode(sample, tables, each))
     assert [column.tobytes() for column in both[0]] == [column.tobytes() for column in both[1]]
     return both[0]
@@ -76,12 +79,12 @@ def memory(head):
     return nodes.view(np.uint8), np.full(head.nodes * head.width, 0.625)
 
 
-def decoded(columns, heads, tables=None, loops=_kernel):
+def decoded(columns, heads, tables=None, loops=_tree_cython):
     """Nodes and values as bytes, of each tree."""
     taken = [memory(head) for head in heads]
     told = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "loops", loops)
+        patch.setattr(_backend, "loops", loops)
         trees.decode(
             columns, heads, tables, taken.__getitem__, lambda number, _: told.append(number), each
         )
@@ -844,12 +847,12 @@ def other_head(head, which, value):
 def test_damaged_columns(plan, edits):
     sample, tables = planted(plan)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "loops", _kernel)
+        patch.setattr(_backend, "loops", _tree_cython)
         columns = trees.encode(sample, tables, each)
     both_agree(*edited(columns, [tree.head for tree in sample], edits), tables)
 
 
-class Inventing(_reference._Reader):
+class Inventing(_tree_numpy._Reader):
     """Gives whatever is asked for, and remembers it: columns of the right lengths."""
 
     def __init__(self, rng, leaf, bits):
@@ -927,8 +930,8 @@ def invented(invention):
     found = (NO_TABLES if tables is None else tables).arrays
     nodes, values = made.memory
     with suppress(ValueError):
-        _reference._decode(
-            _reference._Tree(nodes, values, head.numbers(), *found), Rule(rules), reader
+        _tree_numpy._decode(
+            _tree_numpy._Tree(nodes, values, head.numbers(), *found), Rule(rules), reader
         )
     if rules & Rule.PERMUTED:
         count = [len(leaf), len(leaf) // 2][rng.integers(2)]
@@ -1136,10 +1139,10 @@ def files(path):
 
 WITHOUT_KERNEL = """
 import sys
-sys.modules["shardpickle.codecs._kernel"] = None
+sys.modules["shardpickle.codecs._tree_cython"] = None
 import shardpickle
-from shardpickle.codecs import _reference, backend
-assert backend.loops is _reference
+from shardpickle.codecs import _backend, _tree_numpy
+assert _backend.loops is _tree_numpy
 source, target = sys.argv[1:]
 shardpickle.dump(shardpickle.load(source), target, shard_size="40kB")
 """
@@ -1216,10 +1219,10 @@ def test_a_table_of_thresholds_serves_several_shards(tmp_path):
     document = json.loads((tmp_path / "model" / "manifest.json").read_text())
     users = [shard for shard in document["shards"] if shard[4] is not None]
     assert len(users) > 3
-    store = storage.LocalStore(tmp_path / "model")
+    store = local.LocalStore(tmp_path / "model")
     found = manifest.from_bytes(store.read_manifest())
     with workers.Pool(1) as pool:
-        (tables,) = loading.read_tables(store, found, pool).values()
+        (tables,) = load.read_tables(store, found, pool).values()
     distinct = {
         threshold
         for tree in model.estimators_

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import shardpickle
-from shardpickle import workers
-from shardpickle.workers import Pool
+from shardpickle._util import pool as workers
+from shardpickle._util.pool import Pool
 
 
 def test_the_default_is_what_this_process_may_use():
@@ -28,7 +28,7 @@ def default():
 
 def test_affinity_counts():
     code = (
-        "import os; os.sched_setaffinity(0, {0}); from shardpickle import workers;"
+        "import os; os.sched_setaffinity(0, {0}); from shardpickle._util import pool as workers;"
         "print(workers.default_workers())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

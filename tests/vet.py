@@ -1,9 +1,9 @@
 """The names that models of scikit-learn need, found by looking and by fitting.
 
     python tests/vet.py collect names.json         # under each supported release
-    python tests/vet.py write names.json ...       # shardpickle/vetted.py, for a person to read
+    python tests/vet.py write names.json ...       # shardpickle/trust/table.py, for a person
     python tests/vet.py observe observed.json      # under each supported release; and by fits.py
-    python tests/vet.py places observed.json ...   # shardpickle/grammar_table.py, likewise
+    python tests/vet.py places observed.json ...   # shardpickle/trust/grammar_table.py, likewise
 
 A class is listed if its instances are attributes and nothing else: its code has no ``__reduce__``
 and no ``__new__`` of its own, and a ``__setstate__`` only if it stands in `REVIEWED`. Functions are
@@ -31,19 +31,29 @@ import test_compositions
 from observed import Observed
 from sklearn import metrics
 
-from shardpickle import distributions, grammar, grammar_table, makers, opcodes, tabular, trust
-from shardpickle.dumping import split_model
+from shardpickle.io.dump import split_model
+from shardpickle.pickling import machine
+from shardpickle.trust import (
+    constructors,
+    distributions,
+    grammar,
+    grammar_table,
+    pandas_objects,
+)
+from shardpickle.trust import (
+    names as trust,
+)
 
-# Values that `tabular` and `distributions` list beside what they do with them.
+# Values that `pandas_objects` and `distributions` list beside what they do with them.
 WRITTEN = {
     (module, name)
-    for table in (tabular.VALUES, distributions.VALUES)
+    for table in (pandas_objects.VALUES, distributions.VALUES)
     for module, names in table.items()
     for name in names
 }
-CALLED = {*trust.CONSTRUCTORS, *makers.CALLABLES, trust.GETATTR}
+CALLED = {*trust.CONSTRUCTORS, *constructors.CALLABLES, trust.GETATTR}
 TOP = Path(__file__).parent.parent
-TARGET = TOP / "shardpickle" / "vetted.py"
+TARGET = TOP / "shardpickle" / "trust" / "table.py"
 PAGE = TOP / "docs" / "trust.md"
 
 # Classes with a `__setstate__` of their own that was read: it sets attributes and calls no value.
@@ -135,7 +145,7 @@ CLASSES_AS_VALUES = {
     "sklearn.neighbors._kd_tree": {"KDTree", "KDTree32", "KDTree64"},
     "sklearn.neighbors._ball_tree": {"BallTree", "BallTree32", "BallTree64"},
     "sklearn.metrics._dist_metrics": {
-        f"{name}Distance{bits}" for name in makers.METRICS for bits in ("", "32", "64")
+        f"{name}Distance{bits}" for name in constructors.METRICS for bits in ("", "32", "64")
     },
 }
 OTHERS = {  # of other libraries, whose instances are attributes
@@ -225,7 +235,7 @@ def used():
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
         for part in split_model(model, "full")[0]:
-            opcodes.read(part.content().skeleton, noted)
+            machine.read(part.content().skeleton, noted)
     return noted
 
 

@@ -1,8 +1,8 @@
 """Trees' arrays as columns in which what follows from the rest is left out, and back.
 
-Sees arrays only; knows no object, manifest or path. `_kernel.pyx` (or `_reference.py` where it was
-not compiled) codes one tree in preorder; here are the trees of a shard, their numbering, and the
-tables of values that repeat. The rules and their sources are in docs/trees.md.
+Sees arrays only; knows no object, manifest or path. `_tree_cython.pyx` (or `_tree_numpy.py` where
+it was not compiled) codes one tree in preorder; here are the trees of a shard, their numbering, and
+the tables of values that repeat. The rules and their sources are in docs/trees.md.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shardpickle.codecs import backend, floats
-from shardpickle.codecs.streams import (
+from shardpickle.codecs import _backend, floats
+from shardpickle.codecs.tree_streams import (
     COUNT,
     INDEX,
     NODE,
@@ -105,7 +105,7 @@ class Tree:
 def same(tree: Tree, nodes: Array, values: Array) -> bool:
     """Whether a tree's arrays hold these nodes (as bytes) and values (flat), bit for bit."""
     ours, numbers = tree.memory
-    equal: bool = backend.loops.equal(ours, nodes)
+    equal: bool = _backend.loops.equal(ours, nodes)
     return equal and bool(np.array_equal(numbers.view(np.uint64), values.view(np.uint64)))
 
 
@@ -125,7 +125,7 @@ def dropped(tree: Tree) -> Tree:
     NaN in the place of impurities, weights and values of inner nodes, -1 in that of sample counts.
     """
     copied = Tree(tree.head, tree.nodes.copy(), tree.values.copy())
-    backend.loops.dropped(*copied.memory, tree.head.width)
+    _backend.loops.dropped(*copied.memory, tree.head.width)
     return copied
 
 
@@ -236,7 +236,7 @@ def _is_sound(rules: int, head: Head, nodes: Array) -> bool:
     if rules & (Rule.RAW | Rule.PERMUTED):
         return False
     work = _scratch("work", max(1, head.nodes), np.int64)
-    return bool(backend.loops.depth(nodes, work) <= head.depth)
+    return bool(_backend.loops.depth(nodes, work) <= head.depth)
 
 
 def _ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> Array:
@@ -354,7 +354,7 @@ def _encode_tree(
         values
     ):
         raise ValueError("a tree's head and its arrays differ")
-    rules: int = backend.loops.encode(
+    rules: int = _backend.loops.encode(
         nodes, values, head, *tables.arrays, room, places, length, _work(tree.head)
     )
     if rules != Rule.RAW:
@@ -362,7 +362,7 @@ def _encode_tree(
     order = preorder(tree.nodes)
     if order is not None:
         nodes, values = _renumbered(tree, order)
-        rules = backend.loops.encode(
+        rules = _backend.loops.encode(
             nodes, values, head, *tables.arrays, room, places, length, _work(tree.head)
         )
         if rules != Rule.RAW:
@@ -399,12 +399,12 @@ def _decode_one(
     elif rules & Rule.PERMUTED:
         there = np.zeros_like(nodes), np.empty_like(values)  # padding is copied with the rest
         numbers = head.numbers()
-        backend.loops.decode(
+        _backend.loops.decode(
             streams, begin, end, rules, numbers, *tables.arrays, *there, _work(head)
         )
         _number(words("order").view(np.int64), head, *there, nodes, values)
     else:
-        backend.loops.decode(
+        _backend.loops.decode(
             streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values, _work(head)
         )
 

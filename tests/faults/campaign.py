@@ -25,7 +25,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 import shardpickle
-from shardpickle import disk
+from shardpickle.storage import _disk
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -79,12 +79,12 @@ def named_by(*manifests):
 
 @contextlib.contextmanager
 def disk_of(shim):
-    real = disk.os
-    disk.os = shim
+    real = _disk.os
+    _disk.os = shim
     try:
         yield shim
     finally:
-        disk.os = real
+        _disk.os = real
 
 
 def recovered(path):

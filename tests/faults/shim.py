@@ -1,4 +1,4 @@
-"""Another `os` for `shardpickle.disk`: it numbers the calls that change the disk, and fails them.
+"""Another `os` for `storage._disk`: it numbers the calls that change the disk, and fails them.
 
 `Faulty` makes the k-th call fail, once or from there on. `Recorder` lets all succeed and remembers
 them, so that `found_after` can say what would be found if the power had gone after any of them.

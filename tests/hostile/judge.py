@@ -45,7 +45,7 @@ import writer as writing
 from forge import EMPTY, plain, write
 
 import shardpickle
-from shardpickle import vetted
+from shardpickle.trust import table
 
 SECONDS = 10  # of the processor, for `load` and `use`: the machine may have other work
 SECONDS_IN_ALL = 60
@@ -55,7 +55,7 @@ WATCHED = (
     *(sklearn.ensemble.RandomForestClassifier, sklearn.tree.DecisionTreeClassifier),
     *(sklearn.tree._tree.Tree, sklearn.linear_model.Ridge, sklearn.pipeline.Pipeline),
     *(sklearn.gaussian_process.kernels.RBF, sklearn.neighbors.KDTree, dict, list, tuple, str),
-    *(shardpickle.errors.ShardpickleError, shardpickle.hardened.Vetted, pickle.Unpickler),
+    *(shardpickle.errors.ShardpickleError, shardpickle.trust.hardened.Vetted, pickle.Unpickler),
 )
 MODULES = (
     builtins,
@@ -71,7 +71,7 @@ MODULES = (
 
 
 def main():
-    for each in (*vetted.CLASSES, *vetted.VALUES):  # so that what a load imports is its own doing
+    for each in (*table.CLASSES, *table.VALUES):  # so that what a load imports is its own doing
         with contextlib.suppress(ImportError):
             importlib.import_module(each)
     for line in sys.stdin:

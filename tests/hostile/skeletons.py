@@ -292,8 +292,11 @@ SMUGGLED = [
     *(("sklearn.utils._mocking", "CheckingClassifier"), ("sklearn.datasets._base", "load_files")),
     *(("sklearn.metrics", "get_scorer"), ("sklearn.metrics._scorer", "make_scorer")),
     *(("sklearn.tree", "DecisionTreeClassifier"), ("sklearn.utils", "check_array")),
-    *(("shardpickle", "load"), ("shardpickle.trust", "_find"), ("shardpickle.api", "dump")),
-    *(("shardpickle.construct", "Objects"), ("shardpickle.trust", "importlib.import_module")),
+    *(("shardpickle", "load"), ("shardpickle.trust.names", "_find"), ("shardpickle.api", "dump")),
+    *(
+        ("shardpickle.trust.unrestricted", "Objects"),
+        ("shardpickle.trust.names", "importlib.import_module"),
+    ),
     *(("", ""), ("", "eval"), ("builtins", ""), ("builtins", "."), ("builtins.", "eval")),
     *((".builtins", "eval"), ("..os", "system"), ("os.path", "os.system"), ("os", "\0system")),
     *(("builtin\u0455", "getattr"), ("\uff42uiltins", "getattr"), ("builtins\u200b", "getattr")),
@@ -555,7 +558,11 @@ ARGUMENTS = {
         made(SUM_OF, k1=TAKES, k2=TAKES, __name__=text("bit_generator_ctor")),
     ),
     "a RandomState of a namespace as constructor": (
-        *(STATES, text("MT19937"), forging(__module__=text("shardpickle.migrate"))),
+        *(
+            STATES,
+            text("MT19937"),
+            forging(__module__=text("shardpickle.sklearn_support.migrations")),
+        ),
     ),
 }
 for _title, (_function, *_args) in ARGUMENTS.items():

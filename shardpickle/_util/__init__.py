@@ -1,0 +1,1 @@
+"""What any room may use: workers, progress, memory, versions, sizes."""

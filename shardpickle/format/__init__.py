@@ -1,0 +1,1 @@
+"""The bytes of a model: manifest, shards, columns. Knows no paths."""

@@ -1,0 +1,486 @@
+"""From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from shardpickle import lazy
+from shardpickle._util import versions
+from shardpickle._util.pool import Pool
+from shardpickle._util.progress import Share
+from shardpickle._version import __version__
+from shardpickle.codecs import trees
+from shardpickle.codecs.trees import Tables
+from shardpickle.errors import (
+    CorruptModelError,
+    CorruptShardError,
+    FormatError,
+    ModelNotFoundError,
+    ReadBackError,
+    RefusedError,
+    ShardpickleError,
+    UnpicklableError,
+)
+from shardpickle.format import contents, manifest
+from shardpickle.format import shard as sealing
+from shardpickle.format.contents import Contents
+from shardpickle.format.manifest import Manifest, Needs, PartEntry, ShardEntry
+from shardpickle.format.shard import Advance
+from shardpickle.format.tree_memory import Comparing
+from shardpickle.io import inference, plan
+from shardpickle.io.dump_lazy import EntangledError, Reading, Stored, Unloaded, Wanted
+from shardpickle.io.load import in_file, open_shard, parsed_manifest
+from shardpickle.io.rehearse import Rehearsal, original
+from shardpickle.lazy import materialize
+from shardpickle.pickling import diagnose, machine, pickler, places
+from shardpickle.pickling.graph import Part, Write, split
+from shardpickle.pickling.pickler import Written
+from shardpickle.pickling.values import Value
+from shardpickle.sklearn_support import classes
+from shardpickle.storage.base import Publication, Store, copy_shard
+from shardpickle.trust import checks
+from shardpickle.trust.constructors import Name, refused
+
+
+class Dumper:
+    """From parts to sealed shards and their manifest."""
+
+    def __init__(
+        self,
+        store: Store,
+        parts: Sequence[Part],
+        shard_size: int,
+        level: int,
+        profile: str,
+    ) -> None:
+        self.store = store
+        self.parts = parts
+        self.level = level
+        self.profile = profile
+        self.names: dict[Name, int] = {}
+        self.part_names: dict[int, tuple[int, ...]] = {}
+        self.lists: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal ones become one object
+        contents = {number: part.content() for number, part in enumerate(parts) if part.kept}
+        self.stored = {
+            number: held for number, held in contents.items() if isinstance(held, Stored)
+        }
+        # Trees that are asked for more than predictions; the others lose what these do not need.
+        self.kept = inference.Kept(frozenset(range(len(parts))), ())
+        if profile == manifest.INFERENCE:
+            self.kept = inference.whole([_holder(part) for part in parts])
+        self.twins = plan.equal_to(len(parts), self._comparable)
+        items = [
+            plan.Item(_class_name(lazy.kind_of(part.members[0])), part.nbytes) for part in parts
+        ]
+        self.kinds = [item.kind for item in items]
+        originals = [number for number, twin in enumerate(self.twins) if number == twin]
+        self.raw = sum(part.nbytes for part in parts)
+        self.raw_to_seal = sum(parts[number].nbytes for number in originals)
+        self.boxes = plan.pack(items, originals, shard_size)
+        self.places: dict[int, tuple[int, int]] = {}  # part -> shard and slot
+        self.tables: list[int] = []  # shards that hold tables
+        self.uses: list[int | None] = []  # for each shard the number of the tables it uses
+        self.rehearsal = Rehearsal([part.references for part in parts], self.twins)
+        self._texts: dict[bytes, str] = {}
+        self._parsed: dict[bytes, machine.Steps] = {}  # thousands of parts share a few skeletons
+        self._rehearsed = 0  # parts so far
+
+    def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
+        part = self.parts[number]
+        if not part.kept:
+            return None
+        content: Written | Stored = part.content()
+        whole = number in self.kept.parts
+        if isinstance(content, Stored):
+            return (content.place, whole), ()
+        # Without values, a part is smaller than its line in the manifest: it stays in its run.
+        return ((content.skeleton, whole), content.values) if content.values else None
+
+    def seal_all(
+        self,
+        publication: Publication,
+        pool: Pool,
+        advance: Advance,
+        sealed: Callable[[ShardEntry], object] = lambda entry: None,
+    ) -> Iterator[tuple[ShardEntry, bool]]:
+        """Each shard in order, and whether its file is new. Equal shards come more than once.
+
+        `sealed` is told of each shard in the thread that made it.
+        """
+
+        def seal(job: "Contents | _Copy") -> tuple[ShardEntry, bool]:
+            if isinstance(job, _Copy):
+                entry, new = self._copy(job, publication, advance)
+            else:
+                entry, new = self._seal(job, publication, pool, advance)
+            sealed(entry)
+            return entry, new
+
+        return pool.stream(seal, self._jobs())
+
+    def _jobs(self) -> Iterator["Contents | _Copy"]:
+        for run, group in groupby(self.boxes, key=lambda box: box.run):
+            boxes = list(group)
+            copies = [self._copied(box) for box in boxes]
+            first = None if copies[0] else self._contents(boxes[0].numbers)
+            tables, job = self._tables_of(run, first, copies)
+            table = None
+            if job is not None:
+                table = len(self.tables)
+                self.tables.append(len(self.uses))
+                self.uses.append(None)
+                yield job
+            shared = job.entry if isinstance(job, _Copy) else None
+            for box, copy in zip(boxes, copies, strict=True):
+                for slot, number in enumerate(box.numbers):
+                    self.places[number] = len(self.uses), slot
+                if copy is not None and copy.table in (None, shared):
+                    self.uses.append(None if copy.table is None else table)
+                    self._name_copied(box)
+                    yield copy
+                else:
+                    self.uses.append(table)
+                    held, first = first or self._contents(box.numbers), None
+                    held.tables = tables
+                    yield held
+
+    def _tables_of(
+        self, run: int | None, first: Contents | None, copies: Sequence["_Copy | None"]
+    ) -> tuple[Tables | None, "Contents | _Copy | None"]:
+        """The tables that the shards of a run share, and what makes a shard of them.
+
+        They are those of the first shard; of shards that are copied, those that these share.
+        """
+        for copy in copies:
+            if copy is not None and copy.table is not None:
+                return copy.tables, _Copy(copy.reading, copy.table, None, None)
+        if run is None:
+            return None, None  # each shard has its own
+        tables = trees.NO_TABLES if first is None else first.tables_of_trees()
+        return tables, _contents_of_tables(tables) if tables else None
+
+    def _copied(self, box: plan.Box) -> "_Copy | None":
+        """The shard file that holds just this box, if there is one."""
+        first = self.stored.get(box.numbers[0])
+        if first is None or first.shard.parts != len(box.numbers):
+            return None
+        for slot, number in enumerate(box.numbers):
+            each = self.stored.get(number)
+            if each is None or (each.shard.sha256, each.part.slot) != (first.shard.sha256, slot):
+                return None
+        shards, parts, table = first.found.shards, first.found.parts, first.shard.table
+        of_table = None if table is None else replace(shards[parts[table].shard], table=None)
+        return _Copy(first.reading, first.shard, of_table, first.tables)
+
+    def _name_copied(self, box: plan.Box) -> None:
+        for number in box.numbers:
+            each = self.stored[number]
+            self._note_names(number, (each.found.names[name] for name in each.part.names))
+
+    def _note_names(self, number: int, names: Iterable[Name]) -> None:
+        listed = tuple(self.names.setdefault(name, len(self.names)) for name in names)
+        self.part_names[number] = self.lists.setdefault(listed, listed)
+
+    def _copy(
+        self, copy: "_Copy", publication: Publication, advance: Advance
+    ) -> tuple[ShardEntry, bool]:
+        entry = replace(copy.entry, table=None)
+        new = False
+        if not publication.has(entry.sha256, entry.nbytes):
+            with in_file(entry.file), copy.reading(entry.sha256) as shard:
+                sha256, new = copy_shard(shard, publication)
+            if sha256 != entry.sha256:
+                raise CorruptShardError("damaged (SHA-256)", file=entry.file)
+            if not publication.has(entry.sha256, entry.nbytes):
+                raise ReadBackError(f"{entry.file} does not read back as it was copied")
+        advance(entry.raw)
+        return entry, new
+
+    def _contents(self, numbers: Sequence[int]) -> Contents:
+        written = [self._written(number) for number in numbers]
+        for number, each in zip(numbers, written, strict=True):
+            steps = self._steps(number, each)
+            self._note_names(number, machine.names(steps))
+            self._rehearse(number, steps, each.values)
+        held = contents.of_parts(
+            [(each.skeleton, each.values) for each in written],
+            inference={at for at, number in enumerate(numbers) if number not in self.kept.parts},
+        )
+        held.heap = sum(self.rehearsal.heap[number] for number in numbers)
+        return held
+
+    def _steps(self, number: int, written: Written) -> machine.Steps:
+        skeleton = written.skeleton
+        try:
+            steps = self._parsed.get(skeleton)
+            if steps is None:
+                steps = machine.parse(skeleton, self._texts)
+                if len(skeleton) <= _KEPT_BYTES:
+                    self._parsed[skeleton] = steps
+                    if len(self._parsed) > _KEPT:
+                        del self._parsed[next(iter(self._parsed))]
+            return steps
+        except CorruptShardError as error:  # copyreg's extension codes, for example
+            raise UnpicklableError([(self.kinds[number], error.reason)]) from error
+
+    def _rehearse(self, number: int, steps: machine.Steps, values: Sequence[Value]) -> None:
+        """Load a part as a default load will, after the parts before it."""
+        for other in range(self._rehearsed, number):
+            self._rehearse_again(other)
+        self.rehearsal.part(number, steps, [original(value) for value in values])
+        self._rehearsed = number + 1
+
+    def _rehearse_again(self, number: int) -> None:
+        """The same of a part that is stored already: here, as an equal one, or in a shard."""
+        stored = self.stored.get(number)
+        if stored is not None:
+            self.rehearsal.put(number, self.parts[number].members)
+        elif self.rehearsal.is_known(number):
+            self.rehearsal.repeat(number)
+        elif self.twins[number] != number:
+            written = self._written(self.twins[number])
+            values = [original(value) for value in written.values]
+            self.rehearsal.part(number, self._steps(number, written), values)
+
+    def finish_rehearsal(self) -> None:
+        for other in range(self._rehearsed, len(self.parts)):
+            self._rehearse_again(other)
+        self._rehearsed = len(self.parts)
+
+    def refusal(self) -> RefusedError | None:
+        """What no name lifts, and where it stands."""
+        error = self.rehearsal.refusal
+        if error is None or error.part is None:
+            return error
+        place = places.place(
+            error.part,
+            error.step,
+            [part.references for part in self.parts],
+            lambda number: self._steps(number, self._written(number)),
+        )
+        return error.told(path=self.store.name, place=place)
+
+    def _written(self, number: int) -> Written:
+        content: Written | Stored = self.parts[number].content()
+        return content.written() if isinstance(content, Stored) else content
+
+    def _seal(
+        self, held: Contents, publication: Publication, pool: Pool, advance: Advance
+    ) -> tuple[ShardEntry, bool]:
+        share = Share(advance, held.nbytes)
+        with publication.shard() as writer:
+            sealing.encode(
+                held,
+                level=self.level,
+                each=pool.map,
+                batch=pool.workers,
+                write=writer.write,
+                advance=share,
+            )
+            share.finish()
+            sha256, new = writer.commit()
+            nbytes, parts = held.nbytes, held.sizes.parts
+            entry = ShardEntry(sha256, writer.nbytes, nbytes, parts, heap=held.heap)
+            self._read_back(entry, held, pool)
+        return entry, new
+
+    def _read_back(self, entry: ShardEntry, held: Contents, pool: Pool) -> None:
+        try:
+            trees = Comparing(held)
+            back = open_shard(
+                self.store,
+                entry,
+                pool,
+                sealing.ignore,
+                nursery=lambda _: trees,
+                tables=held.tables,
+                together=True,
+            )
+            differing = [*held.differences(back), *trees.differing]
+        except CorruptModelError as error:
+            raise ReadBackError(f"a shard does not read back: {error.reason}") from error
+        for tree in trees.odd:
+            reason = checks.nodes_problem(tree.nodes, tree.head.features, tree.head.depth)
+            if reason:
+                self.rehearsal.refuse(refused(f"compiled code could crash on a tree: {reason}"))
+        if differing:
+            raise ReadBackError(
+                f"{entry.file} does not read back as it was written (columns {differing}); "
+                "nothing was published. This is a bug: please report it with the model's class"
+            )
+
+    def manifest(
+        self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
+    ) -> Manifest:
+        self.finish_rehearsal()
+        # Equal files are one shard, unless other tables give them another meaning.
+        files = [entry.sha256 for entry, _ in sealed]
+        of_file: dict[str, int] = {}
+        tables = [of_file.setdefault(files[shard], len(of_file)) for shard in self.tables]
+        uses = [None if table is None else tables[table] for table in self.uses]
+        known: dict[tuple[str, int | None], int] = {}
+        moved = [known.setdefault(key, len(known)) for key in zip(files, uses, strict=True)]
+        entry_of = {entry.sha256: entry for entry, _ in sealed}
+        shards = [replace(entry_of[file], table=table) for file, table in known]
+        # Tables are parts too; they come first, so every other part's number moves.
+        entries = [
+            PartEntry(_TABLE, known[file, None], 0, len(Tables.__slots__), (), ())
+            for file in of_file
+        ]
+        count = len(entries)
+        entries += [
+            self._entry(number, part, count, moved) for number, part in enumerate(self.parts)
+        ]
+        shards = self._with_heap(shards, entries)
+        return Manifest(
+            writer=__version__,
+            profile=self.profile,
+            environment=versions.describe(module for module, _ in self.names),
+            metadata=metadata,
+            names=tuple(self.names),
+            parts=tuple(entries),
+            shards=tuple(shards),
+            needs=self._needs(),
+        )
+
+    @property
+    def doubtful(self) -> str:
+        """The first thing that has to be trusted by name, though all names are vetted."""
+        return next(iter(self.rehearsal.lifted.values()), "what an earlier dump says of its parts")
+
+    def _needs(self) -> Needs:
+        """What a default load refuses besides names, here and in the parts that are copied."""
+        refusal = self.refusal()
+        text = "" if refusal is None else refusal.short[: manifest.MOST_NEEDS]
+        found = [Needs(tuple(self.rehearsal.lifted), text)]
+        found += dict.fromkeys(stored.found.needs for stored in self.stored.values())
+        names = dict.fromkeys(name for each in found for name in each.trust)
+        return Needs(tuple(names), next((each.unsafe for each in found if each.unsafe), ""))
+
+    def _with_heap(
+        self, shards: Sequence[ShardEntry], entries: Sequence[PartEntry]
+    ) -> list[ShardEntry]:
+        """The shards, with what they make if that is more than a load expects of them."""
+        heap = [0] * len(shards)
+        count = len(entries) - len(self.parts)
+        for number, entry in enumerate(entries[count:]):
+            heap[entry.shard] += self.rehearsal.heap.get(number, 0)
+        for number, stored in self.stored.items():
+            known = stored.shard.heap
+            shard = entries[count + number].shard
+            heap[shard] = manifest.undeclared_heap(shards[shard]) if known is None else known
+        plain = [replace(shard, heap=None) for shard in shards]
+        if sum(heap) <= manifest.most_heap(plain):
+            return plain
+        return [replace(shard, heap=each) for shard, each in zip(plain, heap, strict=True)]
+
+    def _entry(self, number: int, part: Part, tables: int, moved: Sequence[int]) -> PartEntry:
+        twin = self.twins[number]
+        shard, slot = self.places[twin]
+        return PartEntry(
+            kind=self.kinds[number],
+            shard=moved[shard],
+            slot=slot,
+            objects=len(part.members),
+            names=self.part_names[twin],
+            references=tuple((other + tables, index) for other, index in part.references),
+        )
+
+
+def _holder(part: Part) -> inference.Holder:
+    content: Written | Stored = part.content()
+    kind = lazy.kind_of(part.members[0])
+    references = tuple(other for other, _ in part.references)
+    if isinstance(content, Stored):
+        if classes.is_own_tree(kind) or not classes.is_tree_class(kind):
+            trees = frozenset({0} if classes.is_own_tree(kind) else ())
+            return inference.Holder(None, trees, references)
+        content = content.written()
+    trees = contents.trees_in(content.values)
+    plain = classes.is_own_tree(kind) and len(part.members) == len(trees) == 1
+    return inference.Holder(None if plain else content.skeleton, trees, references)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A shard file that is to be copied.
+
+    `table` is the shard of the tables that it shares with others, `tables` what that holds.
+    """
+
+    reading: Reading
+    entry: ShardEntry
+    table: ShardEntry | None
+    tables: Tables | None
+
+
+_KEPT, _KEPT_BYTES = 64, 1 << 14  # parsed skeletons: how many, and how large
+
+_TABLE = "numpy.ndarray"  # what a part of tables holds
+
+
+def _contents_of_tables(tables: Tables) -> Contents:
+    written = pickler.write(tables.arrays, lambda _: None)
+    return contents.of_parts([(written.skeleton, written.values)])
+
+
+def split_model(model: Any, profile: str) -> tuple[list[Part], set[str]]:
+    """The parts of a model, and the shards (SHA-256) that it may still read, if it is lazy."""
+    known: dict[int, bool] = {}  # of each manifest, which its shelf keeps
+
+    def wanted(made: Manifest) -> bool:
+        if id(made) not in known:
+            known[id(made)] = _may_be_copied(made, profile)
+        return known[id(made)]
+
+    try:
+        with lazy.dumping():
+            return _split(model, wanted)
+    except (MemoryError, ShardpickleError):
+        raise
+    except Exception as error:  # whatever a class of the model raises while it is pickled
+        raise diagnose.explain(model, error) from error
+
+
+def _split(model: Any, wanted: Wanted) -> tuple[list[Part], set[str]]:
+    if not (lazy.CACHE.any() and materialize.is_lazy(model)):
+        return _cut(model, classes.is_estimator, pickler.write, type), set()
+    found = Unloaded(model, wanted)
+    try:
+        parts = _cut(found.model, found.is_boundary, found.write, lazy.kind_of)
+    except EntangledError:
+        found = Unloaded(model, lambda _: False)
+        parts = _cut(found.model, classes.is_estimator, pickler.write, type)
+    return parts, found.files
+
+
+def _cut(
+    model: Any, is_boundary: Callable[[object], bool], write: Write, kind: Callable[[object], type]
+) -> list[Part]:
+    try:
+        return split(model, is_boundary=is_boundary, write=write, kind=kind)
+    except lazy.ReferenceInDumpError as error:
+        raise diagnose.explain_reference(model, error.found, error) from error
+
+
+def _may_be_copied(made: Manifest, profile: str) -> bool:
+    """Whether a dump would write the same: the same columns, states of the same releases."""
+    here = versions.describe(module for module, _ in made.names)
+    return made.profile == profile and made.environment == here
+
+
+def _class_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def previous(store: Store) -> tuple[bytes, Manifest | None] | None:
+    """The manifest that is about to be replaced; None for its meaning where it has none."""
+    try:
+        data = store.read_manifest()
+    except ModelNotFoundError:
+        return None
+    try:
+        return data, parsed_manifest(data)
+    except FormatError:
+        return data, None

@@ -1,0 +1,161 @@
+"""A lazy model as it is dumped: what is in memory is pickled, the rest stays in its shard files.
+
+To `graph`, an estimator that is not in memory is a part whose content is known already.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from shardpickle import lazy
+from shardpickle.codecs.trees import Tables
+from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.lazy import materialize
+from shardpickle.pickling import pickler
+from shardpickle.pickling.pickler import Outside, Written
+from shardpickle.sklearn_support import classes
+from shardpickle.storage.base import Shard
+
+Reading = Callable[[str], AbstractContextManager[Shard]]
+Wanted = Callable[[Manifest], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The content of a part that is in a shard file.
+
+    Attributes
+    ----------
+    reading : callable
+        Opens a shard by its SHA-256, as a context.
+    nbytes : int
+        What the pickled part would have: the skeleton's bytes and those of its values.
+    referred : tuple
+        The objects that the part's references mean.
+    tables : Tables, optional
+        Those that its shard shares with others.
+    """
+
+    reading: Reading
+    found: Manifest
+    number: int
+    nbytes: int
+    referred: tuple[Any, ...]
+    tables: Tables | None
+    stood: Any
+
+    @property
+    def values(self) -> tuple[()]:
+        return ()
+
+    @property
+    def part(self) -> PartEntry:
+        return self.found.parts[self.number]
+
+    @property
+    def shard(self) -> ShardEntry:
+        return self.found.shards[self.part.shard]
+
+    @property
+    def place(self) -> tuple[str | int, ...]:
+        """Where it is stored: what tells equal parts."""
+        return self.found.place(self.number)
+
+    @property
+    def nested(self) -> bool:
+        """Whether it refers to what is not loaded: it has to be loaded with all that is below."""
+        return any(map(lazy.is_stand_in, self.referred))
+
+    def written(self) -> Written:
+        """The same, loaded and pickled."""
+        numbers = {id(obj): number for number, obj in enumerate(self.referred)}
+        return pickler.write([lazy.real(self.stood)], lambda obj: numbers.get(id(obj)))
+
+
+def _files(found: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
+    """SHA-256 of the shards that a part needs, with those of the parts that it refers to.
+
+    `reached` has the manifests (by identity) and parts that were there before.
+    """
+    files: set[str] = set()
+    todo = [number]
+    while todo:
+        part = found.parts[todo.pop()]
+        shard = found.shards[part.shard]
+        files.add(shard.sha256)
+        if shard.table is not None:
+            files.add(found.shards[found.parts[shard.table].shard].sha256)
+        for other, _ in part.references:
+            if (id(found), other) not in reached:
+                reached.add((id(found), other))
+                todo.append(other)
+    return files
+
+
+class EntangledError(Exception):
+    """A part that is not in memory would have to be written together with others."""
+
+
+class Unloaded:
+    """What of a model is not in memory, for `graph`.
+
+    Parameters
+    ----------
+    model : object
+        Any model, lazy or not.
+    wanted : callable
+        Whether shards that a manifest describes may be copied. Others are loaded.
+
+    Attributes
+    ----------
+    model : object
+        A copy with plain lists, in which stand-ins are left for what is not in memory.
+    files : set of str
+        SHA-256 of the shards that the given model may still read.
+    """
+
+    def __init__(self, model: Any, wanted: Wanted) -> None:
+        self.stored: dict[int, Stored] = {}  # by the identity of the stand-in
+        self.referred: dict[int, Any] = {}
+        self.files: set[str] = set()
+        of_model = [
+            (each, lazy.place(each)[0].stored(each)) for each in materialize.stand_ins(model)
+        ]
+        # What equals a part in memory is loaded too: they are one in the file.
+        here = {found.place for each, found in of_model if lazy.present(each) is not None}
+        if any(found.nested for _, found in of_model):
+            for made in {id(found.found): found.found for _, found in of_model}.values():
+                uses = Counter(map(made.place, range(len(made.parts))))
+                here |= {place for place, count in uses.items() if count > 1}
+        reached: set[tuple[int, int]] = set()
+        for stood, found in of_model:
+            self.files |= _files(found.found, found.number, reached)
+            copied = found.place not in here and wanted(found.found)
+            if copied and not found.nested:
+                self.stored[id(stood)] = found
+                self.referred.update((id(obj), obj) for obj in found.referred)
+        if any(map(materialize.is_lazy, self.referred.values())):
+            self.stored.clear()
+        self.model = materialize.thawed(
+            model,
+            enter=lambda obj: None if id(obj) in self.stored else materialize.loaded(obj),
+            fixed=self.referred,
+        )
+
+    def is_boundary(self, obj: object) -> bool:
+        """Whether an object is always a part of its own."""
+        return id(obj) in self.referred or classes.is_estimator(obj)
+
+    def write(self, objects: Sequence[object], outside: Outside) -> Written | Stored:
+        """The content of a part."""
+        found = [self.stored[id(obj)] for obj in objects if id(obj) in self.stored]
+        if not found:
+            return pickler.write(objects, outside)
+        if len(objects) > 1:
+            raise EntangledError
+        for number, obj in enumerate(found[0].referred):
+            if outside(obj) != number:
+                raise EntangledError
+        return found[0]

@@ -1,0 +1,1 @@
+"""What people read about a model: inspect, verify and diff, as text and as pages."""

@@ -1,0 +1,111 @@
+"""What shards say of themselves, put together. Wires rooms for `api`; unpickles nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+from shardpickle._util.pool import Pool
+from shardpickle.codecs import _backend
+from shardpickle.codecs.trees import Head
+from shardpickle.format import manifest
+from shardpickle.format import shard as sealing
+from shardpickle.format.contents import Contents
+from shardpickle.format.manifest import Manifest, ShardEntry
+from shardpickle.format.shard import Advance, Usage
+from shardpickle.io.dump import Dumper
+from shardpickle.io.load import check_file, in_file, needs_of, open_index, parsed_manifest
+from shardpickle.reports.text import ModelInfo, Size
+from shardpickle.storage.base import Store
+from shardpickle.storage.packed import PassingStore
+from shardpickle.trust import names
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a shard's columns take; for each part its raw bytes and number of values; its trees."""
+
+    usages: Sequence[Usage]
+    parts: Sequence[tuple[int, int]]
+    trees: Sequence[Size]
+
+
+def inspected(
+    store: Store, data: bytes, needs: tuple[tuple[str, ...], str] | None = None
+) -> ModelInfo:
+    """What a model holds, by its manifest and the indices of its shards."""
+    found = parsed_manifest(data)
+    facts = {sha256: _facts(store, entry) for sha256, entry in found.files.items()}
+    return _info(store.name, found, data, facts, needs)
+
+
+def estimated(
+    dumper: Dumper, store: PassingStore, metadata: dict[str, Any], pool: Pool, advance: Advance
+) -> ModelInfo:
+    """What `inspected` would say of the directory that a dump would write.
+
+    Each shard is encoded and read back as in a dump, described, and dropped.
+    """
+    facts: dict[str, Facts] = {}
+
+    def describe(entry: ShardEntry) -> None:
+        facts[entry.sha256] = _facts(store, entry)
+        store.forget(entry.sha256)
+
+    sealed = list(dumper.seal_all(store, pool, advance, describe))
+    found = dumper.manifest(sealed, metadata)
+    return _info("(an estimate)", found, manifest.to_bytes(found), facts, None)
+
+
+def _facts(store: Store, entry: ShardEntry) -> Facts:
+    with in_file(entry.file), store.open_shard(entry.sha256) as shard:
+        check_file(shard, entry)
+        index = open_index(shard, entry)
+        held = sealing.open_contents(shard.read_at, index, entry.raw, together=True)
+        values = [len(pieces) for pieces in held.pieces]
+        sizes = list(zip(held.part_sizes(), values, strict=True))
+        return Facts(sealing.usage(index, held), sizes, list(_trees(held)))
+
+
+def _trees(held: Contents) -> Iterator[Size]:
+    """The sizes of a shard's trees, from their heads: no column of theirs is decoded."""
+    for piece in chain.from_iterable(held.pieces):
+        if isinstance(piece, Head):
+            yield Size(piece.nodes, piece.depth)
+        elif "is_leaf" in (piece.dtype.names or ()):  # histogram boosting says no depth
+            yield Size(len(piece), None)
+
+
+def _info(
+    name: str,
+    found: Manifest,
+    data: bytes,
+    facts: Mapping[str, Facts],
+    needs: tuple[tuple[str, ...], str] | None,
+) -> ModelInfo:
+    of_tables = {found.parts[table].shard for table in found.tables}
+    blocks: list[tuple[int, Usage]] = []
+    counted: set[str] = set()
+    for shard, entry in enumerate(found.shards):
+        if entry.sha256 not in counted:  # a file that is listed twice takes its bytes once
+            counted.add(entry.sha256)
+            tables = shard in of_tables
+            usages = facts[entry.sha256].usages
+            own = [replace(one, label="tables") if tables else one for one in usages]
+            blocks += [(shard, one) for one in own]
+    slots = {
+        (part.shard, part.slot): facts[found.shards[part.shard].sha256].parts[part.slot]
+        for part in found.parts
+    }
+    return ModelInfo.of(
+        name,
+        found,
+        manifest.digest(data),
+        len(data),
+        blocks,
+        slots,
+        [size for sha256 in found.files for size in facts[sha256].trees],
+        _backend.loops.NAME,
+        {name: names.verdict(name) or "untrusted" for name in found.names},
+        needs or needs_of(found),
+    )

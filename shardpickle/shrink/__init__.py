@@ -1,0 +1,1 @@
+"""Smaller versions of fitted ensembles: pruned, cut, and measured."""

@@ -1,0 +1,304 @@
+"""Scores of smaller versions of a model beside their size, as a table. Pure: numbers in, text out.
+
+The interval of a difference is that of a paired bootstrap over the rows: both models are scored on
+the same resampled rows (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
+"""
+
+import html as _html
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardpickle._util.sizes import text
+
+Array = NDArray[Any]
+
+RESAMPLES = 200
+_MOST_LINES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """A smaller version of a model, and what it costs.
+
+    Attributes
+    ----------
+    n_estimators : int
+    max_depth, min_samples_leaf : int or None
+        What `prune` makes it with.
+    stored_bytes : int
+        Of the directory that `dump` would write: nodes times what a node of a sample of such trees
+        takes.
+    memory_bytes : int
+        Of the arrays of its trees, exactly.
+    seconds : float
+        To predict the validation rows, measured with a sample of such trees in one thread.
+    score : float
+    difference, interval : float
+        The score less that of the whole model, and half of the 95 % interval of this.
+    best : bool
+        Whether no version is as small with a better score, or smaller with as good a one.
+    """
+
+    n_estimators: int
+    max_depth: int | None
+    min_samples_leaf: int | None
+    stored_bytes: int
+    memory_bytes: int
+    seconds: float
+    score: float
+    difference: float
+    interval: float
+    best: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is, in words."""
+        found = [f"{self.n_estimators} estimators" if self.n_estimators > 1 else "1 tree"]
+        if self.max_depth is not None:
+            found.append(f"depth {self.max_depth}")
+        if self.min_samples_leaf is not None:
+            found.append(f"leaves of {self.min_samples_leaf}")
+        return ", ".join(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Tradeoff:
+    """Smaller versions of a model, and the model itself.
+
+    Attributes
+    ----------
+    scoring : str
+        What the scores are.
+    samples : int
+        Validation rows.
+    rows : tuple of Smaller
+        Smallest first.
+    """
+
+    scoring: str
+    samples: int
+    rows: tuple[Smaller, ...]
+
+    @property
+    def whole(self) -> Smaller:
+        """The model as it is."""
+        return next(
+            each
+            for each in sorted(self.rows, key=lambda row: -row.n_estimators)
+            if each.max_depth is None and each.min_samples_leaf is None
+        )
+
+    @property
+    def best(self) -> tuple[Smaller, ...]:
+        """The rows that no other one beats, smallest first."""
+        return tuple(each for each in self.rows if each.best)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self)
+
+    def to_pandas(self) -> Any:
+        """The rows as a DataFrame, where pandas is installed."""
+        import pandas  # type: ignore[import-untyped]
+
+        table = pandas.DataFrame([{"name": row.name, **asdict(row)} for row in self.rows])
+        return table.astype({"max_depth": "Int64", "min_samples_leaf": "Int64"})
+
+    def to_html(self) -> str:
+        """A page of its own: a chart and the table; nothing in it is fetched or run."""
+        return _page(self)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Size against score, in matplotlib's axes (extra ``shardpickle[plot]``)."""
+        if axes is None:
+            import matplotlib.pyplot as plt
+
+            _, axes = plt.subplots()
+        for chosen, marker, label in ((False, ".", "beaten by another"), (True, "o", "best")):
+            found = [each for each in self.rows if each.best is chosen]
+            if found:
+                axes.plot(
+                    *([each.stored_bytes for each in found], [each.score for each in found]),
+                    *(marker,),
+                    label=label,
+                )
+        axes.set(xscale="log", xlabel="stored bytes", ylabel=self.scoring)
+        axes.legend()
+        return axes
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def table(scoring: str, samples: int, rows: Sequence[Smaller]) -> Tradeoff:
+    """The table of rows, sorted, with those marked that no other one beats."""
+    found, best = [], float("-inf")
+    for row in sorted(rows, key=lambda row: (row.stored_bytes, -row.score)):
+        found.append(replace(row, best=row.score > best))
+        best = max(best, row.score)
+    return Tradeoff(scoring, samples, tuple(found))
+
+
+# Scores -------------------------------------------------------------------------------------------
+
+
+def resamples(rows: int, count: int = RESAMPLES) -> NDArray[np.uint8]:
+    """How often each row is drawn: once each at first, then in every resample.
+
+    A byte is enough: that one row of many is drawn 256 times has a chance of less than 1e-500.
+
+    Returns
+    -------
+    ndarray of shape (count + 1, rows)
+    """
+    generator, even = np.random.default_rng(0), np.full(rows, 1 / rows)
+    found = np.ones((count + 1, rows), np.uint8)
+    for each in found[1:]:
+        each[:] = generator.multinomial(rows, even)
+    return found
+
+
+_BLOCK = 4096  # rows: of 201 draws, 7 MB as floats
+
+
+def _totals(draws: Array, values: Array) -> Array:
+    """Sums of the drawn values; all draws as floats would take eight times their memory."""
+    found = np.zeros((len(draws), *values.shape[1:]))
+    for start in range(0, len(values), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found += draws[:, block].astype(np.float64) @ values[block]
+    return found
+
+
+def accuracies(right: Array, draws: Array) -> Array:
+    """The share of right answers, in every resample."""
+    shares: Array = _totals(draws, right) / right.shape[0]
+    return shares
+
+
+def r2_scores(answers: Array, truth: Array, draws: Array) -> Array:
+    """R², averaged over outputs, in every resample."""
+    count = truth.shape[0]
+    left = _totals(draws, (truth - answers) ** 2)
+    centred = truth - truth.mean(axis=0)  # of no matter to the sum, and exact where means are large
+    total = _totals(draws, centred**2) - _totals(draws, centred) ** 2 / count
+    scores: Array = (1 - left / np.where(total == 0, 1, total)).mean(axis=1)
+    return scores
+
+
+def half_interval(one: Array, other: Array) -> float:
+    """Half of the 95 % interval of a difference, from the scores of resamples that have one."""
+    found = (one - other)[1:]
+    found = found[np.isfinite(found)]
+    return float(1.96 * np.std(found, ddof=1)) if len(found) > 1 else float("nan")
+
+
+# Text -------------------------------------------------------------------------------------------
+
+
+def _lines(of: Tradeoff) -> Iterator[str]:
+    whole = of.whole
+    yield f"{of.scoring} on {of.samples} rows; * no other one is as small and as good"
+    yield f"  {'':<36}{'stored':>10}{'memory':>10}{'smaller':>9}{'score':>9}  difference"
+    shown = [row for row in of.rows if row.best or row == whole]
+    for row in shown[:_MOST_LINES]:
+        yield (
+            f"{'*' if row.best else ' '} {row.name:<36}{text(row.stored_bytes):>10}"
+            f"{text(row.memory_bytes):>10}{whole.stored_bytes / max(1, row.stored_bytes):>8.1f}x"
+            f"{row.score:>9.4f}  {_difference(row)}"
+        )
+    rest = len(of.rows) - len(shown)
+    if rest:
+        yield f"  and {rest} that others beat (.rows has all)"
+
+
+def _difference(row: Smaller) -> str:
+    return f"{row.difference:+.4f} ± {row.interval:.4f}"
+
+
+_WIDE, _HIGH, _LEFT, _LOW = 640, 320, 60, 40
+
+
+def _page(of: Tradeoff) -> str:
+    sizes = np.log10([max(1, row.stored_bytes) for row in of.rows])
+    scores = np.array([row.score for row in of.rows])
+    span = max(float(np.ptp(sizes)), 1e-9), max(float(np.ptp(scores)), 1e-9)
+    xs = _LEFT + 10 + (sizes - sizes.min()) / span[0] * (_WIDE - _LEFT - 30)
+    ys = _HIGH - _LOW - 10 - (scores - scores.min()) / span[1] * (_HIGH - _LOW - 30)
+    dots, rows = [], []
+    for number, (row, x, y) in enumerate(zip(of.rows, xs, ys, strict=True)):
+        kind = "best" if row.best else "other"
+        says = _html.escape(
+            f"{row.name}: {text(row.stored_bytes)}, {row.score:.4f} ({_difference(row)})"
+        )
+        dot = f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if row.best else 3}"/>'
+        dots.append(
+            f'<a href="#r{number}" aria-label="{says}"><title>{says}</title>{dot}</a>'
+            if row.best
+            else f"<g><title>{says}</title>{dot}</g>"
+        )
+        rows.append(
+            f'<tr id="r{number}" class="{kind}"><th scope=row>{_html.escape(row.name)}</th>'
+            f"<td>{text(row.stored_bytes)}</td><td>{text(row.memory_bytes)}</td>"
+            f"<td>{row.seconds:.3g} s</td><td>{row.score:.4f}</td><td>{_difference(row)}</td></tr>"
+        )
+    low, high = text(of.rows[0].stored_bytes), text(of.rows[-1].stored_bytes)
+    parts = {
+        "scoring": _html.escape(of.scoring),
+        "samples": f"{of.samples:,}",
+        "size": f"0 0 {_WIDE} {_HIGH}",
+        "base": f"M{_LEFT} 10V{_HIGH - _LOW}H{_WIDE - 10}",
+        "left": f'<text x="{_LEFT}" y="{_HIGH - 18}">{low}</text>',
+        "right": f'<text x="{_WIDE - 10}" y="{_HIGH - 18}" text-anchor="end">{high}</text>',
+        "top": f'<text x="{_LEFT - 6}" y="20" text-anchor="end">{scores.max():.3f}</text>',
+        "low": (
+            f'<text x="{_LEFT - 6}" y="{_HIGH - _LOW}" text-anchor="end">{scores.min():.3f}</text>'
+        ),
+        "dots": "\n".join(dots),
+        "rows": "\n".join(rows),
+    }
+    return _TEMPLATE.format_map(parts)
+
+
+_TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<title>Smaller versions</title>
+<style>
+:root {{ --ground: #fbfbfa; --ink: #1c1d1f; --faint: #62666c; --line: #dcdddc; --best: #1f5a96; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ground: #17181a; --ink: #ececea; --faint: #a2a6ab; --line: #36383b; --best: #8cc0ee; }}
+}}
+body {{ margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--ground);
+  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums; }}
+svg {{ width: 100%; height: auto; }} text {{ fill: var(--faint); font-size: 13px; }}
+path {{ fill: none; stroke: var(--faint); }} .other {{ fill: var(--faint); }}
+.best {{ fill: var(--best); }} tr.best th {{ color: var(--best); font-weight: bold; }}
+a:focus-visible circle {{ stroke: var(--ink); stroke-width: 3; }}
+.scroll {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem; }}
+th {{ text-align: left; font-weight: normal; }} td {{ text-align: right; white-space: nowrap; }}
+td, th {{ padding: .2rem 1.25rem .2rem 0; }} thead th {{ color: var(--faint); }}
+tr:target {{ outline: 2px solid var(--best); }}
+</style></head><body>
+<h1>Smaller versions</h1>
+<p>{scoring} on {samples} rows, against stored bytes (logarithmic). Large dots: no other version is
+as small and as good; they lead to their rows.</p>
+<svg viewBox="{size}" role="group" aria-label="stored bytes and score"><path d="{base}"/>
+{left}{right}{top}{low}
+{dots}
+</svg>
+<div class="scroll"><table><thead><tr><th>version</th><th>stored</th><th>in memory</th>
+<th>predict</th><th>score</th><th>difference</th></tr></thead><tbody>
+{rows}
+</tbody></table></div></body></html>
+"""

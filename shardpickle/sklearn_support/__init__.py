@@ -1,0 +1,1 @@
+"""What depends on scikit-learn's releases: classes with trees, and states that were renamed."""

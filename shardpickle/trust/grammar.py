@@ -1,0 +1,522 @@
+"""What may stand in which attribute of a class. Knows no bytes and no paths.
+
+That each piece of a model is vetted is not enough: scikit-learn calls what it finds in an
+attribute, by a name that it finds in another one. So every attribute of a class that we know has
+its kinds: what scikit-learn declares of the parameter (``_parameter_constraints``), and what fits
+leave there (`grammar_table`, written by tests/vet.py). An attribute that neither knows takes plain
+data. docs/places.md says what that keeps out.
+"""
+
+import datetime
+import decimal
+import fractions
+import functools
+import numbers
+import types
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import _param_validation as declared
+
+from shardpickle import lazy
+from shardpickle.trust import grammar_table
+
+Own = Callable[[Any], bool]
+
+PLAIN = frozenset({"scalar", "array", "value", "table"})
+_DICTS = (dict, OrderedDict, defaultdict, Counter, types.MappingProxyType)
+_CONTAINERS = frozenset({*_DICTS, list, tuple, set, frozenset, deque, lazy.LazyList})
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
+_VALUES: tuple[type, ...] = (
+    *(slice, range, np.dtype, type(...), type(NotImplemented), uuid.UUID, decimal.Decimal),
+    *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, fractions.Fraction),
+)
+_ARRAYS = (np.ndarray, np.matrix, np.memmap, np.recarray, np.ma.MaskedArray)
+_RANDOM = (np.random.RandomState, np.random.Generator, np.random.BitGenerator)
+_FUNCTIONS = (
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufunc, np.vectorize),
+    *(type(np.clip), functools.partial, types.MethodDescriptorType, types.BuiltinMethodType),
+)
+# Classes that stand for all that inherit from them, by their names in scikit-learn and SciPy.
+FAMILIES = {
+    **dict.fromkeys(("BaseCrossValidator", "BaseShuffleSplit", "_RepeatedSplits"), "splitter"),
+    "_BaseScorer": "scorer",
+    "BaseLoss": "loss",
+    "BaseLink": "link",
+    "Kernel": "kernel",
+    "BaseOptimizer": "optimizer",
+    "_spbase": "sparse",
+    "DistanceMetric": "metric",
+    "BinaryTree": "neighbor_tree",
+    "BinaryTree32": "neighbor_tree",
+    "BinaryTree64": "neighbor_tree",
+    "rv_frozen": "distribution",
+}
+
+
+@functools.cache
+def _kind_of_class(cls: type) -> str:
+    """The kind of a class's instances; "" of those that are looked into."""
+    if cls in _SCALARS or (issubclass(cls, np.generic) and cls is not np.object_):
+        return "scalar"
+    if cls in _CONTAINERS:
+        return ""
+    if issubclass(cls, BaseEstimator):
+        return "estimator"
+    if issubclass(cls, _FUNCTIONS):
+        return "function"
+    if issubclass(cls, type):
+        return "type"
+    if issubclass(cls, _RANDOM):
+        return "random_state"
+    if issubclass(cls, _VALUES):
+        return "value"
+    if cls.__module__.partition(".")[0] == "pandas":
+        return "value" if cls.__name__ in _PANDAS_VALUES or not _has_rows(cls) else "table"
+    for base in cls.__mro__:
+        if base.__name__ in FAMILIES and base.__module__.partition(".")[0] in ("sklearn", "scipy"):
+            return FAMILIES[base.__name__]
+    return cls.__qualname__
+
+
+_PANDAS_VALUES = frozenset({"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"})
+
+
+def _has_rows(cls: type) -> bool:
+    return hasattr(cls, "__len__")
+
+
+def kind_of(value: Any) -> str:
+    """The kind of a value; "" if it is a container, which is as good as what it holds."""
+    if isinstance(value, np.ndarray) and not lazy.is_stand_in(value):
+        if type(value) in _ARRAYS:
+            return "" if value.dtype == object else "array"
+        return type(value).__qualname__
+    if type(value) is range and len(value) > _LONG:
+        return _LONG_RANGE  # which somebody would make a list of
+    return _kind_of_class(lazy.kind_of(value))
+
+
+_LONG = 1 << 20
+_LONG_RANGE = "long range"
+
+
+def leaves(
+    value: Any, seen: set[int] | None = None, own: Own | None = None
+) -> Iterator[tuple[str, Any]]:
+    """What a value comes down to: (kind, thing) of all that its containers hold.
+
+    Containers in `seen`, by identity, are passed over, and those that are met are put there. What
+    an object of an `own` class holds is its own affair.
+    """
+    seen = set() if seen is None else seen
+    left = [value]
+    while left:
+        each = left.pop()
+        kind = kind_of(each)
+        if kind and kind not in _NAMED_CONTAINERS and not isinstance(each, tuple):
+            yield kind, each
+        elif id(each) not in seen:
+            seen.add(id(each))
+            if kind:
+                yield kind, each
+                if own is not None and own(type(each)):
+                    continue
+            left += _inside(each, kind)
+
+
+_NAMED_CONTAINERS = ("Bunch", "SimpleNamespace")
+
+
+def _inside(value: Any, kind: str) -> Iterable[Any]:
+    """What a container holds."""
+    if kind in _NAMED_CONTAINERS:
+        return list(value.values() if isinstance(value, dict) else vars(value).values())
+    if isinstance(value, _DICTS):
+        factory = getattr(value, "default_factory", None)
+        return [*value.keys(), *value.values(), *([] if factory in _FACTORIES else [factory])]
+    if isinstance(value, np.ndarray):
+        return list(np.ma.getdata(value).flat)
+    return list(lazy.items_of(value))
+
+
+_FACTORIES = (None, int, float, str, bool, list, dict, set, tuple, OrderedDict, defaultdict)
+
+
+# What a class's attributes take -------------------------------------------------------------------
+
+
+class Row:
+    """The kinds of a class's attributes.
+
+    Attributes
+    ----------
+    kinds : dict
+        Of each attribute that is known: the names of what may stand there.
+    classes : dict
+        Of a parameter, classes that scikit-learn names, whose instances may stand there, too.
+    open : bool
+        Whether the class is somebody's own, whose other attributes are its own affair.
+    methods : frozenset
+        Of such a class: what it has from a class that we know, so that it is no affair of its own.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self.kinds: dict[str, frozenset[str]] = {}
+        self.classes: dict[str, tuple[type, ...]] = {}
+        self.open = not _is_known(cls)
+        self.methods = _methods_of(cls) if self.open else frozenset()
+        for base in reversed(cls.__mro__):
+            if _is_known(base):
+                self._add(base)
+
+    def _add(self, cls: type) -> None:
+        constraints = vars(cls).get("_parameter_constraints")
+        for name, each in (constraints if isinstance(constraints, dict) else {}).items():
+            self._declare(name, each)
+        called = f"{_package(cls)}.{cls.__qualname__}"
+        for table in (grammar_table.ROWS, BY_HAND):
+            for name, kinds in table.get(called, {}).items():
+                self.kinds[name] = self.kinds.get(name, frozenset()) | set(kinds.split())
+
+    def _declare(self, name: str, constraints: Any) -> None:
+        kinds: set[str] = set()
+        classes: list[type] = []
+        if isinstance(constraints, str):  # "no_validation"
+            kinds |= PLAIN
+            constraints = []
+        for each in constraints:
+            found, its = _declared(each)
+            kinds |= found
+            classes += its
+        self.kinds[name] = frozenset(kinds)
+        self.classes[name] = tuple(classes)
+
+
+def _is_known(cls: type) -> bool:
+    """Whether a class is one of those whose attributes have kinds."""
+    return f"{cls.__module__}.".startswith(_KNOWN)
+
+
+def _methods_of(cls: type) -> frozenset[str]:
+    """What a class inherits from those that we know, and does not define anew."""
+    first: dict[str, type] = {}
+    for base in cls.__mro__:
+        for name in vars(base):
+            first.setdefault(name, base)
+    return frozenset(name for name, base in first.items() if _is_known(base))
+
+
+_KNOWN = ("sklearn.", "scipy.sparse.", "scipy.interpolate.", "joblib.")
+
+
+def knows(cls: type) -> bool:
+    """Whether attributes of a class, or of one that it inherits, have kinds."""
+    known = any(_is_known(base) for base in cls.__mro__)
+    return known and bool(cls.__dictoffset__) and not issubclass(cls, (dict, tuple))
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+def _declared(constraint: Any) -> tuple[set[str], list[type]]:
+    """What one of scikit-learn's constraints of a parameter lets through."""
+    if isinstance(constraint, declared.Hidden):
+        return _declared(constraint.constraint)
+    if isinstance(constraint, declared.MissingValues):
+        return {"scalar", "value"}, []
+    if isinstance(constraint, declared.HasMethods):
+        of = "splitter" if "split" in constraint.methods else "estimator"
+        return {"scalar", of}, []
+    if isinstance(constraint, declared.Options):
+        return {"scalar", *(("type",) if constraint.type is type else ())}, []
+    if constraint is callable or constraint is type:
+        return {"scalar", "function" if constraint is callable else "type"}, []
+    if isinstance(constraint, str):
+        return set(_DECLARED.get(constraint, ("scalar",))), []
+    if not isinstance(constraint, type):
+        return {"scalar"}, []
+    if constraint in (list, tuple, dict, set):
+        return set(PLAIN), []
+    if constraint is np.ndarray:
+        return {"scalar", "array"}, []
+    plain = constraint in (str, bool, np.bool_) or issubclass(constraint, numbers.Number)
+    return {"scalar"}, [] if plain else [constraint]
+
+
+_DECLARED: dict[str, tuple[str, ...]] = {
+    "array-like": ("scalar", "array", "table", "value"),
+    "sparse matrix": ("scalar", "sparse"),
+    "random_state": ("scalar", "random_state"),
+    "cv_object": ("scalar", "array", "splitter"),
+    "missing_values": ("scalar", "value"),
+}
+
+
+# What an attribute takes that was not seen in its class: nothing that calls anything.
+_UNKNOWN = PLAIN | {"random_state", "sparse"}
+
+
+@functools.cache
+def row(cls: type) -> Row:
+    return Row(cls)
+
+
+@dataclass(frozen=True, slots=True)
+class Misplaced:
+    """What stands where it must not: says so, with the things that a caller may trust to."""
+
+    text: str
+    things: tuple[Any, ...] = ()
+
+
+Seen = dict[Any, set[int]]
+
+
+def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
+    """What stands in an instance's attributes where it must not; None if nothing does.
+
+    Parameters
+    ----------
+    instance : object
+        With all its attributes.
+    own : callable
+        Whether the caller trusts a class or a function by its name: that may stand anywhere.
+    seen : dict
+        Containers that have been judged, which live on; empty at first. Each is walked once for
+        one set of kinds, however many instances hold it.
+    """
+    cls: Any = type(instance)
+    attributes = vars(instance)
+    alike = cls, tuple(attributes), tuple(map(type, attributes.values()))
+    open_names = _OPEN_NAMES.get(alike)
+    if open_names is None:
+        its = row(cls)
+        open_names = tuple(
+            (name, "array" in its.kinds.get(name, _UNKNOWN))
+            for name, value in attributes.items()
+            if not _is_settled(its, name, value)
+        )
+        if len(_OPEN_NAMES) >= _MOST_ALIKE:
+            _OPEN_NAMES.clear()
+        _OPEN_NAMES[alike] = open_names
+    for name, takes_arrays in open_names:
+        value = attributes[name]
+        if takes_arrays and type(value) is np.ndarray and value.dtype != object:
+            continue
+        found = _misplaced(cls, name, value, own, seen)
+        if found is not None:
+            return found
+    return None
+
+
+# Of instances of one class with the same attributes of the same types: those to look at each time,
+# and whether they take arrays.
+_OPEN_NAMES: dict[tuple[Any, ...], tuple[tuple[str, bool], ...]] = {}
+_MOST_ALIKE = 4096
+
+
+def _is_settled(its: Row, name: str, value: Any) -> bool:
+    """Whether the type of a value says that it may stand there."""
+    if value is None:
+        return True
+    kinds = its.kinds.get(name)
+    if kinds is None:
+        if its.open and name not in its.methods:
+            return True
+        kinds = _UNKNOWN
+    if isinstance(value, (np.ndarray, range)):
+        return False
+    kind = kind_of(value)
+    return kind in kinds and kind in _SETTLED and name not in _NAMES_OF_METHODS
+
+
+def _misplaced(cls: type, name: str, value: Any, own: Own, seen: Seen) -> Misplaced | None:
+    its = row(cls)
+    kinds = its.kinds.get(name) or _UNKNOWN
+    classes = its.classes.get(name, ())
+    if _ANY in kinds:
+        return None
+    settled = not classes and kinds <= _SETTLED and name not in _NAMES_OF_METHODS
+    judged = seen.setdefault(kinds if settled else (kinds, name, classes), set())
+    for kind, each in leaves(value, judged, own):
+        if kind in kinds and kind in _SETTLED and name not in _NAMES_OF_METHODS:
+            continue
+        found = _fault(name, kind, each, kinds, classes, own)
+        if found is not None:
+            shown = f"{cls.__qualname__}.{name[:60]} holds {_shown(each, kind)}"
+            return Misplaced(f"{shown}, where {found}", things(each))
+    if name in _KEYWORDS and isinstance(value, dict):
+        odd = odd_argument(value)
+        if odd is not None:
+            return Misplaced(f"{cls.__qualname__}.{name[:60]} has the argument {odd}")
+    return None
+
+
+def odd_argument(keywords: Mapping[Any, Any]) -> str | None:
+    """An argument that no function is given by a file: memory to write to or read from, objects."""
+    odd = sorted(str(key)[:40] for key in keywords if key in _WRITES)
+    if odd:
+        return f"{odd[0]}="
+    try:
+        objects = np.dtype(keywords.get("dtype", float)).hasobject
+    except (TypeError, ValueError):  # a word or a list that scikit-learn's functions take
+        return None
+    return "dtype= of objects" if objects else None
+
+
+# Arguments of functions that scikit-learn calls with what is stored, and what these may not be:
+# memory that a function would write to, or read from.
+_KEYWORDS = frozenset(
+    {"kw_args", "inv_kw_args", "kernel_params", "metric_params", "effective_metric_params_"}
+    | {"fun_args", "kernel_kwds", "_kwargs", "affinity_params"}
+)
+_WRITES = frozenset(
+    {"out", "buffer", "like", "subok", "where", "casting", "signature", "sig", "extobj"}
+)
+
+
+_SETTLED = PLAIN | {"estimator", "sparse", "random_state", "splitter", "kernel", "loss", "link"}
+
+
+def _fault(
+    name: str,
+    kind: str,
+    value: Any,
+    kinds: frozenset[str],
+    classes: tuple[type, ...],
+    own: Own,
+) -> str | None:
+    """Why a value may not stand in an attribute; None if it may."""
+    if any(map(own, things(value))) or (classes and isinstance(value, classes)):
+        return None
+    if value is None:
+        return None
+    if kind not in kinds:
+        known = ", ".join(sorted(each.replace("_", " ") for each in kinds))
+        return f"there may be {known}"
+    if kind == "function":
+        return _function_fault(name, value, own)
+    if name in _NAMES_OF_METHODS and not (isinstance(value, str) and value in _METHODS):
+        return "the name of a method stands that estimators have"
+    return None
+
+
+def things(value: Any) -> tuple[Any, ...]:
+    """What a caller may trust by its name, so that a value may stand anywhere."""
+    if isinstance(value, functools.partial):
+        return things(value.func)
+    if isinstance(value, np.vectorize):
+        return things(value.pyfunc)
+    if isinstance(value, types.MethodType):
+        return (type(value.__self__),)
+    kind = kind_of(value)
+    if kind in ("function", "type"):
+        return (value,)
+    return () if kind in PLAIN or kind == _LONG_RANGE else (lazy.kind_of(value),)
+
+
+def _shown(value: Any, kind: str) -> str:
+    if kind == "scalar":
+        return f"{value!r:.40}"
+    if kind == "function":
+        return f"the function {getattr(_function_of(value), '__qualname__', '?'):.80}"
+    cls = lazy.kind_of(value)
+    return (
+        f"a {cls.__module__}.{cls.__qualname__}" if kind not in PLAIN else f"a {cls.__qualname__}"
+    )
+
+
+def _function_of(value: Any) -> Any:
+    while isinstance(value, functools.partial):
+        value = value.func
+    return value.pyfunc if isinstance(value, np.vectorize) else value
+
+
+# Which attributes hold the name of a method that scikit-learn calls with rows.
+_NAMES_OF_METHODS = frozenset(
+    {"stack_method", "stack_method_", "chain_method", "chain_method_", "response_method"}
+    | {"_response_method"}
+)
+_METHODS = frozenset(
+    {"auto", "passthrough", "predict", "predict_proba", "predict_log_proba", "decision_function"}
+    | {"score_samples", "transform", "predict_joint_log_proba"}
+)
+
+
+def _function_fault(name: str, value: Any, own: Own) -> str | None:
+    """Why a function that is vetted may not stand here; its arguments were looked at before."""
+    function = _function_of(value)
+    if isinstance(function, types.MethodType):
+        return None  # of an object of the model: one that `constructors.method` gives
+    modules = FUNCTIONS_AT.get(name, ())
+    module = str(getattr(function, "__module__", None) or "builtins")
+    if isinstance(function, np.ufunc):
+        module = "numpy"
+    fits = any(f"{module}.".startswith(f"{each}.") for each in modules)
+    return None if fits else _NO_FUNCTION
+
+
+_NO_FUNCTION = "no function of its kind may stand"
+# Where functions stand, and the modules they are from: what is called with rows gives rows or
+# fails, what is called with two things gives a number or a table of numbers.
+_ROWS = ("numpy", "scipy.special")
+_SCORES = ("sklearn.metrics", "sklearn.feature_selection")
+_PAIRS = ("sklearn.metrics", "scipy.spatial")
+_WORDS = ("sklearn.feature_extraction.text", "builtins")
+FUNCTIONS_AT: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("func", "inverse_func"),
+        (*_ROWS, "builtins", "sklearn.preprocessing", "sklearn.utils.validation"),
+    ),
+    **dict.fromkeys(("strategy", "pooling_func", "weights"), _ROWS),
+    **dict.fromkeys(("score_func", "_score_func", "oob_score", "scoring", "scorer_"), _SCORES),
+    **dict.fromkeys(("loss", "_scorer", "scorers", "_scorers"), _SCORES),
+    **dict.fromkeys(("metric", "effective_metric_", "kernel", "affinity"), _PAIRS),
+    **dict.fromkeys(("analyzer", "preprocessor", "strip_accents", "tokenizer"), _WORDS),
+    "connectivity": ("sklearn.neighbors",),
+    "f_": ("sklearn.isotonic",),
+    "_asarray": ("scipy._lib", "sklearn.externals"),
+    "_kmeans_single": ("sklearn.cluster",),
+}
+# Beside what fits leave: what every estimator may have, and what is kept of a search, of which
+# nothing is called before somebody fits it again.
+_ANY = "any"
+BY_HAND: Mapping[str, dict[str, str]] = {
+    "sklearn.BaseEstimator": {
+        "_metadata_request": "MetadataRequest",
+        "_skl_callbacks": "ProgressBar ScoringMonitor scalar",
+    },
+    "sklearn.IsotonicRegression": {"f_": "interp1d function"},  # made anew by a load
+    "sklearn.SparseCoefMixin": {"coef_": "array scalar sparse"},
+    "sklearn.ColumnTransformer": {
+        "transformers": "make_column_selector",
+        "transformers_": "make_column_selector",
+    },
+    "sklearn.FunctionTransformer": {"kw_args": "type", "inv_kw_args": "type"},  # as dtype=
+    "sklearn.CompoundKernel": {"kernels": "kernel"},
+    "sklearn.Exponentiation": {"kernel": "kernel"},
+    "sklearn.KernelOperator": {"k1": "kernel", "k2": "kernel"},
+    "sklearn.PairwiseKernel": {"metric": "function scalar"},
+    "sklearn._RepeatedSplits": {"cv": "type"},
+    "sklearn.BaseLoss": {
+        "interval_y_pred": "Interval scalar",
+        "interval_y_true": "Interval scalar",
+        "link": "link",
+    },
+    "sklearn.make_column_selector": dict.fromkeys(
+        ("dtype_include", "dtype_exclude"), "scalar type value"
+    ),
+    "sklearn.BaseSearchCV": {
+        **dict.fromkeys(("param_grid", "param_distributions", "cv_results_"), _ANY),
+        "best_params_": _ANY,
+    },
+    "sklearn.BaseSuccessiveHalving": {"_search_results": _ANY},
+    "joblib.Memory": {"location": "PosixPath WindowsPath PurePosixPath PureWindowsPath scalar"},
+}

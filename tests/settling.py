@@ -2,6 +2,9 @@
 
 import gc
 import threading
+import time
+
+from shardpickle.lazy import CACHE
 
 
 def settle():
@@ -10,3 +13,13 @@ def settle():
         if thread.name == "shardpickle":
             thread.join(30)
     gc.collect()
+
+
+def settled_below(limit, seconds=30):
+    """Whether the cache comes to hold no more than so many bytes; other threads let go late."""
+    end = time.monotonic() + seconds
+    while True:
+        settle()
+        if CACHE.used <= limit or time.monotonic() > end:
+            return CACHE.used <= limit
+        time.sleep(0.05)

@@ -3602,7 +3602,7 @@ static const char __pyx_k_fortran[] = "fortran";
 static const char __pyx_k_Dimension_d_is_not_direct[] = "Dimension %d is not direct";
 static const char __pyx_k_Cannot_index_with_type_200U[] = "Cannot index with type \047%.200U\047";
 static const char __pyx_k_itemsize_0_for_cython_array[] = "itemsize <= 0 for cython.array";
-static const char __pyx_k_The_loops_of_trees_compiled_one[] = "The loops of `trees`, compiled: one tree in preorder to streams and back, without the GIL.\n\n`_reference.py` holds the same rules in NumPy and is the specification; tests compare the two byte\nfor byte. Floating point is element-wise and in a fixed order (built with -ffp-contract=off), so\na stream decodes to the same bits everywhere. Nothing is read or written outside the buffers\ngiven: every stream is checked against its end, every tree against its node count.\n";
+static const char __pyx_k_The_loops_of_trees_compiled_one[] = "The loops of `trees`, compiled: one tree in preorder to streams and back, without the GIL.\n\n`_tree_numpy.py` holds the same rules in NumPy and is the specification; tests compare the two byte\nfor byte. Floating point is element-wise and in a fixed order (built with -ffp-contract=off), so\na stream decodes to the same bits everywhere. Nothing is read or written outside the buffers\ngiven: every stream is checked against its end, every tree against its node count.\n";
 static const char __pyx_k_Buffer_view_does_not_expose_stri[] = "Buffer view does not expose strides";
 static const char __pyx_k_Can_only_create_a_buffer_that_is[] = "Can only create a buffer that is contiguous in memory.";
 static const char __pyx_k_Cannot_create_writable_memory_vi[] = "Cannot create writable memory view from read-only memoryview";

@@ -669,7 +669,7 @@ def _partial(target: Any, trusts: Trusts) -> Maker:
         need(attributes in (None, {}), "a partial with attributes")
         if not (trusts(function) or is_own_method(function, trusts)):
             reason = partial_problem(function, args, keywords)
-            shown = f"functools.partial of {getattr(function, '__qualname__', '?'):.80}"
+            shown = f"functools.partial of {grammar.name_shown(function)}"
             need(reason is None, f"{shown} with {reason}", *name_of(function))
         instance.__setstate__(state)
 

@@ -422,11 +422,16 @@ def things(value: Any) -> tuple[Any, ...]:
     return () if kind in PLAIN or kind == _LONG_RANGE else (lazy.kind_of(value),)
 
 
+def name_shown(function: Any) -> str:
+    """A function's name for a message; NumPy's loops say only a short one before NumPy 2."""
+    return f"{getattr(function, '__qualname__', getattr(function, '__name__', '?')):.80}"
+
+
 def _shown(value: Any, kind: str) -> str:
     if kind == "scalar":
         return f"{value!r:.40}"
     if kind == "function":
-        return f"the function {getattr(_function_of(value), '__qualname__', '?'):.80}"
+        return f"the function {name_shown(_function_of(value))}"
     cls = lazy.kind_of(value)
     return (
         f"a {cls.__module__}.{cls.__qualname__}" if kind not in PLAIN else f"a {cls.__qualname__}"

@@ -1,7 +1,7 @@
 """Plots of a finished comparison, for the docs.
 
     python benchmarks/compare.py --json benchmarks/figures.json
-    python benchmarks/plots.py [FIGURES]          # writes docs/plots/size.svg and load.svg
+    python benchmarks/plots.py [FIGURES]          # writes docs/plots/*.svg
 
 Needs the ``bench`` extra. Every point is a median of what the figures hold; colours are those of
 Okabe and Ito, which the colour-blind tell apart, and shapes differ as well.
@@ -67,6 +67,40 @@ def drawn(models, key, title, axis, path, methods, ratio):
     plt.close(figure)
 
 
+BARS = {  # method: name beside the bar
+    "pickle 5": "pickle",
+    "joblib": "joblib",
+    "skops": "skops",
+    "joblib, zlib 3": "joblib, compress=3",
+    "slim-trees, lzma": "slim-trees, lzma (rounds)",
+    "shardpickle, 2 workers": "shardpickle",
+}
+
+
+def bars(of_forest, path):
+    """Two panels of bars for one forest: bytes and seconds, shorter is better."""
+    panels = (("bytes", 1e6, "size in MB"), ("load", 1, "load in seconds"))
+    figure, all_axes = plt.subplots(1, 2, figsize=(8.4, 2.2), sharey=True)
+    for axes, (key, unit, title) in zip(all_axes, panels, strict=True):
+        values = [median(of_forest[method], key) / unit for method in BARS]
+        ours = [method.startswith("shardpickle") for method in BARS]
+        colours = ["#0072B2" if mine else "#8c8c8c" for mine in ours]
+        drawn_bars = axes.barh(list(BARS.values()), values, color=colours, height=0.66)
+        labels = [f"{value:.3g}" for value in values]
+        axes.bar_label(drawn_bars, labels, padding=4, color=GREY, fontsize=9)
+        axes.set_title(title, loc="left", color=GREY, fontsize=10)
+        axes.tick_params(colors=GREY, length=0)
+        axes.set_xticks([])
+        axes.margins(x=0.14)
+        axes.invert_yaxis()
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    all_axes[0].invert_yaxis()  # the second panel shares the first one's axis
+    figure.tight_layout(w_pad=3)
+    figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+
+
 def main(figures):
     mpl.rcParams |= {
         "svg.hashsalt": "shardpickle",
@@ -80,6 +114,7 @@ def main(figures):
     }
     folder = HERE.parent / "docs" / "plots"
     folder.mkdir(exist_ok=True)
+    bars(models["rfc-synthetic"], folder / "beside.svg")
     drawn(
         *(models, "bytes", "How many times smaller than the pickle", "pickle's bytes / bytes"),
         folder / "size.svg",

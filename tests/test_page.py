@@ -4,6 +4,7 @@ import html.parser
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from estimators import LABELS, X
@@ -112,6 +113,16 @@ def test_names_of_a_hostile_model_stay_names(tmp_path):
     assert "\x1b" not in page
     assert "\u202e" not in page
     assert "alert(1)" in " ".join(found.text)
+
+
+def test_what_pages_need_is_said_where_it_is_missing(forest, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    _, path = forest
+    with pytest.raises(ImportError, match=r"pip install 'shardpickle\[html\]'"):
+        shardpickle.inspect(path).to_html()
+    assert main(["inspect", str(path), "--html", str(tmp_path / "page.html")]) != 0
+    assert "pip install 'shardpickle[html]'" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_ten_thousand_trees_are_one_small_page(tmp_path):

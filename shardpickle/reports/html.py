@@ -1,16 +1,18 @@
 """A model's facts as one HTML page. Pure: facts in, text out; no script, nothing is fetched.
 
-Whatever a model says of itself is escaped; the page forbids itself scripts and connections
+Whatever a model says of itself is escaped by Jinja; the page forbids itself scripts and connections
 (Content-Security-Policy), so that a name in a hostile model stays a name.
 
 The treemap is squarified: Bruls, Huizing, van Wijk, "Squarified treemaps", 2000.
 """
 
-import html as _html
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from shardpickle._util.pages import render
 from shardpickle._util.sizes import text
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -67,76 +69,73 @@ def _worst(row: Sequence[float], side: float) -> float:
     return max(side * side * max(row) / total**2, total**2 / (side * side * max(min(row), 1e-12)))
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A column in the treemap and in the table below it."""
+
+    label: str
+    kind: str
+    raw: int
+    stored: int
+    share: float  # of all files
+    step: str  # the class of its colour
+    box: Box
+
+    @property
+    def style(self) -> str:
+        return _style(self.box)
+
+    @property
+    def ratio(self) -> float:
+        return self.stored / max(1, self.raw)
+
+    @property
+    def is_named(self) -> bool:
+        return self.box.width > 5 and self.box.height > 4
+
+
 def html(info: Any) -> str:
     """The page of a `ModelInfo`."""
-    cells, rows = _treemap(info)
-    parts = {
-        "title": _text(f"{info.model.rpartition('.')[2]} in {info.path}"),
-        "model": _text(info.model),
-        "path": _text(info.path),
-        "stored": text(info.stored_bytes),
-        "raw": text(info.raw_bytes),
-        "ratio": f"{info.ratio:.1f}",
-        "share": f"{min(100.0, 100 * info.stored_bytes / max(1, info.raw_bytes)):.3f}",
-        "digest": _text(info.digest),
-        "cells": "\n".join(cells),
-        "rows": "\n".join(rows),
-        "trees": "\n".join(_trees(info.trees)),
-        "outline": _text("\n".join(_outline(info.tree, ""))),
-        "facts": "\n".join(_facts(info)),
-        "names": "\n".join(_names(info.names)),
-        "verdict": _verdict(info.names),
-    }
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    pieces = page.split("{{")
-    return pieces[0] + "".join(
-        parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:])
+    kinds = [kind for kind in info.kinds if kind.stored]
+    boxes = squarified([kind.stored for kind in kinds], Box(0, 0, _WIDE, _HIGH)) if kinds else []
+    return render(
+        _TEMPLATE,
+        info=info,
+        size=text,
+        frames=list(map(_style, boxes)),
+        cells=list(islice(_cells(kinds, boxes), _MOST_ROWS)),
+        bars=[
+            (name, unit, bins, max(count for _, _, count in bins))
+            for name, unit, bins in (
+                ("Depth", "levels", info.trees.depths),
+                ("Leaves", "leaves", info.trees.leaves),
+            )
+            if bins
+        ],
+        outline="\n".join(_outline(info.tree, "")),
+        facts=_facts(info),
+        names=sorted(info.names.items(), key=lambda item: (item[1] != "untrusted", item[0])),
+        untrusted=sum(verdict == "untrusted" for verdict in info.names.values()),
     )
-
-
-def _text(value: Any) -> str:
-    letters = (each if each.isprintable() or each == "\n" else "\ufffd" for each in str(value))
-    plain = "".join(letters)
-    return _html.escape(plain)
 
 
 # The treemap, and the table that says the same ---------------------------------------------------
 
 
-def _treemap(info: Any) -> tuple[list[str], list[str]]:
-    kinds = [kind for kind in info.kinds if kind.stored]
+def _cells(kinds: Sequence[Any], boxes: Sequence[Box]) -> Iterator[Cell]:
     total = sum(kind.stored for kind in kinds) or 1
-    cells: list[str] = []
-    rows: list[str] = []
-    outer = squarified([kind.stored for kind in kinds], Box(0, 0, _WIDE, _HIGH)) if kinds else []
-    for kind, box in zip(kinds, outer, strict=True):
+    for kind, box in zip(kinds, boxes, strict=True):
         shown = [each for each in kind.columns if each.stored >= _SMALLEST * total]
         rest = [each for each in kind.columns if 0 < each.stored < _SMALLEST * total]
         items = [(each.label, each.raw, each.stored) for each in shown]
         if rest:
             label = f"{len(rest)} small columns"
             items.append((label, sum(each.raw for each in rest), sum(each.stored for each in rest)))
-        cells.append(f'<div class="kind" style="{_style(box)}"></div>')
         inner = squarified([stored for _, _, stored in items], box) if items else []
         for (label, raw, stored), one in zip(items, inner, strict=True):
-            number = len(rows)
-            if number >= _MOST_ROWS:
-                break
-            says = f"{label} of {kind.name}: {text(stored)}, {stored / total:.1%} of the files"
             ratio = stored / max(1, raw)
             step = next(name for limit, name in _STEPS if ratio <= limit)
-            named = f"<b>{_text(label)}</b><span>{text(stored)}</span>" if _fits(one) else ""
-            cells.append(
-                f'<a class="cell {step}" href="#c{number}" id="m{number}" style="{_style(one)}" '
-                f'title="{_text(says)}" aria-label="{_text(says)}">{named}</a>'
-            )
-            rows.append(
-                f'<tr id="c{number}"><th scope="row"><a href="#m{number}">{_text(label)}</a></th>'
-                f"<td>{_text(kind.name)}</td><td class=n>{text(raw)}</td>"
-                f"<td class=n>{text(stored)}</td><td class=n>{stored / total:.1%}</td>"
-                f'<td><i class="key {step}"></i>{ratio:.0%}</td></tr>'
-            )
-    return cells, rows
+            yield Cell(label, kind.name, raw, stored, stored / total, step, one)
 
 
 def _style(box: Box) -> str:
@@ -144,40 +143,6 @@ def _style(box: Box) -> str:
         f"left:{box.x:.3f}%;top:{box.y / _HIGH:.3%};"
         f"width:{box.width:.3f}%;height:{box.height / _HIGH:.3%}"
     )
-
-
-def _fits(box: Box) -> bool:
-    return box.width > 5 and box.height > 4
-
-
-# Trees --------------------------------------------------------------------------------------------
-
-
-def _trees(trees: Any) -> Iterator[str]:
-    if not trees.count:
-        yield "<p>No trees.</p>"
-        return
-    yield from _bars("Depth", trees.depths, "levels")
-    if not trees.depths:
-        yield "<p>Trees of histogram boosting are stored without their depth.</p>"
-    yield from _bars("Leaves", trees.leaves, "leaves")
-
-
-def _bars(name: str, bins: Sequence[tuple[int, int, int]], unit: str) -> Iterator[str]:
-    if not bins:
-        return
-    most = max(count for _, _, count in bins)
-    yield f"<figure><figcaption>{name} <small>trees of so many {unit}</small></figcaption>"
-    yield '<ol class="bars" tabindex="0">'
-    for low, high, count in bins:
-        label = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        says = f"{label} {unit}: {count:,} trees"
-        yield (
-            f'<li title="{says}"><span class="bar" style="height:{100 * count / most:.2f}%">'
-            f'</span><span class="said">{says}</span></li>'
-        )
-    yield f'</ol><p class="ends"><span>{bins[0][0]:,}</span><span>most: {most:,} trees</span>'
-    yield f"<span>{bins[-1][1]:,}</span></p></figure>"
 
 
 # The rest -----------------------------------------------------------------------------------------
@@ -195,7 +160,7 @@ def _outline(node: Any, indent: str, left: int = 200) -> Iterator[str]:
         yield "\u2026"
 
 
-def _facts(info: Any) -> Iterator[str]:
+def _facts(info: Any) -> dict[str, str]:
     facts = {
         "files": f"{info.shards:,} shards, {info.parts:,} parts",
         "profile": info.profile,
@@ -203,22 +168,4 @@ def _facts(info: Any) -> Iterator[str]:
         **info.environment,
         **{f"metadata: {key}": value for key, value in info.metadata.items()},
     }
-    for name, value in facts.items():
-        yield f"<tr><th scope=row>{_text(name)}</th><td>{_text(value)}</td></tr>"
-
-
-def _names(names: dict[str, str]) -> Iterator[str]:
-    order = sorted(names.items(), key=lambda item: (item[1] != "untrusted", item[0]))
-    for name, verdict in order:
-        yield (
-            f'<tr><th scope=row class="name">{_text(name)}</th>'
-            f'<td class="{_text(verdict)}">{_text(verdict)}</td></tr>'
-        )
-
-
-def _verdict(names: dict[str, str]) -> str:
-    count = sum(verdict == "untrusted" for verdict in names.values())
-    if not count:
-        return "<code>load</code> asks nothing: all names are vetted or vouched for."
-    many = "1 name is" if count == 1 else f"{count} names are"
-    return f"<strong>{many} not trusted</strong>: <code>load</code> refuses the model without them."
+    return {name: str(value) for name, value in facts.items()}

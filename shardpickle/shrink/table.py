@@ -4,14 +4,15 @@ The interval of a difference is that of a paired bootstrap over the rows: both m
 the same resampled rows (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
 """
 
-import html as _html
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shardpickle._util.pages import render
 from shardpickle._util.sizes import text
 
 Array = NDArray[Any]
@@ -232,73 +233,15 @@ def _page(of: Tradeoff) -> str:
     span = max(float(np.ptp(sizes)), 1e-9), max(float(np.ptp(scores)), 1e-9)
     xs = _LEFT + 10 + (sizes - sizes.min()) / span[0] * (_WIDE - _LEFT - 30)
     ys = _HIGH - _LOW - 10 - (scores - scores.min()) / span[1] * (_HIGH - _LOW - 30)
-    dots, rows = [], []
-    for number, (row, x, y) in enumerate(zip(of.rows, xs, ys, strict=True)):
-        kind = "best" if row.best else "other"
-        says = _html.escape(
-            f"{row.name}: {text(row.stored_bytes)}, {row.score:.4f} ({_difference(row)})"
-        )
-        dot = f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{5 if row.best else 3}"/>'
-        dots.append(
-            f'<a href="#r{number}" aria-label="{says}"><title>{says}</title>{dot}</a>'
-            if row.best
-            else f"<g><title>{says}</title>{dot}</g>"
-        )
-        rows.append(
-            f'<tr id="r{number}" class="{kind}"><th scope=row>{_html.escape(row.name)}</th>'
-            f"<td>{text(row.stored_bytes)}</td><td>{text(row.memory_bytes)}</td>"
-            f"<td>{row.seconds:.3g} s</td><td>{row.score:.4f}</td><td>{_difference(row)}</td></tr>"
-        )
-    low, high = text(of.rows[0].stored_bytes), text(of.rows[-1].stored_bytes)
-    parts = {
-        "scoring": _html.escape(of.scoring),
-        "samples": f"{of.samples:,}",
-        "size": f"0 0 {_WIDE} {_HIGH}",
-        "base": f"M{_LEFT} 10V{_HIGH - _LOW}H{_WIDE - 10}",
-        "left": f'<text x="{_LEFT}" y="{_HIGH - 18}">{low}</text>',
-        "right": f'<text x="{_WIDE - 10}" y="{_HIGH - 18}" text-anchor="end">{high}</text>',
-        "top": f'<text x="{_LEFT - 6}" y="20" text-anchor="end">{scores.max():.3f}</text>',
-        "low": (
-            f'<text x="{_LEFT - 6}" y="{_HIGH - _LOW}" text-anchor="end">{scores.min():.3f}</text>'
-        ),
-        "dots": "\n".join(dots),
-        "rows": "\n".join(rows),
-    }
-    return _TEMPLATE.format_map(parts)
-
-
-_TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
-<title>Smaller versions</title>
-<style>
-:root {{ --ground: #fbfbfa; --ink: #1c1d1f; --faint: #62666c; --line: #dcdddc; --best: #1f5a96; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ground: #17181a; --ink: #ececea; --faint: #a2a6ab; --line: #36383b; --best: #8cc0ee; }}
-}}
-body {{ margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--ground);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; font-variant-numeric: tabular-nums; }}
-svg {{ width: 100%; height: auto; }} text {{ fill: var(--faint); font-size: 13px; }}
-path {{ fill: none; stroke: var(--faint); }} .other {{ fill: var(--faint); }}
-.best {{ fill: var(--best); }} tr.best th {{ color: var(--best); font-weight: bold; }}
-a:focus-visible circle {{ stroke: var(--ink); stroke-width: 3; }}
-.scroll {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .9rem; }}
-th {{ text-align: left; font-weight: normal; }} td {{ text-align: right; white-space: nowrap; }}
-td, th {{ padding: .2rem 1.25rem .2rem 0; }} thead th {{ color: var(--faint); }}
-tr:target {{ outline: 2px solid var(--best); }}
-</style></head><body>
-<h1>Smaller versions</h1>
-<p>{scoring} on {samples} rows, against stored bytes (logarithmic). Large dots: no other version is
-as small and as good; they lead to their rows.</p>
-<svg viewBox="{size}" role="group" aria-label="stored bytes and score"><path d="{base}"/>
-{left}{right}{top}{low}
-{dots}
-</svg>
-<div class="scroll"><table><thead><tr><th>version</th><th>stored</th><th>in memory</th>
-<th>predict</th><th>score</th><th>difference</th></tr></thead><tbody>
-{rows}
-</tbody></table></div></body></html>
-"""
+    return render(
+        Path(__file__).with_name("tradeoff.html"),
+        of=of,
+        rows=list(zip(of.rows, xs.tolist(), ys.tolist(), strict=True)),
+        scores=(float(scores.min()), float(scores.max())),
+        size=text,
+        difference=_difference,
+        wide=_WIDE,
+        high=_HIGH,
+        left=_LEFT,
+        low=_LOW,
+    )

@@ -240,7 +240,7 @@ def load(
 
     By default, nothing that the file names is run: classes of scikit-learn, NumPy and SciPy are
     made from a closed table, trees and whatever else compiled code relies on are checked, and any
-    other name is refused before anything is made. docs/trust.md tells what this proves.
+    other name is refused before anything is made. docs/trust.md says what this proves.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def load(
     lazy : bool, default False
         Load trees (and other estimators that fill shards of their own) when they are asked for.
         Lists of them become sequences of real estimators that load on access; everything that
-        scikit-learn does with the model works. docs/lazy.md tells the rest.
+        scikit-learn does with the model works. docs/lazy.md has the rest.
     memory_limit : int or str, optional
         For lazy models: bytes (or ``"2GB"``) that all lazy models of this process may hold
         together; the last one given counts. Default: that of an earlier load; without any, what
@@ -449,7 +449,8 @@ def predict(
     file = None if out is None else results.NpyFile(out)
     with CACHE.within(limit) if limit is not None else nullcontext():
         model = _lazily(model, trusted, unsafe, "predict({path}, X, {trusted})")
-        tasks = workers if workers is not None or scoring.told() else checked_workers(None)
+        chosen = workers is not None or scoring.is_backend_chosen()
+        tasks = workers if chosen else checked_workers(None)
         spread = scoring.proxied(model, tasks, CACHE.limit)
         total = 0 if hasattr(X, "__next__") else results.rows(X)
         answers: list[Any] = []
@@ -970,7 +971,7 @@ def convert(
     Raises
     ------
     ForeignFileError
-        If the file is no such file, is damaged, or asks for what no model needs.
+        If the file is no such file, is damaged, or does what shardpickle does not allow.
     UntrustedTypeError
         If it names what nobody vouches for, with all names. Nothing was made.
     RebuildError

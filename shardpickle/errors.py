@@ -171,7 +171,7 @@ class NotAModelError(FormatError):
 
 
 class ForeignFileError(FormatError):
-    """A file of another library's that cannot be read, or asks for what no model needs."""
+    """A file of another library that cannot be read, or does what shardpickle does not allow."""
 
 
 class UnknownFormatError(FormatError):
@@ -370,7 +370,7 @@ class RefusedError(UntrustedTypeError):
         """What is asked for and where, without advice."""
         return f"{self.place}: {self.what}" if self.place else self.what
 
-    def told(self, *, path: str, place: str = "", call: str | None = None) -> "RefusedError":
+    def located(self, *, path: str, place: str = "", call: str | None = None) -> "RefusedError":
         """The same error, with the model and the place in it."""
         again = type(self)(
             self.what,

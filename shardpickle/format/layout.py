@@ -175,7 +175,7 @@ def _layout(entries: Sequence[Any]) -> Layout:
         if not all(type(text) is str for text in (kind, dtype, order)):
             raise ValueError("a spec of other types")
         if type(writeable) is not bool:
-            raise ValueError("a flag that is none")
+            raise ValueError("an invalid flag")
         layout.append(values.check(values.Spec(kind, dtype, _count(ndim), order, writeable, codec)))
     return tuple(layout)
 

@@ -59,7 +59,7 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
     Raises
     ------
     ForeignFileError
-        If it is none of these, is damaged, or asks for what no model needs.
+        If it is none of these, is damaged, or does what shardpickle does not allow.
     UntrustedTypeError
         If it names what nobody vouches for. Nothing was made.
     MissingNameError
@@ -97,7 +97,7 @@ def _explained(source: Path, data: Bytes, inside: str) -> Iterator[None]:
         raise sniff.of_python_2(name, start, inside) from error
     except RefusedError as error:
         call = "convert({path}, 'model_dir', {trusted})"
-        raise error.told(path=name, call=call) from error
+        raise error.located(path=name, call=call) from error
     except CorruptShardError as error:
         raise ForeignFileError(f"{source}: {error}") from error
     except RebuildError as error:

@@ -259,7 +259,7 @@ class Dumper:
             [part.references for part in self.parts],
             lambda number: self._steps(number, self._written(number)),
         )
-        return error.told(path=self.store.name, place=place)
+        return error.located(path=self.store.name, place=place)
 
     def _written(self, number: int) -> Written:
         content: Written | Stored = self.parts[number].content()

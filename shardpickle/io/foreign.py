@@ -95,7 +95,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     Raises
     ------
     CorruptShardError
-        If it asks for what no model needs, or is none.
+        If it does what shardpickle does not allow, or is no pickle.
     """
     ledger = Ledger(HEAP + len(data) * _HEAP_OF_BYTE)
     targets = {name: each.target for name, each in known.items()}
@@ -279,7 +279,7 @@ def _latin(*args: Any) -> bytes:
     try:
         return bytes(args[0], "latin1")
     except UnicodeEncodeError:
-        raise refused("bytes that are none") from None
+        raise refused("invalid bytes") from None
 
 
 def _dill_type(name: str) -> type:

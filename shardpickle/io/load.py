@@ -111,7 +111,7 @@ class PartReader:
             if not left[part.shard]:
                 del self.ready[part.shard]
 
-    def told(self, error: RefusedError, number: int) -> RefusedError:
+    def locate(self, error: RefusedError, number: int) -> RefusedError:
         """A refusal that names the model and the place in it."""
         references = [part.references for part in self.found.parts]
 
@@ -130,7 +130,7 @@ class PartReader:
             place = places.place(number, error.step, references, steps_of)
         except (FormatError, StorageError):  # another file is damaged
             place = f"part {number}"
-        return error.told(path=self.store.name, place=place)
+        return error.located(path=self.store.name, place=place)
 
     def file_of(self, part: int) -> str:
         return self.found.shards[self.found.parts[part].shard].file
@@ -195,7 +195,7 @@ class Loader:
         try:
             self.rebuilder.check(self.grower.odd, later)
         except RefusedError as error:
-            raise self.reader.told(error, error.part or 0) from error
+            raise self.reader.locate(error, error.part or 0) from error
 
     def _rebuild(self, number: int, skeletons: Skeletons, values: Sequence[Any]) -> tuple[Any, ...]:
         part = self.found.parts[number]
@@ -205,7 +205,7 @@ class Loader:
             try:
                 members = self.rebuilder.members(number, part, skeletons, values, references)
             except RefusedError as error:
-                raise self.reader.told(error, number) from error
+                raise self.reader.locate(error, number) from error
             except RebuildError as error:
                 raise RebuildError(
                     f"{part.kind} (part {number}, in {file}) refused its state: "

@@ -264,7 +264,7 @@ class Source:
             for number, estimator, check in asked:
                 problem = checks.problem(estimator, [check])
                 if problem:
-                    raise loader.reader.told(refused(problem.text), number)
+                    raise loader.reader.locate(refused(problem.text), number)
 
     @contextmanager
     def tolerating(self, numbers: Collection[int]) -> Iterator[None]:

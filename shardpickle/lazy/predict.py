@@ -88,7 +88,7 @@ def _tasks(shelves: Iterable[Shelf], workers: int | None, limit: int | None) -> 
     return max(1, many)
 
 
-def told() -> bool:
+def is_backend_chosen() -> bool:
     """Whether the caller has chosen a joblib backend."""
     backend, _ = get_active_backend()
     return not isinstance(backend, LokyBackend)
@@ -241,7 +241,7 @@ def _run(parallel: joblib.Parallel, tasks: Sequence[tuple[Any, ...]]) -> list[An
 
 
 def _told(home: int, task: Callable[..., Any], *args: Any) -> Any:
-    """Run a task; an error that would not arrive in another process is told in words.
+    """Run a task; an error that would not arrive in another process becomes text.
 
     Pools take one for the end of the worker, or wait for ever.
     """

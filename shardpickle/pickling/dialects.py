@@ -57,9 +57,9 @@ class Wrapper:
 
 
 def need(condition: Any, what: str) -> None:
-    """Refuse what no model needs."""
+    """Refuse what shardpickle does not allow."""
     if not condition:
-        raise CorruptShardError(f"it asks for what no model needs: {what}")
+        raise CorruptShardError(f"shardpickle does not allow this in a pickle: {what}")
 
 
 def items(dtype: Any, shape: Any, order: Any) -> int:

@@ -137,7 +137,9 @@ def default_load(
     refusal = rehearsal.refusal
     unsafe = ""
     if refusal is not None:
-        unsafe = (reader.told(refusal, refusal.part) if refusal.part is not None else refusal).short
+        if refusal.part is not None:
+            refusal = reader.locate(refusal, refusal.part)
+        unsafe = refusal.short
     names = rehearsal.needs_trust
     if unsafe and not names:
         names = (found.parts[-1].kind,)

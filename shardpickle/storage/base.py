@@ -88,7 +88,7 @@ class Store(Protocol):
 
     @property
     def collects(self) -> bool:
-        """Whether a dump removes what no model needs any more."""
+        """Whether a dump removes files that no model uses."""
 
     def read_manifest(self) -> bytes:
         """The manifest's file; `ModelNotFoundError` if there is none."""

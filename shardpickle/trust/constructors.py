@@ -348,7 +348,7 @@ def _spline(target: Any) -> Maker:
             return
         delegates = len(state) == 2 and type(state[0]).__name__ == "_BSpline"
         known = delegates and type(state[0]).__module__ == target.__module__
-        need(known and type(state[1]) is np.ndarray, "a spline that is none")
+        need(known and type(state[1]) is np.ndarray, "not a spline")
         need(type(vars(state[0]).get("t")) is np.ndarray, "a spline without knots")
         instance.__setstate__(state)
 

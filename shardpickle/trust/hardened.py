@@ -322,7 +322,7 @@ class Vetted:
         called = {}
         for name, target in self.names.items():
             called.update(dict.fromkeys(name_of(target), ".".join(name)))
-        again = error.told(path=error.path)
+        again = error.located(path=error.path)
         again.names = {called.get(name, name): place for name, place in error.names.items()}
         again.offered = tuple(again.names)
         return again
@@ -379,7 +379,7 @@ def check_attributes(state: dict[Any, Any], named: bool = False) -> None:
         raise refused("an attribute whose name is no string")
     version = state.get("_sklearn_version")
     if version is not None and (type(version) is not str or len(version) > 40):
-        raise refused("a version that is none")
+        raise refused("an invalid version")
 
 
 def _length(value: Any) -> int:

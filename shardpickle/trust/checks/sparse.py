@@ -76,7 +76,7 @@ _NOTES = ("has_canonical_format", "has_sorted_indices")  # which SciPy believes
 def spline(spline: Any) -> None:
     state = spline.__dict__
     if state.get("_delegate_to") is not None:  # since SciPy 1.18: it is checked by itself
-        need(type(state["_delegate_to"]).__name__ == "_BSpline", "a spline that is none")
+        need(type(state["_delegate_to"]).__name__ == "_BSpline", "not a spline")
         return
     need(not ({"t", "_t"} <= set(state) or {"c", "_c"} <= set(state)), "a spline of two kinds")
     knots, order = state.get("t", state.get("_t")), state.get("k")

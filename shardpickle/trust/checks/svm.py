@@ -28,14 +28,14 @@ def _kernel(model: Any, support: Array) -> None:
         need(rows == count_features(model), "shape_fit_")
         return
     if isinstance(kernel, functools.partial):  # of which the result keeps its shape
-        need(not kernel.args and set(kernel.keywords) <= _OF_KERNELS, "a kernel that is none")
+        need(not kernel.args and set(kernel.keywords) <= _OF_KERNELS, "not a known kernel")
         kernel = kernel.func
     own = getattr(kernel, "__module__", "") != "sklearn.metrics.pairwise"
     known = {f"{name}_kernel" for name in _KERNELS} | {"cosine_similarity"}
     # A function that the caller trusts is the caller's; a vetted one has to give a whole matrix.
     vetted = str(getattr(kernel, "__module__", "")).split(".")[0] in ("sklearn", "numpy", "scipy")
-    need(not (own and vetted), "a kernel that is none")
-    need(own or getattr(kernel, "__name__", "") in known, "a kernel that is none")
+    need(not (own and vetted), "not a known kernel")
+    need(own or getattr(kernel, "__name__", "") in known, "not a known kernel")
     need(table_shape(model.__dict__.get("_BaseLibSVM__Xfit"))[0] == rows, "the fitted X")
 
 

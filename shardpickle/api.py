@@ -3,49 +3,38 @@
 import io
 import json
 import os
-import threading
 import time
 import warnings
-import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import nullcontext, suppress
 from functools import partial
 from numbers import Integral
 from typing import IO, Any
 
-from shardpickle._util import memory, sizes, versions
-from shardpickle._util.pool import Pool, checked_workers, threads_for
+from shardpickle._util import sizes
+from shardpickle._util.pool import Pool, checked_workers
 from shardpickle._util.progress import Listener, Meter
 from shardpickle.codecs import _backend, frames
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
     ForeignFileError,
-    InferenceOnlyWarning,
     MainModuleWarning,
     MissingShardError,
     ModelNotFoundError,
     ModelReplacedError,
-    ModelTooLargeError,
     ReadBackError,
     RefusedError,
     StorageError,
-    UnexpectedModelError,
     UntrustedTypeError,
-    VersionWarning,
-    inert,
 )
 from shardpickle.format import manifest
-from shardpickle.format import shard as sealing
 from shardpickle.format.manifest import Manifest
-from shardpickle.format.shard import Advance
 from shardpickle.io import convert as converting
 from shardpickle.io import load_part
 from shardpickle.io.dump import Dumper, previous, split_model
 from shardpickle.io.load import (
     check_file,
-    explained,
     in_file,
     needs_of,
     parsed_manifest,
@@ -54,8 +43,19 @@ from shardpickle.io.load import (
     whole,
 )
 from shardpickle.io.load_lazy import Source
-from shardpickle.io.rebuild import Anything, Hardened, Rebuilder
-from shardpickle.lazy import CACHE, Shelf
+from shardpickle.io.open_model import (
+    Job,
+    called,
+    check_expected,
+    first_uses,
+    opened,
+    rebuilder_of,
+    reference_to,
+    reopened,
+    run_job,
+    sound_manifest,
+)
+from shardpickle.lazy import CACHE
 from shardpickle.lazy import materialize as thawing
 from shardpickle.lazy import predict as scoring
 from shardpickle.lazy import rows as results
@@ -73,11 +73,11 @@ from shardpickle.shrink import measure, table
 from shardpickle.shrink import prune as pruning
 from shardpickle.shrink.cut import Limits
 from shardpickle.shrink.table import Smaller, Tradeoff
-from shardpickle.storage import packed, remote, sniff
+from shardpickle.storage import packed, sniff
 from shardpickle.storage.base import Shard, Store, copy_shard
-from shardpickle.storage.local import LocalStore, check_regular, checked, replacing
+from shardpickle.storage.local import check_regular, checked, replacing
+from shardpickle.storage.open import open_store
 from shardpickle.trust import names as trust
-from shardpickle.trust.constructors import Name
 
 PathLike = str | os.PathLike[str]
 
@@ -162,7 +162,7 @@ def dump(
     1
     """
     started = time.perf_counter()
-    store = _store(path, storage_options)
+    store = open_store(path, storage_options)
     threads = checked_workers(workers)
     most = _checked_options(level, shard_size, profile)
     notes = _checked_metadata(metadata)
@@ -181,7 +181,7 @@ def dump(
         needs_trust, needs_unsafe = needs_of(found)
         if unknown and require_safe:
             call = "dump(model, {path})  # which is loaded with {trusted}"
-            raise UntrustedTypeError(store.name, _first_uses(found, unknown), call)
+            raise UntrustedTypeError(store.name, first_uses(found, unknown), call)
         if needs_trust and require_safe:
             names = () if needs_unsafe else needs_trust
             raise RefusedError(needs_unsafe or dumper.doubtful, names, path=store.name)
@@ -322,30 +322,30 @@ def load(
         raise ValueError("memory_limit is for lazy models: load(..., lazy=True, memory_limit=...)")
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     _check_choice(estimators, lazy, skip_damaged)
-    store = _store(path, storage_options, cache_dir)
+    store = open_store(path, storage_options, cache_dir)
     data = read_manifest(store)
     salvage = False
     call = "load({path}, lazy=True, {trusted})" if lazy else "load({path}, {trusted})"
     while True:
-        _check_expected(store, data, expect)
+        check_expected(store, data, expect)
         try:
             found = parsed_manifest(data)
             with called(call, trusted):
-                rebuilder = _rebuilder(store, found, callers, unsafe)
+                rebuilder = rebuilder_of(store, found, callers, unsafe)
             if lazy or salvage or estimators is not None:
-                reference = _reference(store, data, callers, unsafe, storage_options, cache_dir)
+                reference = reference_to(store, data, callers, unsafe, storage_options, cache_dir)
                 source = Source(store, data, found, rebuilder, threads, reference)
                 source.skip_damaged = salvage
             if lazy:
                 source.keep_within(limit)
-                job = _Job(source.resident, source.heap, partial(_opened, source, estimators))
+                job = Job(source.resident, source.heap, partial(opened, source, estimators))
             elif salvage or estimators is not None:
                 part = load_part.opened(source, estimators)
                 raw = load_part.raw(source, part)
-                job = _Job(raw, found.declared_heap, partial(load_part.gathered, source, part))
+                job = Job(raw, found.declared_heap, partial(load_part.gathered, source, part))
             else:
-                job = _Job(found.raw, found.declared_heap, partial(whole, store, found, rebuilder))
-            return _load(store, found, job, threads, check_memory, progress, on_progress)
+                job = Job(found.raw, found.declared_heap, partial(whole, store, found, rebuilder))
+            return run_job(store, found, job, threads, check_memory, progress, on_progress)
         except (CorruptModelError, StorageError, ModelReplacedError) as error:
             if isinstance(error, (MissingShardError, ModelReplacedError)):
                 # Replaced twice since the manifest was read? Then there is a newer one, which is
@@ -708,7 +708,7 @@ def inspect(
     >>> shardpickle.inspect("model").model
     'builtins.list'
     """
-    store = _store(path, storage_options)
+    store = open_store(path, storage_options)
     data = read_manifest(store)
     while True:
         try:
@@ -805,7 +805,7 @@ def diff(one: PathLike, other: PathLike, *, workers: int | None = None) -> Diffe
     True
     """
     with Pool(checked_workers(workers)) as pool:
-        return comparing.compared(_store(one), _store(other), pool)
+        return comparing.compared(open_store(one), open_store(other), pool)
 
 
 def verify(
@@ -850,7 +850,7 @@ def verify(
     True
     """
     threads = checked_workers(workers)
-    store = _store(path, storage_options)
+    store = open_store(path, storage_options)
     while True:
         data = read_manifest_file(store)
         report = verifying.verified(store, data, deep, threads)
@@ -866,7 +866,7 @@ def collect_garbage(
     These are the shards of the generation before, which readers may still be using, and what a
     killed dump left behind. The next dump does the same, but not at a URL.
     """
-    store = _store(path, storage_options)
+    store = open_store(path, storage_options)
     data = read_manifest(store)
     with store.writing() as publication:
         found = parsed_manifest(data)
@@ -893,7 +893,7 @@ def pack(path: PathLike, file: PathLike) -> None:
     [1, 2, 3]
     """
     target = checked(file)
-    store = _store(path)
+    store = open_store(path)
     with replacing(target) as stream:
         _pack(store, stream)
 
@@ -921,8 +921,8 @@ def unpack(
     >>> shardpickle.inspect("again").digest == shardpickle.inspect("model").digest
     True
     """
-    source, target = _store(file), _store(path, storage_options)
-    data, found = _sound_manifest(source)
+    source, target = open_store(file), open_store(path, storage_options)
+    data, found = sound_manifest(source)
     target.check_writable()
     with target.writing() as publication:
         for entry in found.files.values():
@@ -1094,7 +1094,7 @@ def loads(data: bytes, **options: Any) -> Any:
 
 
 def _pack(store: Store, stream: IO[bytes]) -> None:
-    data, found = _sound_manifest(store)
+    data, found = sound_manifest(store)
     entries = {each.sha256: each for each in found.shards}
 
     def check(sha256: str, shard: Shard) -> None:
@@ -1104,93 +1104,9 @@ def _pack(store: Store, stream: IO[bytes]) -> None:
     packed.pack(store, data, list(entries), stream, check)
 
 
-def _sound_manifest(store: Store) -> tuple[bytes, Manifest]:
-    data = read_manifest(store)
-    return data, parsed_manifest(data)
-
-
-def _store(
-    path: PathLike,
-    options: dict[str, Any] | None = None,
-    cache_dir: PathLike | None = None,
-) -> Store:
-    """What a path names."""
-    if isinstance(path, packed.MemoryStore):
-        return path
-    if isinstance(path, str) and remote.is_remote(path):
-        return remote.RemoteStore(path, options, cache_dir)
-    if options or cache_dir is not None:
-        raise ValueError(f"storage_options and cache_dir are for URLs, and {path} is none")
-    store = LocalStore(path)
-    return packed.PackedStore(path) if packed.is_packed(store.start("")) else store
-
-
-def _check_expected(store: Store, data: bytes, expect: str | None) -> None:
-    if expect is not None and expect != manifest.digest(data):
-        raise UnexpectedModelError(store.name, expect, manifest.digest(data))
-
-
-def _rebuilder(store: Store, found: Manifest, callers: trust.Callers, unsafe: bool) -> Rebuilder:
-    if unsafe:
-        here = versions.describe(module for module, _ in found.names)
-        same = all(here.get(top) == version for top, version in found.environment.items())
-        return Anything(found.names, trust.resolve_any(found.names), same_releases=same)
-    unknown = trust.untrusted(found.names, callers)
-    if unknown:
-        beside = [name for name in found.names if ".".join(name) in found.needs.trust]
-        names = _first_uses(found, [*unknown, *beside])
-        never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
-        raise UntrustedTypeError(store.name, names, never=never, besides=found.needs.unsafe)
-    return Hardened(found.names, trust.resolve(found.names, callers), found.most_heap)
-
-
 def _quoted(path: PathLike) -> str:
     """A path as it stands in the template of a call."""
     return repr(os.fspath(path)).replace("{", "{{").replace("}", "}}")
-
-
-@contextmanager
-def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
-    """Names that are refused are told with the line for the function that was called."""
-    try:
-        yield
-    except UntrustedTypeError as error:
-        given = [
-            each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}"
-            for each in trusted
-        ]
-        raise error.called(call, path, given) from None
-
-
-def _first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
-    """Each name, and the first part that needs it."""
-    wanted = set(names)
-    first: dict[int, int] = {}  # name -> part
-    seen: set[int] = set()  # lists of names, which like parts share
-    for number, part in enumerate(found.parts):
-        if id(part.names) not in seen:
-            seen.add(id(part.names))
-            for used in part.names:
-                first.setdefault(used, number)
-    uses: dict[str, str] = {}
-    for at, name in enumerate(found.names):
-        if name in wanted:
-            uses[trust.shown(name)] = _told(found, first[at]) if at in first else "no part"
-    return uses
-
-
-def _told(found: Manifest, number: int) -> str:
-    part = found.parts[number]
-    return f"part {number} ({trust.text_shown(part.kind)}, {found.shards[part.shard].file})"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A load: the raw bytes and those of Python objects that it takes, and what does it."""
-
-    raw: int
-    heap: int
-    run: Callable[[Pool, Advance], Any]
 
 
 def _check_choice(estimators: slice | None, lazy: bool, skip_damaged: bool) -> None:
@@ -1198,107 +1114,6 @@ def _check_choice(estimators: slice | None, lazy: bool, skip_damaged: bool) -> N
         raise TypeError(f"estimators is a slice, as in slice(0, 100), not {estimators!r}")
     if lazy and skip_damaged:
         raise ValueError("skip_damaged reads all shards: it is not for lazy models")
-
-
-def _opened(source: Source, estimators: slice | None, pool: Pool, advance: Advance) -> Any:
-    model, shelf = source.open(pool, advance)
-    _, arguments = source.reference
-    _REOPENED[repr(arguments)] = shelf  # its own tasks in this process need no other
-    return model if estimators is None else load_part.cut(model, estimators)
-
-
-def _load(
-    store: Store,
-    found: Manifest,
-    job: _Job,
-    threads: int,
-    check_memory: bool,
-    progress: bool | None,
-    on_progress: Listener | None,
-) -> Any:
-    free = memory.available()
-    needed = job.raw + job.heap
-    if check_memory and free is not None and needed > free:
-        raise ModelTooLargeError(store.name, needed, free)
-    _warn_of_versions(store, found)
-    if found.profile == manifest.INFERENCE:
-        warnings.warn(
-            f"{store.name} was dumped for inference: what its trees kept of their training "
-            "(impurities, sample counts, inner values), and so feature importances, is NaN or -1, "
-            "but where the dump kept trees whole. Predictions of trees, forests and boosting are "
-            "the same.",
-            InferenceOnlyWarning,
-            stacklevel=4,
-        )
-    with (
-        explained(store, found, free),
-        Meter("load", job.raw, progress, on_progress) as meter,
-        Pool(threads_for(job.raw, threads)) as pool,
-    ):
-        return job.run(pool, meter.advance)
-
-
-def _reopened(
-    path: str,
-    digest: str,
-    trusted: tuple[str, ...],
-    unsafe: bool,
-    options: dict[str, Any] | None,
-    cache_dir: str | None,
-    limit: int | None,
-) -> Shelf:
-    """The shelf of a lazy model that was pickled; one for all that this process unpickles."""
-    key = repr((path, digest, trusted, unsafe, options, cache_dir))
-    with _REOPENING:
-        shelf = _REOPENED.get(key)
-        if shelf is None:
-            callers = trust.Callers(trusted)
-            trust.check_allowed(callers, unsafe)
-            store = _store(path, options, cache_dir)
-            try:
-                data = read_manifest(store)
-            except StorageError as error:
-                reason = "a lazy model was pickled as a reference to this directory, which this"
-                raise ModelNotFoundError(2, f"{reason} process cannot read", path) from error
-            if manifest.digest(data) != digest:
-                raise ModelReplacedError(path)
-            found = parsed_manifest(data)
-            rebuilder = _rebuilder(store, found, callers, unsafe)
-            reference = _reference(store, data, callers, unsafe, options, cache_dir)
-            source = Source(store, data, found, rebuilder, 1, reference)
-            source.keep_within(limit)
-            with explained(store, found), Pool(1) as pool:
-                _, shelf = source.open(pool, sealing.ignore)
-            _REOPENED[key] = shelf
-    return shelf
-
-
-def _reference(
-    store: Store,
-    data: bytes,
-    callers: trust.Callers,
-    unsafe: bool,
-    options: dict[str, Any] | None,
-    cache_dir: PathLike | None,
-) -> Any:
-    names = callers.texts | {".".join(name) for name in callers.objects}
-    cache = None if cache_dir is None else os.path.abspath(cache_dir)
-    digest = manifest.digest(data)
-    return _reopened, (store.absolute, digest, tuple(sorted(names)), unsafe, options, cache)
-
-
-_REOPENED: weakref.WeakValueDictionary[Any, Shelf] = weakref.WeakValueDictionary()
-_REOPENING = threading.Lock()
-
-
-def _after_fork() -> None:
-    """The thread that held the lock is not in the child."""
-    global _REOPENING
-    _REOPENING = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _warn_of_main(found: Manifest) -> None:
@@ -1309,20 +1124,6 @@ def _warn_of_main(found: Manifest) -> None:
             "model loads only where __main__ defines them too. Move them into a module.",
             MainModuleWarning,
             stacklevel=4,
-        )
-
-
-def _warn_of_versions(store: Store, found: Manifest) -> None:
-    differing = versions.differences(found.environment, [module for module, _ in found.names])
-    if differing:
-        lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
-        warnings.warn(
-            inert(
-                f"{store.name} was dumped under {lines}. It loads, but may predict differently: "
-                "compare predictions, or use the same versions."
-            ),
-            VersionWarning,
-            stacklevel=5,
         )
 
 
@@ -1348,3 +1149,6 @@ def _checked_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
             raise type(error)(f"metadata[{key!r}] has to be JSON: {error}") from None
     notes: dict[str, Any] = json.loads(json.dumps(metadata))
     return notes
+
+
+_reopened = reopened  # pickles of lazy models name it here

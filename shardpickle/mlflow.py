@@ -23,6 +23,7 @@ from mlflow.utils.environment import _process_pip_requirements, _PythonEnv
 from shardpickle import api
 from shardpickle._version import __version__
 from shardpickle.errors import ForeignDirectoryError, UnsafeForbiddenError
+from shardpickle.io import open_model
 
 FLAVOR_NAME = "shardpickle"
 METHODS = (
@@ -252,7 +253,7 @@ def load_model(
     if unsafe and not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         raise UnsafeForbiddenError("unsafe=True", MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name)
     folder = download_artifacts(artifact_uri=str(model_uri), dst_path=dst_path)
-    with api.called("mlflow.load_model({path}, {trusted})", trusted, str(model_uri)):
+    with open_model.called("mlflow.load_model({path}, {trusted})", trusted, str(model_uri)):
         return api.load(
             Path(folder, _FOLDER),
             lazy=lazy,
@@ -267,7 +268,7 @@ def load_model(
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "_Served":
     """What `mlflow.pyfunc.load_model` calls. Who wrote `model_config` cannot be told from here."""
     known = {key: value for key, value in (model_config or {}).items() if key in _CONFIG}
-    with api.called(_SERVING, (), path):
+    with open_model.called(_SERVING, (), path):
         return _Served(api.load(Path(path, _FOLDER), **known))
 
 

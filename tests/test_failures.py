@@ -34,6 +34,7 @@ from shardpickle._util import pool as workers
 from shardpickle.format import shard as sealing
 from shardpickle.io import dump as dumping
 from shardpickle.io import load as loading
+from shardpickle.io import open_model
 from shardpickle.storage import local
 from shardpickle.trust import names as trust
 
@@ -262,7 +263,7 @@ def test_a_reader_of_the_previous_generation_goes_on(tmp_path):
     store = local.LocalStore(target)
     found = api.manifest.from_bytes(store.read_manifest())
     shardpickle.dump({"new": 1}, target)
-    rebuilder = api._rebuilder(store, found, trust.Callers(), unsafe=False)
+    rebuilder = open_model.rebuilder_of(store, found, trust.Callers(), unsafe=False)
     with workers.Pool(1) as pool:
         assert_same(loading.whole(store, found, rebuilder, pool, sealing.ignore), OLD)
 

@@ -21,7 +21,7 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 
 import shardpickle
 from shardpickle import api
-from shardpickle.io import load
+from shardpickle.io import load, open_model
 from shardpickle.lazy import CACHE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork, pipes and sockets")
@@ -407,7 +407,7 @@ def test_a_lock_that_is_held_at_a_fork_does_not_stop_the_child(place, forest, he
         gc.collect()
         held = Held(monkeypatch, api, "read_manifest")
         held.run(lambda: pickle.loads(data))
-        assert api._REOPENING.locked()
+        assert open_model._REOPENING.locked()
     elif place == "the cache":
         held = Held(monkeypatch, CACHE, "_visit")
 

@@ -105,55 +105,70 @@ _PATH = _checked(_path, "path")
 _SIZE = _checked(lambda given: sizes.parse(given, "it"), "size")
 
 
+Commands = Any  # argparse keeps the class of a group of commands to itself
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m shardpickle", description="Models as directories of shards."
+        prog="python -m shardpickle", description="Save, load and inspect large models."
     )
     version = f"shardpickle {__version__} (trees are coded by {api.loops()})"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    inspect = commands.add_parser("inspect", help="what a model directory holds; unpickles nothing")
-    inspect.add_argument("model_dir", type=_PATH)
-    inspect.add_argument("--json", action="store_true", help="for machines")
-    inspect.add_argument(
-        "--html", type=_PATH, metavar="FILE", help="a page for a browser, of one file"
+    for add in (_add_readers, _add_files, _add_shrinkers, _add_predict, _add_demo):
+        add(commands)
+    return parser
+
+
+def _add_readers(commands: Commands) -> None:
+    inspect = commands.add_parser(
+        "inspect", help="show what a model directory holds; unpickles nothing"
     )
-    inspect.add_argument("--trust", action="store_true", help="each name and why it is trusted")
+    inspect.add_argument("model_dir", type=_PATH)
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.add_argument(
+        "--html", type=_PATH, metavar="FILE", help="write an HTML page (needs shardpickle[html])"
+    )
+    inspect.add_argument(
+        "--trust", action="store_true", help="list each class and why it is trusted"
+    )
     inspect.set_defaults(run=_inspect)
 
     verify = commands.add_parser(
-        "verify", help="check every file; exit 0 sound, 1 unsound, 2 could not tell"
+        "verify", help="check every file; exit 0 sound, 1 damaged, 2 could not tell"
     )
     verify.add_argument("model_dir", type=_PATH)
     verify.add_argument("--deep", action="store_true", help="also decode every column")
-    verify.add_argument("--json", action="store_true", help="for machines")
+    verify.add_argument("--json", action="store_true", help="print JSON")
     verify.set_defaults(run=_verify)
 
     diff = commands.add_parser(
-        "diff", help="how two models differ; exit 0 equal, 1 different, 2 could not tell"
+        "diff", help="show how two models differ; exit 0 equal, 1 different, 2 could not tell"
     )
     diff.add_argument("one", type=_PATH)
     diff.add_argument("other", type=_PATH)
-    diff.add_argument("--json", action="store_true", help="for machines")
+    diff.add_argument("--json", action="store_true", help="print JSON")
     diff.set_defaults(run=_diff)
 
-    collect = commands.add_parser("gc", help="remove shards that only earlier models needed")
+
+def _add_files(commands: Commands) -> None:
+    collect = commands.add_parser("gc", help="delete shards of earlier models")
     collect.add_argument("model_dir", type=_PATH)
     collect.set_defaults(run=_collect)
 
-    pack = commands.add_parser("pack", help="put a model directory into one file")
+    pack = commands.add_parser("pack", help="pack a model directory into one file")
     pack.add_argument("model_dir", type=_PATH)
     pack.add_argument("file", type=_PATH, help="model.shpk")
     pack.set_defaults(run=_pack)
 
-    unpack = commands.add_parser("unpack", help="make a model directory of a packed model")
+    unpack = commands.add_parser("unpack", help="unpack a file into a model directory")
     unpack.add_argument("file", type=_PATH)
     unpack.add_argument("model_dir", type=_PATH)
     unpack.set_defaults(run=_unpack)
 
     convert = commands.add_parser(
-        "convert", help="make a model directory of a pickle, joblib or skops file"
+        "convert", help="convert a pickle, joblib or skops file into a model directory"
     )
     convert.add_argument(
         "file", type=_PATH, help="model.pkl, model.pkl.gz, model.joblib, model.skops"
@@ -163,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--level", type=_whole(1, 22), default=3, help="zstd's level, 1 to 22")
     convert.set_defaults(run=_convert)
 
-    export = commands.add_parser("export", help="write a model as a joblib or pickle file")
+    export = commands.add_parser("export", help="export a model as a joblib or pickle file")
     export.add_argument("model_dir", type=_PATH)
     export.add_argument(
         "file",
@@ -174,19 +189,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(export)
     export.set_defaults(run=_export)
 
-    prune = commands.add_parser("prune", help="a smaller model, without fitting again")
+
+def _add_shrinkers(commands: Commands) -> None:
+    prune = commands.add_parser("prune", help="write a smaller model, without refitting")
     prune.add_argument("model_dir", type=_PATH)
     prune.add_argument("smaller_dir", type=_PATH)
     for option, what in (
-        ("--n-estimators", "keep the first so many"),
-        ("--max-depth", "splits from the root to a leaf"),
-        ("--min-samples-leaf", "training samples of the smaller side of a split"),
+        ("--n-estimators", "number of trees to keep"),
+        ("--max-depth", "maximum depth of each tree"),
+        ("--min-samples-leaf", "minimum training samples in a leaf"),
     ):
         prune.add_argument(option, type=_whole(1), help=what)
     _add_trust(prune)
     prune.set_defaults(run=_prune)
 
-    tradeoff = commands.add_parser("tradeoff", help="what smaller versions of a model would cost")
+    tradeoff = commands.add_parser(
+        "tradeoff", help="show accuracy and size of smaller versions of a model"
+    )
     tradeoff.add_argument("model_dir", type=_PATH)
     tradeoff.add_argument(
         "validation", type=_PATH, help=".npz with X and y, .parquet or .csv with --target"
@@ -194,17 +213,19 @@ def _parser() -> argparse.ArgumentParser:
     tradeoff.add_argument("--target", metavar="COLUMN", help="the column to predict")
     tradeoff.add_argument("--scoring", help="as in scikit-learn; default accuracy or R²")
     tradeoff.add_argument(
-        "--memory-limit", type=_SIZE, help="for the model and the answers, as 2GB"
+        "--memory-limit", type=_SIZE, help="memory for the model and its predictions, such as 2GB"
     )
     _add_trust(tradeoff)
     tradeoff.add_argument(
-        "--html", type=_PATH, metavar="FILE", help="a page for a browser, of one file"
+        "--html", type=_PATH, metavar="FILE", help="write an HTML page (needs shardpickle[html])"
     )
-    tradeoff.add_argument("--json", action="store_true", help="for machines")
+    tradeoff.add_argument("--json", action="store_true", help="print JSON")
     tradeoff.set_defaults(run=_tradeoff)
 
+
+def _add_predict(commands: Commands) -> None:
     predict = commands.add_parser(
-        "predict", help="predict with a model that may be larger than memory"
+        "predict", help="predict with a model, even one larger than memory"
     )
     predict.add_argument("model_dir", type=_PATH)
     predict.add_argument(
@@ -214,22 +235,27 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--out", type=_ending(".npy"), required=True, help="the .npy file to write"
     )
     predict.add_argument("--method", default="predict", choices=sorted(METHODS))
-    predict.add_argument("--memory-limit", type=_SIZE, help="what lazy models may hold, as 2GB")
-    predict.add_argument("--workers", type=_whole(1), help="processes")
+    predict.add_argument("--memory-limit", type=_SIZE, help="memory for the model, such as 2GB")
+    predict.add_argument("--workers", type=_whole(1), help="number of processes")
     _add_trust(predict)
     predict.set_defaults(run=_predict)
 
-    show = commands.add_parser("demo", help="fit a forest, save it in three ways, and compare")
+
+def _add_demo(commands: Commands) -> None:
+    show = commands.add_parser("demo", help="fit a forest and compare gzip, joblib and shardpickle")
     show.set_defaults(run=_demo)
-    return parser
 
 
 def _add_trust(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--trusted", action="append", default=[], metavar="NAME", help="a name to trust; repeat it"
+        "--trusted",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a class to trust; may be repeated",
     )
     command.add_argument(
-        "--unsafe", action="store_true", help="run whatever the file says, as pickle does"
+        "--unsafe", action="store_true", help="load as pickle does, running any code in the file"
     )
 
 

@@ -62,14 +62,9 @@ from shardpickle.errors import (
     VersionWarning,
     WorkerLostError,
 )
-from shardpickle.reports.text import (
-    Change,
-    Difference,
-    DumpReport,
-    ModelInfo,
-    Problem,
-    VerifyReport,
-)
+from shardpickle.reports.difference import Change, Difference
+from shardpickle.reports.outcome import DumpReport, Problem, VerifyReport
+from shardpickle.reports.text import ModelInfo
 from shardpickle.shrink.table import Smaller, Tradeoff
 
 __all__ = [

@@ -68,7 +68,9 @@ from shardpickle.reports import (
 from shardpickle.reports import (
     verify as verifying,
 )
-from shardpickle.reports.text import Difference, DumpReport, ModelInfo, VerifyReport
+from shardpickle.reports.difference import Difference
+from shardpickle.reports.outcome import DumpReport, VerifyReport
+from shardpickle.reports.text import ModelInfo
 from shardpickle.shrink import measure, table
 from shardpickle.shrink import prune as pruning
 from shardpickle.shrink.cut import Limits

@@ -27,7 +27,7 @@ from shardpickle.io.load import (
 )
 from shardpickle.io.rebuild import Skeletons
 from shardpickle.pickling import outline
-from shardpickle.reports.text import Change, Difference
+from shardpickle.reports.difference import Change, Difference
 from shardpickle.storage.base import Store
 
 _MOST_CHANGES = 1000  # parts that are described

@@ -11,169 +11,13 @@ from shardpickle.errors import inert
 from shardpickle.format import manifest as format_
 from shardpickle.format.manifest import Manifest, PartEntry
 from shardpickle.format.shard import Usage
-from shardpickle.pickling.outline import joined
 from shardpickle.reports import html
+from shardpickle.reports.words import MOST_LINES, count, ratio
 
 _BAR = 24
-_MOST_LINES = 20
 _MOST_BINS = 24
 _DEEPEST = 40
 _MOST_NODES = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class DumpReport:
-    """What a dump did.
-
-    Attributes
-    ----------
-    path : str
-        The model directory.
-    raw_bytes, stored_bytes : int
-        The model's own bytes, and those of its directory (manifest included).
-    seconds : float
-        Wall time of the whole call, read-back included.
-    parts : int
-        Parts that the model was cut into.
-    shards_written, shards_reused : int
-        New shard files, and those that an earlier dump had left in the directory.
-    written_bytes : int
-        Bytes of the new files.
-    digest : str
-        ``"sha256:…"`` of the manifest, which names exactly this model: `load(…, expect=digest)`.
-    needs_trust : tuple of str
-        Names behind what a default `load` refuses; empty if it loads the model as it is. Given to
-        ``load(path, trusted=…)``, they load it, but with `needs_unsafe`.
-    needs_unsafe : str
-        What only ``load(path, unsafe=True)`` does, and where in the model; mostly empty.
-    kept_whole : tuple of str
-        With ``profile="inference"``, where trees were stored whole after all, and why:
-        ``"steps[0][1].estimator_: SelectFromModel reads its importances"``.
-    """
-
-    path: str
-    raw_bytes: int
-    stored_bytes: int
-    seconds: float
-    parts: int
-    shards_written: int
-    shards_reused: int
-    written_bytes: int
-    digest: str
-    needs_trust: tuple[str, ...] = ()
-    needs_unsafe: str = ""
-    kept_whole: tuple[str, ...] = ()
-
-    @property
-    def ratio(self) -> float:
-        """Raw bytes for each stored byte."""
-        return self.raw_bytes / self.stored_bytes
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self) | {"ratio": self.ratio}
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
-            f"({_ratio(self.ratio)}) in {self.seconds:.2f} s; "
-            f"{_count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
-            + self._whole()
-            + _needs(self)
-        )
-
-    def _whole(self) -> str:
-        lines = "".join(f"\n  {place}" for place in self.kept_whole[:_MOST_LINES])
-        more = len(self.kept_whole) - _MOST_LINES
-        lines += f"\n  and {more} more (.kept_whole has all)" if more > 0 else ""
-        return f"\ntrees stored whole, whatever the profile:{lines}" if lines else ""
-
-
-def _needs(report: "DumpReport | VerifyReport") -> str:
-    """What a default load refuses, and the line that loads the model."""
-    if report.needs_unsafe:
-        line = f"shardpickle.load({report.path!r}, unsafe=True)"
-        return f"\na default load refuses {report.needs_unsafe}; load it with {line}"
-    if not report.needs_trust:
-        return ""
-    line = f"shardpickle.load({report.path!r}, trusted={list(report.needs_trust)!r})"
-    return f"\nnot vouched for by shardpickle; load it with {line}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A damaged file, and what is wrong with it.
-
-    Attributes
-    ----------
-    estimators : tuple of str
-        Where what the file holds stands in the model, such as
-        ``"estimators_[0:25] of RandomForestClassifier"``.
-    """
-
-    file: str
-    reason: str
-    estimators: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What `verify` found.
-
-    Attributes
-    ----------
-    path : str
-        The model directory.
-    deep : bool
-        Whether columns and skeletons were decoded too.
-    shards : int
-        Shards checked.
-    stored_bytes : int
-        Bytes of the directory's files: the manifest's and the shards'.
-    problems : tuple of Problem
-        Empty if the model is sound.
-    needs_trust, needs_unsafe
-        As in `DumpReport`: what a default `load` refuses of this sound model. Known after a deep
-        check only.
-    """
-
-    path: str
-    deep: bool
-    shards: int
-    stored_bytes: int
-    problems: tuple[Problem, ...]
-    needs_trust: tuple[str, ...] = ()
-    needs_unsafe: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file is what the manifest says."""
-        return not self.problems
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self) | {"ok": self.ok}
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        checked = "every digest and every column" if self.deep else "every digest"
-        if self.ok:
-            size = f"{_count(self.shards, 'shard')}, {text(self.stored_bytes)}"
-            return f"{self.path}: sound ({size}; {checked})" + _needs(self)
-        head = f"{self.path}: DAMAGED ({checked} of {_count(self.shards, 'shard')})"
-        lines = [head]
-        for each in self.problems:
-            lines.append(f"  {each.file}: {each.reason}")
-            lines += [f"      {place}" for place in each.estimators]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,9 +264,9 @@ def _page(info: ModelInfo) -> Iterator[str]:
     yield f"class    {info.model}"
     yield (
         f"size     {text(info.raw_bytes)} raw, {text(info.stored_bytes)} stored "
-        f"({_ratio(info.ratio)})"
+        f"({ratio(info.ratio)})"
     )
-    yield f"files    {_count(info.shards, 'shard')}, {_count(info.parts, 'part')}"
+    yield f"files    {count(info.shards, 'shard')}, {count(info.parts, 'part')}"
     if info.heap:
         yield f"objects  up to {text(info.heap)} of Python objects besides"
     if info.folded:
@@ -438,7 +282,7 @@ def _page(info: ModelInfo) -> Iterator[str]:
     yield ""
     yield f"{'column':<28}{'raw':>10}{'stored':>10}  share of the files"
     total = max(1, sum(usage.stored for usage in info.columns))
-    for usage in info.columns[:_MOST_LINES]:
+    for usage in info.columns[:MOST_LINES]:
         bar = "█" * round(_BAR * usage.stored / total)
         yield (
             f"{_cut(usage.label, 27):<28}{text(usage.raw):>10}{text(usage.stored):>10}"
@@ -472,16 +316,8 @@ _MOST_LETTERS = 4000
 
 
 def _more(count: int) -> Iterator[str]:
-    if count > _MOST_LINES:
-        yield f"  … and {count - _MOST_LINES} more (--json lists all)"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _ratio(ratio: float) -> str:
-    return f"{ratio:.1f} x smaller" if ratio >= 1 else "larger: too small to gain"
+    if count > MOST_LINES:
+        yield f"  … and {count - MOST_LINES} more (--json lists all)"
 
 
 def _cut(name: str, width: int) -> str:
@@ -490,7 +326,7 @@ def _cut(name: str, width: int) -> str:
 
 def _drawn(node: Node) -> Iterator[str]:
     lines = list(_branch(node, ""))
-    yield from lines[:_MOST_LINES]
+    yield from lines[:MOST_LINES]
     yield from _more(len(lines))
 
 
@@ -566,81 +402,3 @@ def _kind_name(classes: Sequence[tuple[str, int]]) -> str:
 def _largest(parts: Sequence[PartEntry], sized: Sequence[int]) -> tuple[tuple[str, int], ...]:
     order = sorted(range(len(parts)), key=lambda number: (-sized[number], number))[:5]
     return tuple((f"part {number}: {parts[number].kind}", sized[number]) for number in order)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A part of two models that differs.
-
-    Attributes
-    ----------
-    path : str
-        Where it stands, such as ``"estimators_[3]"``.
-    what : str
-        ``"differs"``, ``"only in the first"`` or ``"only in the second"``.
-    values : dict
-        Attributes with another plain value: those of both.
-    """
-
-    path: str
-    what: str
-    values: dict[str, tuple[Any, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What differs between two models. False if nothing does.
-
-    Attributes
-    ----------
-    paths, digests, profiles : tuple of str
-        Of both models.
-    versions : dict
-        Libraries of other versions at the dumps: those of both.
-    metadata : bool
-        Whether what `dump` was given as metadata differs.
-    changes : tuple of Change
-        Parts that differ; the first thousand.
-    travels, shards : int
-        Bytes, and shards among them, that are in the second directory only.
-    """
-
-    paths: tuple[str, str]
-    digests: tuple[str, str]
-    profiles: tuple[str, str]
-    versions: dict[str, tuple[str | None, str | None]]
-    metadata: bool
-    changes: tuple[Change, ...]
-    travels: int
-    shards: int
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.changes or self.versions or self.metadata or self.profiles[0] != self.profiles[1]
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return asdict(self) | {"equal": not self}
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
-        if self.digests[0] == self.digests[1]:
-            return f"{self.paths[0]} and {self.paths[1]}: the same files"
-        lines = [f"{self.paths[0]} and {self.paths[1]}: {'differ' if self else 'the same model'}"]
-        if self.profiles[0] != self.profiles[1]:
-            lines.append(f"  profile: {self.profiles[0]} › {self.profiles[1]}")
-        lines += [f"  {name}: {then} › {now}" for name, (then, now) in self.versions.items()]
-        if self.metadata:
-            lines.append("  metadata differs")
-        alike = [one.path for one in self.changes if one.what == "differs" and not one.values]
-        for one in self.changes:
-            if one.values or one.what != "differs":
-                lines.append(f"  {one.path}: {one.what}" if one.path not in alike else "")
-                lines += [f"      {name}: {a!r} › {b!r}" for name, (a, b) in one.values.items()]
-        lines += [f"  {path}: differs" for path in joined(alike)]
-        new = _count(self.shards, "shard")
-        lines.append(f"  {text(self.travels)} would travel from the first to the second: {new}")
-        return "\n".join(map(inert, lines))

@@ -37,7 +37,7 @@ from shardpickle.io.rebuild import Skeletons
 from shardpickle.io.rehearse import Rehearsal
 from shardpickle.pickling import outline
 from shardpickle.pickling.values import Array
-from shardpickle.reports.text import Problem, VerifyReport
+from shardpickle.reports.outcome import Problem, VerifyReport
 from shardpickle.storage.base import Store
 from shardpickle.trust import checks
 

@@ -1,0 +1,162 @@
+"""What a dump and a verify found, as objects and as text."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardpickle._util.sizes import text
+from shardpickle.reports.words import MOST_LINES, count, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class DumpReport:
+    """What a dump did.
+
+    Attributes
+    ----------
+    path : str
+        The model directory.
+    raw_bytes, stored_bytes : int
+        The model's own bytes, and those of its directory (manifest included).
+    seconds : float
+        Wall time of the whole call, read-back included.
+    parts : int
+        Parts that the model was cut into.
+    shards_written, shards_reused : int
+        New shard files, and those that an earlier dump had left in the directory.
+    written_bytes : int
+        Bytes of the new files.
+    digest : str
+        ``"sha256:…"`` of the manifest, which names exactly this model: `load(…, expect=digest)`.
+    needs_trust : tuple of str
+        Names behind what a default `load` refuses; empty if it loads the model as it is. Given to
+        ``load(path, trusted=…)``, they load it, but with `needs_unsafe`.
+    needs_unsafe : str
+        What only ``load(path, unsafe=True)`` does, and where in the model; mostly empty.
+    kept_whole : tuple of str
+        With ``profile="inference"``, where trees were stored whole after all, and why:
+        ``"steps[0][1].estimator_: SelectFromModel reads its importances"``.
+    """
+
+    path: str
+    raw_bytes: int
+    stored_bytes: int
+    seconds: float
+    parts: int
+    shards_written: int
+    shards_reused: int
+    written_bytes: int
+    digest: str
+    needs_trust: tuple[str, ...] = ()
+    needs_unsafe: str = ""
+    kept_whole: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each stored byte."""
+        return self.raw_bytes / self.stored_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self) | {"ratio": self.ratio}
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
+            f"({ratio(self.ratio)}) in {self.seconds:.2f} s; "
+            f"{count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
+            + self._whole()
+            + _needs(self)
+        )
+
+    def _whole(self) -> str:
+        lines = "".join(f"\n  {place}" for place in self.kept_whole[:MOST_LINES])
+        more = len(self.kept_whole) - MOST_LINES
+        lines += f"\n  and {more} more (.kept_whole has all)" if more > 0 else ""
+        return f"\ntrees stored whole, whatever the profile:{lines}" if lines else ""
+
+
+def _needs(report: "DumpReport | VerifyReport") -> str:
+    """What a default load refuses, and the line that loads the model."""
+    if report.needs_unsafe:
+        line = f"shardpickle.load({report.path!r}, unsafe=True)"
+        return f"\na default load refuses {report.needs_unsafe}; load it with {line}"
+    if not report.needs_trust:
+        return ""
+    line = f"shardpickle.load({report.path!r}, trusted={list(report.needs_trust)!r})"
+    return f"\nnot vouched for by shardpickle; load it with {line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A damaged file, and what is wrong with it.
+
+    Attributes
+    ----------
+    estimators : tuple of str
+        Where what the file holds stands in the model, such as
+        ``"estimators_[0:25] of RandomForestClassifier"``.
+    """
+
+    file: str
+    reason: str
+    estimators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    path : str
+        The model directory.
+    deep : bool
+        Whether columns and skeletons were decoded too.
+    shards : int
+        Shards checked.
+    stored_bytes : int
+        Bytes of the directory's files: the manifest's and the shards'.
+    problems : tuple of Problem
+        Empty if the model is sound.
+    needs_trust, needs_unsafe
+        As in `DumpReport`: what a default `load` refuses of this sound model. Known after a deep
+        check only.
+    """
+
+    path: str
+    deep: bool
+    shards: int
+    stored_bytes: int
+    problems: tuple[Problem, ...]
+    needs_trust: tuple[str, ...] = ()
+    needs_unsafe: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is what the manifest says."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON."""
+        return asdict(self) | {"ok": self.ok}
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        checked = "every digest and every column" if self.deep else "every digest"
+        if self.ok:
+            size = f"{count(self.shards, 'shard')}, {text(self.stored_bytes)}"
+            return f"{self.path}: sound ({size}; {checked})" + _needs(self)
+        head = f"{self.path}: DAMAGED ({checked} of {count(self.shards, 'shard')})"
+        lines = [head]
+        for each in self.problems:
+            lines.append(f"  {each.file}: {each.reason}")
+            lines += [f"      {place}" for place in each.estimators]
+        return "\n".join(lines)

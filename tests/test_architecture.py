@@ -113,7 +113,7 @@ ONLY = {
             "demo",
             "trust.checks.ensembles",
         ),
-        *("trust.constructors", "trust.grammar"),
+        *("trust.constructors", "trust.functions", "trust.grammar"),
     },
     "concurrent": {"_util.pool"},
     "argparse": {"cli"},

@@ -40,8 +40,8 @@ from shardpickle.pickling.dialects import Bytes, CutOffError, NoPickleError, Pyt
 from shardpickle.sklearn_support import migrations
 from shardpickle.storage import sniff
 from shardpickle.trust import names as trust
-from shardpickle.trust.constructors import Name
 from shardpickle.trust.names import Callers
+from shardpickle.trust.rules import Name
 
 
 def read(source: Path, callers: Callers, unsafe: bool) -> Any:

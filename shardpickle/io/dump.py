@@ -40,7 +40,7 @@ from shardpickle.pickling.values import Value
 from shardpickle.sklearn_support import classes
 from shardpickle.storage.base import Publication, Store, copy_shard
 from shardpickle.trust import checks
-from shardpickle.trust.constructors import Name, refused
+from shardpickle.trust.rules import Name, refused
 
 
 class Dumper:

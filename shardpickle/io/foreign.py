@@ -28,19 +28,11 @@ from shardpickle.format.manifest import HEAP
 from shardpickle.pickling.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, need
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust import checks
-from shardpickle.trust.constructors import (
-    CALLABLES,
-    CONSTRUCTORS,
-    Maker,
-    Name,
-    Trusts,
-    array_state,
-    plain,
-    refused,
-    set_state,
-)
+from shardpickle.trust.constructors import CALLABLES, CONSTRUCTORS
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.trust.names import Known
+from shardpickle.trust.numpy_objects import array_state
+from shardpickle.trust.rules import Maker, Name, Trusts, plain, refused, set_state
 from shardpickle.trust.unrestricted import Objects, guarded
 
 

@@ -38,7 +38,7 @@ from shardpickle.storage import sniff
 from shardpickle.storage.base import OPENING, CheckedShard, Shard, Store
 from shardpickle.trust import names as trust
 from shardpickle.trust.checks import Later
-from shardpickle.trust.constructors import Name
+from shardpickle.trust.rules import Name
 
 Objects = dict[int, tuple[Any, ...]]  # of each part
 

@@ -41,7 +41,7 @@ from shardpickle.sklearn_support import classes, migrations
 from shardpickle.storage.base import Shard, Store
 from shardpickle.trust import checks
 from shardpickle.trust.checks import Check
-from shardpickle.trust.constructors import refused
+from shardpickle.trust.rules import refused
 
 
 class Source:

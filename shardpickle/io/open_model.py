@@ -42,7 +42,7 @@ from shardpickle.lazy import Shelf
 from shardpickle.storage.base import Store
 from shardpickle.storage.open import open_store
 from shardpickle.trust import names as trust
-from shardpickle.trust.constructors import Name
+from shardpickle.trust.rules import Name
 
 PathLike = str | os.PathLike[str]
 

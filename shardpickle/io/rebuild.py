@@ -16,9 +16,9 @@ from shardpickle.pickling import machine
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust import checks
 from shardpickle.trust.checks import Later
-from shardpickle.trust.constructors import Name
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.trust.names import Known
+from shardpickle.trust.rules import Name
 from shardpickle.trust.unrestricted import Migrate, Objects, guarded, outside
 
 

@@ -15,9 +15,9 @@ from shardpickle.pickling import machine
 from shardpickle.pickling.values import Value
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust import checks as natives
-from shardpickle.trust import constructors, names
-from shardpickle.trust.constructors import Imitation, Name
+from shardpickle.trust import names, rules
 from shardpickle.trust.hardened import Ledger, Makers, Vetted
+from shardpickle.trust.rules import Imitation, Name
 
 Reference = tuple[int, int]
 
@@ -69,7 +69,7 @@ class Rehearsal:
         self._objects: dict[int, Sequence[Any]] = {}
         self._known: dict[Name, Any] = {}
         self._makers = Makers(())
-        self._trusts = constructors.Trusts((Imitation,))
+        self._trusts = rules.Trusts((Imitation,))
         self._ledger = Ledger(most)
         self._imitated = False
         self._last: tuple[machine.Steps, Sequence[Reference], Sequence[Any], int] | None = None
@@ -204,7 +204,7 @@ class _Rehearsed(Vetted):
 
     imitated = False
 
-    def _made(self, instance: Any, maker: constructors.Maker) -> Any:
+    def _made(self, instance: Any, maker: rules.Maker) -> Any:
         self.imitated |= type(instance) is Imitation
         return super()._made(instance, maker)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.trust.constructors import Maker, Name, need, set_state
+from shardpickle.trust.rules import Maker, Name, need, set_state
 
 _HERE = "scipy.stats._distn_infrastructure"
 _MODULES = ("scipy.stats._continuous_distns", "scipy.stats._discrete_distns")

@@ -459,7 +459,7 @@ def _function_fault(name: str, value: Any, own: Own) -> str | None:
     """Why a function that is vetted may not stand here; its arguments were looked at before."""
     function = _function_of(value)
     if isinstance(function, types.MethodType):
-        return None  # of an object of the model: one that `constructors.method` gives
+        return None  # of an object of the model: one that `functions.method` gives
     modules = FUNCTIONS_AT.get(name, ())
     module = str(getattr(function, "__module__", None) or "builtins")
     if isinstance(function, np.ufunc):

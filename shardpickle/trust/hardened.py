@@ -21,8 +21,8 @@ from shardpickle.codecs.dtypes import has_apart
 from shardpickle.errors import CorruptShardError, RefusedError
 from shardpickle.trust import checks as natives
 from shardpickle.trust.checks import Check, Later, Problem
-from shardpickle.trust.constructors import Imitation, Maker, Name, is_note, name_of, refused
 from shardpickle.trust.names import OF_CLASS_METHODS, Known
+from shardpickle.trust.rules import Imitation, Maker, Name, is_note, name_of, refused
 from shardpickle.trust.unrestricted import Migrate, guarded, outside, shown, unlisted
 
 

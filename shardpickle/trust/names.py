@@ -21,12 +21,14 @@ from shardpickle.sklearn_support import migrations
 from shardpickle.trust import (
     constructors,
     distributions,
+    functions,
     pandas_objects,
+    rules,
 )
 from shardpickle.trust import (
     table as vetted,
 )
-from shardpickle.trust.constructors import Maker, Name
+from shardpickle.trust.rules import Maker, Name
 
 GROUP = "shardpickle.trusted"
 FORBID = "SHARDPICKLE_FORBID_UNSAFE"
@@ -174,23 +176,23 @@ def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
     """
     found = resolve_any(names, callers)
     own = {name for name in found if name in callers or verdict(name) == "vouched"}
-    trusts = constructors.Trusts([found[name] for name in own])
+    trusts = rules.Trusts([found[name] for name in own])
     return {
-        name: Known(target, constructors.trusted(target), own=True)
+        name: Known(target, rules.trusted(target), own=True)
         if name in own and is_offered(name)
         else known(name, target, trusts)
         for name, target in found.items()
     }
 
 
-def known(name: Name, target: Any, trusts: constructors.Trusts) -> Known:
+def known(name: Name, target: Any, trusts: rules.Trusts) -> Known:
     """What a vetted name stands for, with what may be made of it."""
     return Known(target, _maker(name, target, trusts))
 
 
 def imitated(name: Name, target: Any) -> Known:
     """What a name stands for that is trusted, without running its code."""
-    return Known(target, constructors.imitated(target) if is_offered(name) else None, own=True)
+    return Known(target, rules.imitated(target) if is_offered(name) else None, own=True)
 
 
 def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[Name, Any]:
@@ -208,9 +210,9 @@ def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[N
     return found
 
 
-def _maker(name: Name, target: Any, trusts: constructors.Trusts) -> Maker | None:
+def _maker(name: Name, target: Any, trusts: rules.Trusts) -> Maker | None:
     if name == GETATTR:
-        return constructors.method(
+        return functions.method(
             target, trusts, constructors.CLASS_METHODS | pandas_objects.CLASS_METHODS
         )
     if name in constructors.CALLABLES:
@@ -219,7 +221,7 @@ def _maker(name: Name, target: Any, trusts: constructors.Trusts) -> Maker | None
         return CONSTRUCTORS[name](target)
     if not isinstance(target, type) or name not in _classes():
         return None
-    return constructors.plain(target, trusts)
+    return rules.plain(target, trusts)
 
 
 @functools.cache

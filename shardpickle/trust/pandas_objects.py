@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.trust.constructors import Args, Maker, Name, calls, need
+from shardpickle.trust.rules import Args, Maker, Name, calls, need
 
 Reduced = tuple[Any, ...]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from shardpickle.codecs import dtypes
 from shardpickle.errors import CorruptShardError, RebuildError, RefusedError
-from shardpickle.trust.constructors import set_state
+from shardpickle.trust.rules import set_state
 
 Migrate = Callable[[Any, Any], Any]
 

@@ -77,7 +77,7 @@ from shardpickle.shrink.cut import Limits
 from shardpickle.shrink.table import Smaller, Tradeoff
 from shardpickle.storage import packed, sniff
 from shardpickle.storage.base import Shard, Store, copy_shard
-from shardpickle.storage.local import check_regular, checked, replacing
+from shardpickle.storage.files import check_regular, checked, replacing
 from shardpickle.storage.open import open_store
 from shardpickle.trust import names as trust
 

@@ -109,6 +109,7 @@ ONLY = {
     "sklearn": {
         *(
             "sklearn_support.classes",
+            "sklearn_support.foreign_states",
             "sklearn_support.migrations",
             "demo",
             "trust.checks.ensembles",

@@ -35,7 +35,7 @@ from shardpickle.format import shard as sealing
 from shardpickle.io import dump as dumping
 from shardpickle.io import load as loading
 from shardpickle.io import open_model
-from shardpickle.storage import local
+from shardpickle.storage import files, local
 from shardpickle.trust import names as trust
 
 OLD = {"old": np.arange(100.0), "list": [1, 2]}
@@ -62,8 +62,8 @@ def is_clean(path):
 
 STEPS = {
     "compressing in a worker": (sealing.frames, "encode"),
-    "writing a shard": (local.ShardWriter, "write"),
-    "committing a shard": (local.ShardWriter, "commit"),
+    "writing a shard": (files.ShardWriter, "write"),
+    "committing a shard": (files.ShardWriter, "commit"),
     "reading a shard back": (dumping, "open_shard"),
     "listing names": (dumping.Dumper, "_note_names"),
     "describing the environment": (dumping.versions, "describe"),

@@ -41,7 +41,7 @@ def here(monkeypatch):
 
     def pretend(version):
         monkeypatch.setattr(sklearn, "__version__", version)
-        monkeypatch.setattr(migrations, "_SKLEARN", migrations._release(version))
+        monkeypatch.setattr(migrations, "_SKLEARN", migrations.release(version))
         migrations._changes.cache_clear()
 
     yield pretend

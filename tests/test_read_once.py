@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import shardpickle
-from shardpickle.storage import base, local
+from shardpickle.storage import base, files
 
 RANDOM = np.random.RandomState(0)
 
@@ -32,7 +32,7 @@ def test_a_file_that_changes_at_any_read_is_not_loaded(in_memory, lazy, tmp_path
     if not in_memory:
         monkeypatch.setattr(base, "_IN_MEMORY", 0)
         monkeypatch.setattr(base, "_CHUNK", 4096)
-    original = local.ShardReader._read_once
+    original = files.ShardReader._read_once
     reads = []
 
     def load(change_at):
@@ -46,7 +46,7 @@ def test_a_file_that_changes_at_any_read_is_not_loaded(in_memory, lazy, tmp_path
             return original(self, offset, size)
 
         with monkeypatch.context() as patch:
-            patch.setattr(local.ShardReader, "_read_once", reading)
+            patch.setattr(files.ShardReader, "_read_once", reading)
             return shardpickle.load(path, expect=digest, lazy=lazy)
 
     found = load(None)
@@ -73,7 +73,7 @@ def test_ranges_are_those_of_the_file(size, tmp_path, monkeypatch):
     monkeypatch.setattr(base, "_CHUNK", 4096)
     for limit in (0, 1 << 20):
         monkeypatch.setattr(base, "_IN_MEMORY", limit)
-        with local.ShardReader(file, "file") as shard:
+        with files.ShardReader(file, "file") as shard:
             checked = base.CheckedShard(shard)
             assert checked.sha256 == hashlib.sha256(data).hexdigest()
             for _ in range(50):

@@ -26,7 +26,7 @@ from shardpickle.codecs import dtypes
 from shardpickle.errors import CorruptShardError
 from shardpickle.format.manifest import HEAP
 from shardpickle.pickling.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, need
-from shardpickle.sklearn_support import migrations
+from shardpickle.sklearn_support import foreign_states, migrations
 from shardpickle.trust import checks
 from shardpickle.trust.constructors import CALLABLES, CONSTRUCTORS
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
@@ -417,7 +417,7 @@ class _VettedForeign(Vetted):
             members = args[0] if args else []
             made = super().frozen(members)
             return made if function is frozenset else set(made)
-        return super().call(function, migrations.foreign_arguments(function, args))
+        return super().call(function, foreign_states.foreign_arguments(function, args))
 
 
 _NEW = tuple(TRANSPORT["copyreg", name].target for name in ("__newobj__", "__newobj_ex__"))
@@ -436,11 +436,11 @@ class _Adapted:
     def __call__(self, instance: Any, state: Any) -> Any:
         if self.native is not None and migrations.is_a_librarys(instance):
             state = self.native(state)
-        state = migrations.foreign_state(instance, state)
-        tree = migrations.counting_tree(instance, state)
+        state = foreign_states.foreign_state(instance, state)
+        tree = foreign_states.counting_tree(instance, state)
         if tree is not None and id(tree) not in self.changed:
             self.changed[id(tree)] = tree
-            migrations.to_fractions(tree)
+            foreign_states.to_fractions(tree)
         return migrations.state(instance, state)
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.lib import format as npy
 
-from shardpickle.storage.local import anchored, checked, named, replacing
+from shardpickle.storage.files import anchored, checked, named, replacing
 
 
 def read_features(path: str | os.PathLike[str]) -> Any:

@@ -18,14 +18,9 @@ from numpy.random import BitGenerator, Generator, RandomState, _pickle
 from numpy.typing import NDArray
 from sklearn._loss import loss
 from sklearn.base import BaseEstimator
-from sklearn.cluster._hdbscan._tree import HIERARCHY_dtype
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.ensemble._iforest import _average_path_length
 from sklearn.metrics._scorer import _PassthroughScorer
-from sklearn.neighbors import KDTree
-from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import NODE_DTYPE, Tree
 from sklearn.utils import check_array
 from sklearn.utils._mask import _get_mask
@@ -35,12 +30,12 @@ State = dict[str, Any]
 Change = Callable[[State], None]
 
 
-def _release(version: str) -> Release:
+def release(version: str) -> Release:
     return tuple(int(number) for number in version.split(".")[:2])
 
 
-_NUMPY = _release(np.__version__)
-_SKLEARN = _release(sklearn.__version__)
+_NUMPY = release(np.__version__)
+_SKLEARN = release(sklearn.__version__)
 
 
 # Names. -------------------------------------------------------------------------------------------
@@ -371,7 +366,7 @@ _STEPS: tuple[tuple[Release, str, Change, Change], ...] = (
 @functools.lru_cache(maxsize=1024)
 def _changes(cls: Any, version: str) -> tuple[Change, ...]:
     """From the release that wrote an estimator to the one that is installed."""
-    written, bases = _release(version), {base.__name__ for base in cls.__mro__}
+    written, bases = release(version), {base.__name__ for base in cls.__mro__}
     rows = [row for row in _STEPS if row[1] in bases]
     up = [change for since, _, change, _ in rows if written < since <= _SKLEARN]
     down = [change for since, _, _, change in reversed(rows) if _SKLEARN < since <= written]
@@ -582,93 +577,3 @@ def is_a_librarys(instance: Any) -> bool:
     module = type(instance).__module__
     known = module.startswith(("sklearn.", "scipy.", "numpy.random"))
     return known or isinstance(instance, BaseEstimator)
-
-
-def foreign_arguments(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What a compiled class is called with, as this machine has it (``_check_n_classes``)."""
-    if function is not Tree or len(args) != 3:
-        return args
-    return args[0], _indices(args[1]), args[2]
-
-
-def _indices(value: Any) -> Any:
-    """Signed integers of 32 or 64 bits, in whatever byte order, as wide as this machine's own."""
-    known = isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.itemsize in (4, 8)
-    return value.astype(np.intp, casting="same_kind") if known else value
-
-
-def foreign_state(instance: Any, state: Any) -> Any:
-    """The state of a compiled class, or of one that holds its arrays, in the present layout.
-
-    Pickles of Pythons of 32 bits have indices of 32 bits; those of other machines another byte
-    order, which scikit-learn's own trees accept, too.
-    """
-    kind = type(instance).__module__, type(instance).__name__
-    if kind[0] in _NEIGHBOR_TREES and type(state) is tuple and len(state) == 13:
-        data, index, nodes_, *rest = state
-        return data, _indices(index), _records(nodes_, _neighbor_nodes()), *rest
-    if type(state) is not dict:
-        return state
-    if isinstance(instance, Tree):
-        found = {**state}
-        if isinstance(state.get("nodes"), np.ndarray):
-            found["nodes"] = nodes(state["nodes"])
-        values = state.get("values")
-        if isinstance(values, np.ndarray) and values.dtype.str[1:] == "f8":
-            found["values"] = values.astype(np.float64, copy=False)
-        return found
-    if isinstance(instance, TreePredictor):
-        return {**state, "nodes": _records(state.get("nodes"), PREDICTOR_RECORD_DTYPE)}
-    for name, change in _OF_THIS_MACHINE.get(kind, {}).items():
-        if name in state:
-            state = {**state, name: change(state[name])}
-    return state
-
-
-_NEIGHBOR_TREES = ("sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree")
-
-
-@functools.cache
-def _neighbor_nodes() -> np.dtype[Any]:
-    found: np.dtype[Any] = KDTree([[0.0]]).__getstate__()[2].dtype
-    return found
-
-
-def _records(array: Any, dtype: np.dtype[Any]) -> Any:
-    other = isinstance(array, np.ndarray) and array.dtype != dtype
-    return _fields(array, dtype) if other else array
-
-
-# What compiled loops take only as wide as this machine's own integers, by class and attribute.
-_OF_THIS_MACHINE: dict[tuple[str, str], dict[str, Callable[[Any], Any]]] = {
-    ("sklearn.neighbors._classification", "KNeighborsClassifier"): {"_y": _indices},
-    ("sklearn.neighbors._classification", "RadiusNeighborsClassifier"): {"_y": _indices},
-    ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): {
-        "_single_linkage_tree_": lambda array: _records(array, HIERARCHY_dtype)
-    },
-}
-
-
-def _fields(array: NDArray[np.void], dtype: np.dtype[Any]) -> NDArray[np.void]:
-    """The same fields, each as wide as the present release has it."""
-    if array.dtype.names is None or set(array.dtype.names) != set(dtype.names or ()):
-        raise ValueError(f"nodes with other fields: {array.dtype.names}")
-    found = np.zeros(array.shape, dtype)
-    for name in array.dtype.names:
-        np.copyto(found[name], array[name], casting="same_kind")
-    return found
-
-
-def counting_tree(instance: Any, state: Any) -> Any:
-    """The tree of a classifier's state, where it holds the weight of each class; else None."""
-    if not isinstance(instance, DecisionTreeClassifier) or type(state) is not dict:
-        return None
-    version, tree = state.get("_sklearn_version"), state.get("tree_")
-    old = type(version) is str and _release(version) < (1, 4)
-    return tree if old and isinstance(tree, Tree) and tree.node_count > 0 else None
-
-
-def to_fractions(tree: Any) -> None:
-    """Make a tree's values fractions, where they stand; see `fractions`."""
-    held = tree.__getstate__()  # the tree's own memory
-    held["values"][...] = fractions(held["values"], held["nodes"]["weighted_n_node_samples"])

@@ -36,7 +36,7 @@ from shardpickle.storage.base import (
     pieces_of,
     shard_file,
 )
-from shardpickle.storage.local import ShardReader, anchored
+from shardpickle.storage.files import ShardReader, anchored
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # of a zip's member; APPNOTE.TXT 4.3.7
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -34,14 +34,7 @@ from shardpickle.storage.base import (
     check_manifest_size,
     shard_file,
 )
-from shardpickle.storage.local import (
-    ShardReader,
-    ShardWriter,
-    anchored,
-    checked,
-    is_sound,
-    named,
-)
+from shardpickle.storage.files import ShardReader, ShardWriter, anchored, checked, is_sound, named
 from shardpickle.storage.packed import Bytes
 
 _Result = TypeVar("_Result")

@@ -36,7 +36,7 @@ def test_it_finds_what_the_grammar_keeps_out():
     """Without the judge, the recipes delete the canary, or end the process."""
     code = """
 import campaign, json, random
-from shardpickle import grammar
+from shardpickle.trust import grammar
 grammar.misplaced = lambda instance, own, seen: None
 campaign.RECIPES = [campaign.stacked, campaign.vectors]
 pool = campaign.models()[:3]

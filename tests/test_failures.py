@@ -154,7 +154,7 @@ def test_a_killed_dump_does_not_block_the_next(tmp_path):
     code = (
         "import os, signal, sys, shardpickle, test_failures as t\n"
         "def die(self, manifest): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "t.storage.Publication.publish = die\n"
+        "t.local.Publication.publish = die\n"
         "t.shardpickle.dump(t.forest(), sys.argv[1], shard_size='20kB')\n"
     )
     command = [sys.executable, "-c", code, str(target)]

@@ -407,7 +407,7 @@ def test_a_lock_that_is_held_at_a_fork_does_not_stop_the_child(place, forest, he
     if place == "opening a reference":
         del lazy
         gc.collect()
-        held = Held(monkeypatch, api, "read_manifest")
+        held = Held(monkeypatch, open_model, "read_manifest")
         held.run(lambda: pickle.loads(data))
         assert open_model._REOPENING.locked()
     elif place == "the cache":

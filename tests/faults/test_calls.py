@@ -65,7 +65,7 @@ class Watching(Shim):
 
 def test_files_are_closed_before_they_are_renamed_and_there_are_no_links(tmp_path):
     path = tmp_path / "model"
-    with campaign._disk_of(Watching()) as shim:
+    with campaign.disk_of(Watching()) as shim:
         for model in (campaign.OLD, campaign.NEW):
             shardpickle.dump(model, path, **campaign.OPTIONS)
     assert "replace" in shim.names
@@ -77,7 +77,7 @@ def test_files_are_closed_before_they_are_renamed_and_there_are_no_links(tmp_pat
 def test_a_file_system_that_cannot_flush_directories_is_named_and_used(tmp_path):
     path = tmp_path / "model"
     with (
-        campaign._disk_of(NoFolderFlush()),
+        campaign.disk_of(NoFolderFlush()),
         pytest.warns(shardpickle.DurabilityWarning, match="cannot flush directories") as told,
     ):
         shardpickle.dump(campaign.OLD, path, **campaign.OPTIONS)
@@ -96,7 +96,7 @@ def test_nothing_changes_the_disk_but_the_room_that_does(tmp_path):
     path = Path(tmp_path, "model")
     shardpickle.dump(campaign.OLD, path, **campaign.OPTIONS)
     shardpickle.dump(campaign.NEW, path, **campaign.OPTIONS)
-    with campaign._disk_of(Shim()) as shim:
+    with campaign.disk_of(Shim()) as shim:
         before = campaign.files_of(path)
         shardpickle.dump(campaign.NEXT, path, **campaign.OPTIONS)
         after = campaign.files_of(path)

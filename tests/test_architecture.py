@@ -182,7 +182,8 @@ if __name__ == "__main__":
     sizes = sorted(
         ((len(path.read_text().splitlines()), module(path)) for path in FILES), reverse=True
     )
-    print(f"{len(ROOMS)} rooms, {sum(map(len, arrows().values()))} arrows, {len(FILES)} modules")
+    pairs = sum(len(targets & ROOMS) for targets in arrows().values())
+    print(f"{len(ROOMS)} rooms, {pairs} pairs of rooms with arrows, {len(FILES)} modules")
     print("largest modules:", *(f"{name} {lines}" for lines, name in sizes[:8]))
     functions = sorted(map(longest, FILES), reverse=True)
     print("longest functions:", *(f"{name} {lines}" for lines, name in functions[:5]))

@@ -234,7 +234,8 @@ class LazyList(MutableSequence[Any]):
             for mine, yours in zip(self._items, theirs, strict=True)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # as a list
+    # Like a list it can be changed and compares by content; typeshed wants a function here.
+    __hash__ = None  # type: ignore[assignment]
 
     def copy(self) -> "LazyList":
         return LazyList(self._items)

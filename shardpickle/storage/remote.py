@@ -386,6 +386,8 @@ def _can_pass(error: BaseException) -> bool:
     status = getattr(error, "status", None)
     if isinstance(status, int):
         return status in _TRY_AGAIN or status >= 500
+    # A certificate that does not verify, a URL or an option that is wrong, a server without ranges
+    # (fsspec's ValueError), an operation that the file system lacks: the next attempt is the same.
     if isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError)):
         return False
     return getattr(error, "errno", None) not in _REFUSALS

@@ -84,7 +84,11 @@ class Run(threading.local):
         return found
 
     def first(self, what: Any, *seen: Any) -> bool:
-        """Whether objects were not yet asked for something in this run."""
+        """Whether objects were not yet asked for something in this run.
+
+        `what` has to hold every other number that the check compares them with. A check that fails
+        ends the load, so nobody relies on the verdict that it did not give.
+        """
         news: list[bool] = []
         self.once(lambda: news.append(True), *seen, what=what)
         return bool(news)

@@ -4,7 +4,6 @@ An MLflow model folder is MLflow's own files and, in a folder of a fixed name, t
 """
 
 import sys
-import warnings
 from collections.abc import Collection, Mapping
 from importlib.metadata import packages_distributions
 from importlib.metadata import version as installed
@@ -21,6 +20,7 @@ from mlflow.models.utils import _save_example
 from mlflow.utils.environment import _process_pip_requirements, _PythonEnv
 
 from shardpickle import api
+from shardpickle._util.warn import warn_caller
 from shardpickle._version import __version__
 from shardpickle.errors import ForeignDirectoryError, UnsafeForbiddenError
 from shardpickle.io import open_model
@@ -137,19 +137,19 @@ def save_model(
         made.metadata = metadata
     if asked is not None:
         if report.needs_unsafe:
-            warnings.warn(
+            warn_caller(
                 f"mlflow.pyfunc and `mlflow models serve` will refuse to load this model, since "
                 f"they trust nothing that is not vetted: {report.needs_unsafe}. Only "
                 "shardpickle.mlflow.load_model(..., unsafe=True) loads it",
-                stacklevel=2,
+                UserWarning,
             )
         elif report.needs_trust:
-            warnings.warn(
+            warn_caller(
                 f"{', '.join(report.needs_trust)}: mlflow.pyfunc and `mlflow models serve` will "
                 "refuse this model, since they trust nothing that is not vetted. Name these in the "
                 "entry points of their package (docs/trust.md), or load the model with "
                 "shardpickle.mlflow.load_model(..., trusted=[...])",
-                stacklevel=2,
+                UserWarning,
             )
         pyfunc.add_to_model(
             made,

@@ -28,15 +28,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import shardpickle
-from shardpickle import api
 from shardpickle._util import memory
 from shardpickle._util import pool as workers
 from shardpickle.format import shard as sealing
 from shardpickle.io import dump as dumping
 from shardpickle.io import load as loading
-from shardpickle.io import open_model
+from shardpickle.io import open_model, publish, reader
 from shardpickle.storage import files, local
-from shardpickle.trust import names as trust
 
 OLD = {"old": np.arange(100.0), "list": [1, 2]}
 
@@ -64,10 +62,10 @@ STEPS = {
     "compressing in a worker": (sealing.frames, "encode"),
     "writing a shard": (files.ShardWriter, "write"),
     "committing a shard": (files.ShardWriter, "commit"),
-    "reading a shard back": (dumping, "open_shard"),
+    "reading a shard back": (dumping, "read_shard"),
     "listing names": (dumping.Dumper, "_note_names"),
     "describing the environment": (dumping.versions, "describe"),
-    "making the manifest": (api.manifest, "to_bytes"),
+    "making the manifest": (publish.manifests, "to_bytes"),
     "publishing": (local.Publication, "publish"),
     "flushing": (local.os, "fsync"),
     "renaming": (local.os, "replace"),
@@ -260,18 +258,16 @@ def test_a_generation_is_kept_until_the_next_dump(tmp_path):
 def test_a_reader_of_the_previous_generation_goes_on(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target)
-    store = local.LocalStore(target)
-    found = api.manifest.from_bytes(store.read_manifest())
+    model = reader.ModelReader.open(local.LocalStore(target))
     shardpickle.dump({"new": 1}, target)
-    rebuilder = open_model.rebuilder_of(store, found, trust.Callers(), unsafe=False)
+    rebuilder = open_model.Access(target).rebuilder(model)
     with workers.Pool(1) as pool:
-        assert_same(loading.whole(store, found, rebuilder, pool, sealing.ignore), OLD)
+        assert_same(loading.load_whole(model, rebuilder, pool, sealing.ignore), OLD)
 
 
-def test_a_reader_that_was_overtaken_twice_gets_the_newest_model(tmp_path, monkeypatch):
-    target = tmp_path / "model"
-    shardpickle.dump({"generation": 1}, target)
-    original = api.read_manifest
+def overtake(monkeypatch, target):
+    """Two dumps come between a reader's manifest and its shards."""
+    original = local.LocalStore.read_manifest
     first = []
 
     def overtaken(store):
@@ -282,8 +278,43 @@ def test_a_reader_that_was_overtaken_twice_gets_the_newest_model(tmp_path, monke
             shardpickle.dump({"generation": 3}, target)
         return data
 
-    monkeypatch.setattr(api, "read_manifest", overtaken)
-    assert shardpickle.load(target) == {"generation": 3}
+    monkeypatch.setattr(local.LocalStore, "read_manifest", overtaken)
+
+
+READERS = {
+    "load": (shardpickle.load, {"generation": 3}),
+    "inspect": (lambda path: shardpickle.inspect(path).model, "builtins.dict"),
+    "inspect --trust": (lambda path: shardpickle.inspect(path, trust=True).needs_trust, ()),
+    "verify": (lambda path: shardpickle.verify(path, deep=True).ok, True),
+    "diff": (lambda path: bool(shardpickle.diff(path, path)), False),
+    "pack": (lambda path: _packed(path), {"generation": 3}),
+    "unpack": (lambda path: _copied(path), {"generation": 3}),
+    "export": (lambda path: _exported(path), {"generation": 3}),
+}
+
+
+def _packed(path):
+    shardpickle.pack(path, path.with_name("model.shpk"))
+    return shardpickle.load(path.with_name("model.shpk"))
+
+
+def _copied(path):
+    shardpickle.unpack(path, path.with_name("copy"))
+    return shardpickle.load(path.with_name("copy"))
+
+
+def _exported(path):
+    shardpickle.export(path, path.with_name("model.pkl"))
+    return pickle.loads(path.with_name("model.pkl").read_bytes())
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_that_was_overtaken_twice_gets_the_newest_model(name, tmp_path, monkeypatch):
+    read, expected = READERS[name]
+    target = tmp_path / "model"
+    shardpickle.dump({"generation": 1}, target)
+    overtake(monkeypatch, target)
+    assert read(target) == expected
 
 
 def test_foreign_files_in_a_model_directory_are_left_alone(tmp_path):

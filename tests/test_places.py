@@ -21,7 +21,7 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
 
 import shardpickle
 from shardpickle import api
-from shardpickle.io import load, open_model
+from shardpickle.io import open_model, reader
 from shardpickle.lazy import CACHE
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork, pipes and sockets")
@@ -407,7 +407,7 @@ def test_a_lock_that_is_held_at_a_fork_does_not_stop_the_child(place, forest, he
     if place == "opening a reference":
         del lazy
         gc.collect()
-        held = Held(monkeypatch, open_model, "read_manifest")
+        held = Held(monkeypatch, open_model.ModelReader, "open")
         held.run(lambda: pickle.loads(data))
         assert open_model._REOPENING.locked()
     elif place == "the cache":
@@ -419,7 +419,7 @@ def test_a_lock_that_is_held_at_a_fork_does_not_stop_the_child(place, forest, he
 
         held.run(hold)
     else:
-        held = Held(monkeypatch, load, "check_file")
+        held = Held(monkeypatch, reader, "check_file")
         held.run(lambda: lazy.estimators_[3])
     children = [
         lambda: bool((pickle.loads(data).predict_proba(X) == expected).all()),

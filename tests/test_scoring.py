@@ -133,7 +133,7 @@ def test_tasks_take_rows_where_trees_are_not_asked_by_themselves(name, tmp_path)
 
 def test_chunks_frames_and_files(stored, tmp_path, monkeypatch):
     model, path = stored
-    monkeypatch.setattr("shardpickle.api._ROWS", 50)
+    monkeypatch.setattr("shardpickle.lazy.predict._ROWS", 50)
     expected = model.predict_proba(X)
     seen = []
     options = {"method": "predict_proba", "workers": 1}

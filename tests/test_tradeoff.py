@@ -8,6 +8,7 @@ import pandas
 import pytest
 import scipy.sparse
 from estimators import LABELS, X
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import (
     BaggingClassifier,
     BaggingRegressor,
@@ -18,7 +19,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import get_scorer
+from sklearn.metrics import check_scoring, get_scorer, r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -27,6 +28,29 @@ import shardpickle
 from shardpickle.cli import main
 from shardpickle.shrink import measure
 from shardpickle.shrink import table as tradeoffs
+
+
+class Told(ClassifierMixin, BaseEstimator):
+    """Gives the probabilities that it is made with."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def fit(self, X, y):  # noqa: N803
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):  # noqa: N803
+        return self.classes_[self.answers.argmax(axis=1)]
+
+    def predict_proba(self, X):  # noqa: N803
+        return self.answers
+
+
+def own(estimator, X, y):  # noqa: N803
+    """A scorer without weights."""
+    return float((estimator.predict(X) == y).mean() ** 2)
+
 
 TARGET = X[:, 0] + X[:, 1] ** 2
 BOTH = np.column_stack([TARGET, -TARGET])
@@ -110,34 +134,44 @@ def _twin(found, row):
     )
 
 
-def test_scores_of_resamples_are_scikit_learns():
+def test_scores_of_resamples_are_those_of_the_drawn_rows():
     rng = np.random.default_rng(1)
     truth, answers = rng.normal(size=(50, 2)), rng.normal(size=(50, 2))
     draws = tradeoffs.resamples(50)
     assert (draws[0] == 1).all()
     assert (draws.sum(axis=1) == 50).all()
-    from sklearn.metrics import accuracy_score, r2_score
-
-    mine = tradeoffs.r2_scores(answers, truth, draws)
-    right = truth[:, 0] > answers[:, 0]
-    shares = tradeoffs.accuracies(right, draws)
-    for number in (0, 1, 7, 200):
+    forest = RandomForestRegressor(2).fit(answers, truth)
+    mine = measure.Scores(forest, None, truth, len(draws) - 1).of(answers)
+    for number in (0, 1, 7, 100):
         chosen = np.repeat(np.arange(50), draws[number])
         assert mine[number] == pytest.approx(r2_score(truth[chosen], answers[chosen]))
-        assert shares[number] == pytest.approx(accuracy_score(np.ones(50), right[chosen]))
+
+
+@pytest.mark.parametrize("scoring", [None, "balanced_accuracy", "neg_log_loss", "max_error", own])
+def test_scorers_with_weights_and_without_them_score_the_drawn_rows(scoring):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 60)
+    forest = RandomForestClassifier(2, random_state=0).fit(rng.normal(size=(60, 2)), labels)
+    answers = rng.dirichlet(np.ones(3), 60)
+    mine = measure.Scores(forest, scoring, labels, 3).of(answers)
+    for number, draw in enumerate(tradeoffs.resamples(60, 3)):
+        rows = np.repeat(np.arange(60), draw)
+        told = Told(answers[rows]).fit(rows[:, None], labels)
+        expected = check_scoring(told, scoring or "accuracy")(told, rows[:, None], labels[rows])
+        assert mine[number] == pytest.approx(expected)
 
 
 def test_the_interval_covers_what_other_rows_would_have_shown():
     """Of 60 validation sets, about 95 % hold the difference of the whole population."""
     rng = np.random.default_rng(2)
-    held = 0
+    covered = 0
     for _ in range(60):
         one, other = rng.random(300) < 0.8, rng.random(300) < 0.75
-        draws = tradeoffs.resamples(300)
-        scores = [tradeoffs.accuracies(right, draws) for right in (one, other)]
+        draws = tradeoffs.resamples(300, 200).astype(float)
+        scores = [draws @ right / 300 for right in (one, other)]
         difference = scores[0][0] - scores[1][0]
-        held += abs(difference - 0.05) <= tradeoffs.half_interval(*scores)
-    assert 50 <= held <= 60
+        covered += abs(difference - 0.05) <= tradeoffs.half_interval(*scores)
+    assert 50 <= covered <= 60
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "balanced_accuracy"])

@@ -47,8 +47,7 @@ from shardpickle.codecs import _backend, _tree_cython, _tree_numpy, trees
 from shardpickle.codecs.tree_streams import COUNT, NODE, STREAMS, Rule
 from shardpickle.codecs.trees import NO_TABLES, Head, Tables, Tree
 from shardpickle.errors import CorruptShardError
-from shardpickle.format import manifest
-from shardpickle.io import load
+from shardpickle.io.reader import ModelReader
 from shardpickle.storage import local
 
 TREES = int(os.environ.get("SHARDPICKLE_TREES", "200"))  # more in the long run
@@ -1219,10 +1218,9 @@ def test_a_table_of_thresholds_serves_several_shards(tmp_path):
     document = json.loads((tmp_path / "model" / "manifest.json").read_text())
     users = [shard for shard in document["shards"] if shard[4] is not None]
     assert len(users) > 3
-    store = local.LocalStore(tmp_path / "model")
-    found = manifest.from_bytes(store.read_manifest())
+    model_reader = ModelReader.open(local.LocalStore(tmp_path / "model"))
     with workers.Pool(1) as pool:
-        (tables,) = load.read_tables(store, found, pool).values()
+        (tables,) = model_reader.tables(pool).values()
     distinct = {
         threshold
         for tree in model.estimators_

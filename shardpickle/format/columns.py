@@ -54,7 +54,7 @@ def runs(layout: Sequence[Spec]) -> Iterator[tuple[Spec, range]]:
 _LONG_RUN = 8
 
 
-class Nursery(Protocol):
+class TreeMemory(Protocol):
     """Where trees' memory comes from while a shard is read, and who is told when it is filled.
 
     `derived` says that the columns cannot describe anything but one tree over its features.
@@ -81,7 +81,7 @@ class Codec(Protocol):
         group: Group,
         columns: Sequence[Labelled],
         tables: Tables | None,
-        nursery: Nursery,
+        tree_memory: TreeMemory,
         each: Each,
     ) -> None:
         """From filled columns to values, where filling was not all."""
@@ -104,7 +104,7 @@ class Arrays:
         group: Group,
         columns: Sequence[Labelled],
         tables: Tables | None,
-        nursery: Nursery,
+        tree_memory: TreeMemory,
         each: Each,
     ) -> None:
         return None
@@ -141,7 +141,7 @@ class Trees:
         group: Group,
         columns: Sequence[Labelled],
         tables: Tables | None,
-        nursery: Nursery,
+        tree_memory: TreeMemory,
         each: Each,
     ) -> None:
         found = [labelled.column.whole() for labelled in columns]
@@ -149,10 +149,10 @@ class Trees:
         bits = [array.view(np.uint64) for array in found[3:5]]
 
         def take(number: int) -> tuple[Array, Array]:
-            return nursery.take(*group.members[number], group.pieces[number])
+            return tree_memory.take(*group.members[number], group.pieces[number])
 
         def done(number: int, derived: bool) -> None:
-            nursery.done(*group.members[number], derived)
+            tree_memory.done(*group.members[number], derived)
 
         trees.decode([*numbers, *bits, *found[5:]], group.pieces, tables, take, done, each)
 
@@ -178,7 +178,7 @@ class Predictors:
         group: Group,
         columns: Sequence[Labelled],
         tables: Tables | None,
-        nursery: Nursery,
+        tree_memory: TreeMemory,
         each: Each,
     ) -> None:
         found = [labelled.column.whole().view(np.uint8) for labelled in columns]

@@ -13,7 +13,7 @@ from shardpickle.codecs.arrays import Column
 from shardpickle.codecs.frames import Frame
 from shardpickle.errors import CorruptShardError
 from shardpickle.format import contents, layout
-from shardpickle.format.columns import CODECS, Group, Labelled, Nursery
+from shardpickle.format.columns import CODECS, Group, Labelled, TreeMemory
 from shardpickle.format.contents import Contents
 from shardpickle.format.layout import FrameRef, Index, Layer
 
@@ -133,12 +133,12 @@ def fill(
     read_at: ReadAt,
     index: Index,
     held: Contents,
-    nursery: Nursery,
+    tree_memory: TreeMemory,
     *,
     each: Each,
     advance: Advance,
 ) -> None:
-    """Decode the rest of the columns into the memory of the contents, trees into the nursery's."""
+    """Decode the rest of the columns into the memory of the contents, trees into `tree_memory`."""
     refs = index.columns[len(held.directory_columns()) :]
     views = [held.skeleton_column()]
     of_views: list[Sequence[FrameRef]] = list(refs[:1])
@@ -150,7 +150,7 @@ def fill(
     for group, labelled, theirs in _rooms(held, refs):
         if group.spec.codec != "array":
             _fill(read_at, [one.column for one in labelled], theirs, each, advance)
-            CODECS[group.spec.codec].decode(group, labelled, held.tables, nursery, each)
+            CODECS[group.spec.codec].decode(group, labelled, held.tables, tree_memory, each)
 
 
 def fill_skeletons(read_at: ReadAt, index: Index, held: Contents, *, each: Each) -> None:

@@ -1,4 +1,4 @@
-"""From a model to sealed shards and their manifest. Wires rooms for `api`; opens no file itself."""
+"""From a model to sealed shards and their manifest."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +15,6 @@ from shardpickle.codecs.trees import Tables
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
-    FormatError,
-    ModelNotFoundError,
     ReadBackError,
     RefusedError,
     ShardpickleError,
@@ -29,8 +27,8 @@ from shardpickle.format.manifest import Manifest, Needs, PartEntry, ShardEntry
 from shardpickle.format.shard import Advance
 from shardpickle.format.tree_memory import Comparing
 from shardpickle.io import inference, plan
-from shardpickle.io.dump_lazy import EntangledError, Reading, Stored, Unloaded, Wanted
-from shardpickle.io.load import in_file, open_shard, parsed_manifest
+from shardpickle.io.dump_lazy import EntangledError, Stored, Unloaded, Wanted
+from shardpickle.io.reader import ModelReader, in_file, read_shard
 from shardpickle.io.rehearse import Rehearsal, original
 from shardpickle.lazy import materialize
 from shardpickle.pickling import diagnose, machine, pickler, places
@@ -154,7 +152,7 @@ class Dumper:
         """
         for copy in copies:
             if copy is not None and copy.table is not None:
-                return copy.tables, _Copy(copy.reading, copy.table, None, None)
+                return copy.tables, _Copy(copy.reader, copy.table, None, None)
         if run is None:
             return None, None  # each shard has its own
         tables = trees.NO_TABLES if first is None else first.tables_of_trees()
@@ -169,14 +167,18 @@ class Dumper:
             each = self.stored.get(number)
             if each is None or (each.shard.sha256, each.part.slot) != (first.shard.sha256, slot):
                 return None
-        shards, parts, table = first.found.shards, first.found.parts, first.shard.table
-        of_table = None if table is None else replace(shards[parts[table].shard], table=None)
-        return _Copy(first.reading, first.shard, of_table, first.tables)
+        table = first.shard.table
+        if table is None:
+            return _Copy(first.reader, first.shard, None, None)
+        of_table = replace(first.reader.entry_of(table), table=None)
+        with Pool(1) as pool:
+            tables = first.reader.tables(pool)[table]
+        return _Copy(first.reader, first.shard, of_table, tables)
 
     def _name_copied(self, box: plan.Box) -> None:
         for number in box.numbers:
             each = self.stored[number]
-            self._note_names(number, (each.found.names[name] for name in each.part.names))
+            self._note_names(number, (each.manifest.names[name] for name in each.part.names))
 
     def _note_names(self, number: int, names: Iterable[Name]) -> None:
         listed = tuple(self.names.setdefault(name, len(self.names)) for name in names)
@@ -188,7 +190,11 @@ class Dumper:
         entry = replace(copy.entry, table=None)
         new = False
         if not publication.has(entry.sha256, entry.nbytes):
-            with in_file(entry.file), copy.reading(entry.sha256) as shard:
+            with (
+                in_file(entry.file),
+                copy.reader.expect_same(),
+                copy.reader.store.open_shard(entry.sha256) as shard,
+            ):
                 sha256, new = copy_shard(shard, publication)
             if sha256 != entry.sha256:
                 raise CorruptShardError("damaged (SHA-256)", file=entry.file)
@@ -288,12 +294,11 @@ class Dumper:
     def _read_back(self, entry: ShardEntry, held: Contents, pool: Pool) -> None:
         try:
             trees = Comparing(held)
-            back = open_shard(
+            back = read_shard(
                 self.store,
                 entry,
                 pool,
-                sealing.ignore,
-                nursery=lambda _: trees,
+                grow=lambda _: trees,
                 tables=held.tables,
                 together=True,
             )
@@ -354,7 +359,7 @@ class Dumper:
         refusal = self.refusal()
         text = "" if refusal is None else refusal.short[: manifest.MOST_NEEDS]
         found = [Needs(tuple(self.rehearsal.lifted), text)]
-        found += dict.fromkeys(stored.found.needs for stored in self.stored.values())
+        found += dict.fromkeys(stored.manifest.needs for stored in self.stored.values())
         names = dict.fromkeys(name for each in found for name in each.trust)
         return Needs(tuple(names), next((each.unsafe for each in found if each.unsafe), ""))
 
@@ -409,7 +414,7 @@ class _Copy:
     `table` is the shard of the tables that it shares with others, `tables` what that holds.
     """
 
-    reading: Reading
+    reader: ModelReader
     entry: ShardEntry
     table: ShardEntry | None
     tables: Tables | None
@@ -472,15 +477,3 @@ def _may_be_copied(made: Manifest, profile: str) -> bool:
 
 def _class_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def previous(store: Store) -> tuple[bytes, Manifest | None] | None:
-    """The manifest that is about to be replaced; None for its meaning where it has none."""
-    try:
-        data = store.read_manifest()
-    except ModelNotFoundError:
-        return None
-    try:
-        return data, parsed_manifest(data)
-    except FormatError:
-        return data, None

@@ -5,20 +5,17 @@ To `graph`, an estimator that is not in memory is a part whose content is known 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from shardpickle import lazy
-from shardpickle.codecs.trees import Tables
 from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.io.reader import ModelReader
 from shardpickle.lazy import materialize
 from shardpickle.pickling import pickler
 from shardpickle.pickling.pickler import Outside, Written
 from shardpickle.sklearn_support import classes
-from shardpickle.storage.base import Shard
 
-Reading = Callable[[str], AbstractContextManager[Shard]]
 Wanted = Callable[[Manifest], bool]
 
 
@@ -28,23 +25,23 @@ class Stored:
 
     Attributes
     ----------
-    reading : callable
-        Opens a shard by its SHA-256, as a context.
+    reader : ModelReader
+        The model that it is a part of.
     nbytes : int
         What the pickled part would have: the skeleton's bytes and those of its values.
     referred : tuple
         The objects that the part's references mean.
-    tables : Tables, optional
-        Those that its shard shares with others.
     """
 
-    reading: Reading
-    found: Manifest
+    reader: ModelReader
     number: int
     nbytes: int
     referred: tuple[Any, ...]
-    tables: Tables | None
     stood: Any
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.reader.manifest
 
     @property
     def values(self) -> tuple[()]:
@@ -52,16 +49,16 @@ class Stored:
 
     @property
     def part(self) -> PartEntry:
-        return self.found.parts[self.number]
+        return self.manifest.parts[self.number]
 
     @property
     def shard(self) -> ShardEntry:
-        return self.found.shards[self.part.shard]
+        return self.manifest.shards[self.part.shard]
 
     @property
     def place(self) -> tuple[str | int, ...]:
         """Where it is stored: what tells equal parts."""
-        return self.found.place(self.number)
+        return self.manifest.place(self.number)
 
     @property
     def nested(self) -> bool:
@@ -74,7 +71,7 @@ class Stored:
         return pickler.write([lazy.real(self.stood)], lambda obj: numbers.get(id(obj)))
 
 
-def _files(found: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
+def _files(manifest: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
     """SHA-256 of the shards that a part needs, with those of the parts that it refers to.
 
     `reached` has the manifests (by identity) and parts that were there before.
@@ -82,14 +79,14 @@ def _files(found: Manifest, number: int, reached: set[tuple[int, int]]) -> set[s
     files: set[str] = set()
     todo = [number]
     while todo:
-        part = found.parts[todo.pop()]
-        shard = found.shards[part.shard]
+        part = manifest.parts[todo.pop()]
+        shard = manifest.shards[part.shard]
         files.add(shard.sha256)
         if shard.table is not None:
-            files.add(found.shards[found.parts[shard.table].shard].sha256)
+            files.add(manifest.shards[manifest.parts[shard.table].shard].sha256)
         for other, _ in part.references:
-            if (id(found), other) not in reached:
-                reached.add((id(found), other))
+            if (id(manifest), other) not in reached:
+                reached.add((id(manifest), other))
                 todo.append(other)
     return files
 
@@ -121,21 +118,23 @@ class Unloaded:
         self.referred: dict[int, Any] = {}
         self.files: set[str] = set()
         of_model = [
-            (each, lazy.place(each)[0].stored(each)) for each in materialize.stand_ins(model)
+            (stand_in, lazy.place(stand_in)[0].stored(stand_in))
+            for stand_in in materialize.stand_ins(model)
         ]
         # What equals a part in memory is loaded too: they are one in the file.
-        here = {found.place for each, found in of_model if lazy.present(each) is not None}
-        if any(found.nested for _, found in of_model):
-            for made in {id(found.found): found.found for _, found in of_model}.values():
-                uses = Counter(map(made.place, range(len(made.parts))))
+        here = {stored.place for stand_in, stored in of_model if lazy.present(stand_in) is not None}
+        if any(stored.nested for _, stored in of_model):
+            manifests = {id(stored.manifest): stored.manifest for _, stored in of_model}
+            for manifest in manifests.values():
+                uses = Counter(map(manifest.place, range(len(manifest.parts))))
                 here |= {place for place, count in uses.items() if count > 1}
         reached: set[tuple[int, int]] = set()
-        for stood, found in of_model:
-            self.files |= _files(found.found, found.number, reached)
-            copied = found.place not in here and wanted(found.found)
-            if copied and not found.nested:
-                self.stored[id(stood)] = found
-                self.referred.update((id(obj), obj) for obj in found.referred)
+        for stand_in, stored in of_model:
+            self.files |= _files(stored.manifest, stored.number, reached)
+            copied = stored.place not in here and wanted(stored.manifest)
+            if copied and not stored.nested:
+                self.stored[id(stand_in)] = stored
+                self.referred.update((id(obj), obj) for obj in stored.referred)
         if any(map(materialize.is_lazy, self.referred.values())):
             self.stored.clear()
         self.model = materialize.thawed(
@@ -150,12 +149,12 @@ class Unloaded:
 
     def write(self, objects: Sequence[object], outside: Outside) -> Written | Stored:
         """The content of a part."""
-        found = [self.stored[id(obj)] for obj in objects if id(obj) in self.stored]
-        if not found:
+        stored = [self.stored[id(obj)] for obj in objects if id(obj) in self.stored]
+        if not stored:
             return pickler.write(objects, outside)
         if len(objects) > 1:
             raise EntangledError
-        for number, obj in enumerate(found[0].referred):
+        for number, obj in enumerate(stored[0].referred):
             if outside(obj) != number:
                 raise EntangledError
-        return found[0]
+        return stored[0]

@@ -1,10 +1,9 @@
-"""From a manifest and its shards to a lazy model. Wires rooms for `api`; opens no file itself.
+"""From a model's shards to a lazy model.
 
 Trees are deferred, and so are other estimators that fill shards of their own; everything else is
 loaded.
 """
 
-import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,31 +13,23 @@ import joblib
 
 from shardpickle import lazy
 from shardpickle._util.pool import Pool, threads_for
-from shardpickle.codecs.trees import Tables
+from shardpickle._util.warn import warn_caller
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
     MemoryLimitError,
     MemoryLimitWarning,
-    MissingShardError,
-    ModelReplacedError,
     StorageError,
 )
 from shardpickle.format import shard as sealing
 from shardpickle.format.manifest import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io.dump_lazy import Stored
-from shardpickle.io.load import (
-    Loader,
-    explained,
-    open_shard,
-    read_manifest_file,
-    read_tables,
-)
+from shardpickle.io.load import Loader, locate
+from shardpickle.io.reader import ModelReader
 from shardpickle.io.rebuild import Rebuilder
 from shardpickle.lazy import CACHE, Deferred, Shelf
 from shardpickle.sklearn_support import classes, migrations
-from shardpickle.storage.base import Shard, Store
 from shardpickle.trust import checks
 from shardpickle.trust.checks import Check
 from shardpickle.trust.rules import refused
@@ -49,8 +40,6 @@ class Source:
 
     Parameters
     ----------
-    data : bytes
-        The manifest's file, of which `found` is the meaning.
     threads : int
         For a load in the foreground.
     reference : tuple
@@ -59,20 +48,16 @@ class Source:
 
     def __init__(
         self,
-        store: Store,
-        data: bytes,
-        found: Manifest,
+        reader: ModelReader,
         rebuilder: Rebuilder,
         threads: int,
         reference: tuple[Callable[..., Shelf], tuple[Any, ...]],
     ) -> None:
-        self.store = store
-        self.data = data
-        self.found = found
+        self.reader = reader
+        manifest = self.manifest = reader.manifest
         self.rebuilder = rebuilder
         self.threads = threads
-        self.kinds = _deferred(found, rebuilder)
-        self.tables: Mapping[int | None, Tables] = {}
+        self.kinds = _deferred(manifest, rebuilder)
         self.conditions: dict[int, list[Check]] = {}  # what ensembles ask of each estimator
         self.made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.most_jobs: int | None = None
@@ -80,24 +65,20 @@ class Source:
         self.lost: dict[int, CorruptModelError | StorageError] = {}  # parts that are damaged
         deferred: dict[int, list[int]] = {}
         for number in self.kinds:
-            deferred.setdefault(found.parts[number].shard, []).append(number)
+            deferred.setdefault(manifest.parts[number].shard, []).append(number)
         self.parts_of = deferred
-        places = [part.shard for part in found.parts]
-        self._eager = [
-            number
-            for number in range(len(places))
-            if number not in self.kinds and number not in found.tables
-        ]
+        places = [part.shard for part in manifest.parts]
+        self._eager = [number for number in reader.made_parts if number not in self.kinds]
         self._opened = {places[number] for number in self._eager}
-        self.heap = sum(found.shards[shard].heap or 0 for shard in self._opened)
-        self.resident = self._raw(self._opened | {places[table] for table in found.tables})
+        self.heap = sum(manifest.shards[shard].heap or 0 for shard in self._opened)
+        self.resident = self._raw(self._opened | {places[table] for table in manifest.tables})
         self.deferred = Deferred(
             costs={shard: self._cost(shard) for shard in deferred},
             parts=deferred,
             kinds=self.kinds,
             inner={
                 number: [
-                    other for other, _ in found.parts[number].references if other in self.kinds
+                    other for other, _ in manifest.parts[number].references if other in self.kinds
                 ]
                 for number in self.kinds
             },
@@ -112,7 +93,7 @@ class Source:
         shelf = Shelf(self.deferred, self.fetch, self.stored, self.reference)
         self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
         CACHE.account(shelf, self.resident)
-        self.tables = read_tables(self.store, self.found, pool)
+        self.reader.tables(pool)
         beside = [number for shard in self._opened for number in self.parts_of.get(shard, ())]
         made: dict[int, Any] = {}
         loader = self._loader(made)
@@ -128,8 +109,8 @@ class Source:
                 shard,
                 self._weighed(loader, {number: made[number] for number in self.parts_of[shard]}),
             )
-        model = self.objects[len(self.found.parts) - 1][0]
-        parts = self.found.parts
+        model = self.objects[self.reader.root][0]
+        parts = self.manifest.parts
         needed = {other for number in self.kinds for other, _ in parts[number].references}
         for number in self.objects.keys() - needed:
             del self.objects[number]
@@ -137,12 +118,12 @@ class Source:
 
     def fetch(self, shard: int, ahead: bool, only: int | None = None) -> dict[int, tuple[Any, int]]:
         """The deferred parts of a shard, or one of them, and the bytes of each."""
-        entry = self.found.shards[shard]
+        entry = self.manifest.shards[shard]
         threads = 1 if ahead else threads_for(entry.raw, self.threads)
         numbers = self.parts_of[shard] if only is None else [only]
         made: dict[int, Any] = {}
         loader = self._loader(made)
-        with self._replaced(), explained(self.store, self.found), Pool(threads) as pool:
+        with self.reader.expect_same(), self.reader.explain(), Pool(threads) as pool:
             for number, members in loader.build(numbers, pool, sealing.ignore):
                 made[number] = members[0]
             self._check(loader, made)
@@ -151,44 +132,25 @@ class Source:
     def stored(self, stood: Any) -> Stored:
         """What a dump needs to copy a part without loading it."""
         _, number = lazy.place(stood)
-        part = self.found.parts[number]
+        part = self.manifest.parts[number]
         if part.shard not in self._sizes:
-            entry = self.found.shards[part.shard]
-            with self._replaced(), Pool(1) as pool:
-                held = open_shard(
-                    self.store, entry, pool, sealing.ignore, nursery=None, together=True
-                )
-            self._sizes[part.shard] = held.part_sizes()
+            entry = self.manifest.shards[part.shard]
+            with self.reader.expect_same(), Pool(1) as pool:
+                contents = self.reader.shard(entry, pool, grow=None, together=True)
+            self._sizes[part.shard] = contents.part_sizes()
         return Stored(
-            reading=self._reading,
-            found=self.found,
+            reader=self.reader,
             number=number,
             nbytes=self._sizes[part.shard][part.slot],
             referred=tuple(self.objects[other][index] for other, index in part.references),
-            tables=self.tables.get(self.found.shards[part.shard].table),
             stood=stood,
         )
-
-    @contextmanager
-    def _reading(self, sha256: str) -> Iterator[Shard]:
-        with self._replaced(), self.store.open_shard(sha256) as shard:
-            yield shard
-
-    @contextmanager
-    def _replaced(self) -> Iterator[None]:
-        """A shard that is missing because there is another model now is another error."""
-        try:
-            yield
-        except MissingShardError as error:
-            if read_manifest_file(self.store) != self.data:
-                raise ModelReplacedError(self.store.name) from error
-            raise
 
     def _weighed(self, loader: Loader, made: Mapping[int, Any]) -> dict[int, tuple[Any, int]]:
         found: dict[int, tuple[Any, int]] = {}
         for number, estimator in made.items():
-            part = self.found.parts[number]
-            found[number] = estimator, loader.reader.nbytes[part.shard][part.slot]
+            part = self.manifest.parts[number]
+            found[number] = estimator, loader.parts.nbytes[part.shard][part.slot]
         return found
 
     def _loader(self, made: Mapping[int, Any]) -> Loader:
@@ -207,7 +169,7 @@ class Source:
             return state
 
         rebuilder = self.rebuilder.again(adapt)
-        return Loader(self.store, self.found, rebuilder, self.tables, self.objects)
+        return Loader(self.reader, rebuilder, self.objects)
 
     def _settled(self, value: Any, made: Mapping[int, Any]) -> Any:
         """An attribute's value, with real estimators where scikit-learn asks for their types.
@@ -264,7 +226,7 @@ class Source:
             for number, estimator, check in asked:
                 problem = checks.problem(estimator, [check])
                 if problem:
-                    raise loader.reader.locate(refused(problem.text), number)
+                    raise locate(self.reader, refused(problem.text), number)
 
     @contextmanager
     def tolerating(self, numbers: Collection[int]) -> Iterator[None]:
@@ -289,7 +251,7 @@ class Source:
         if limit is None:
             return
         if limit < least:
-            raise MemoryLimitError(self.store.name, limit, least)
+            raise MemoryLimitError(self.reader.name, limit, least)
         if asked is not None:
             CACHE.set_limit(limit)
         one = max(
@@ -301,7 +263,7 @@ class Source:
         return self._raw([shard]) + len(self.parts_of[shard]) * lazy.OBJECT_BYTES
 
     def _raw(self, shards: Collection[int]) -> int:
-        return sum(self.found.raw_of[shard] for shard in shards)
+        return sum(self.manifest.raw_of[shard] for shard in shards)
 
 
 _TREES_PER_JOB = 4  # joblib dispatches two tasks a thread ahead of those that run
@@ -319,15 +281,15 @@ class _Objects(dict[int, tuple[Any, ...]]):
         return (lazy.stand_in(shelf, number),)
 
 
-def _deferred(found: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
+def _deferred(manifest: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
     """The parts to defer, and their classes: what other parts may hold in a list of estimators."""
     kinds_of: dict[int, set[str]] = {}
-    for part in found.parts:
+    for part in manifest.parts:
         kinds_of.setdefault(part.shard, set()).add(part.kind)
     targets: dict[tuple[str, int], Any] = {}
     chosen: dict[int, type] = {}
-    for number, part in enumerate(found.parts[:-1]):
-        if part.objects != 1 or number in found.tables:
+    for number, part in enumerate(manifest.parts[:-1]):
+        if part.objects != 1 or number in manifest.tables:
             continue
         key = part.kind, id(part.names)  # like parts share a list of names
         if key not in targets:
@@ -344,10 +306,9 @@ def _lower_jobs(state: dict[str, Any], most: int) -> None:
     if "n_jobs" in state and any(isinstance(each, lazy.LazyList) for each in state.values()):
         asked = joblib.effective_n_jobs(state["n_jobs"])
         if asked > most:
-            warnings.warn(
+            warn_caller(
                 f"n_jobs is {most} instead of {asked}: each thread holds estimators, and more "
                 "would not stay within the memory limit",
                 MemoryLimitWarning,
-                stacklevel=2,
             )
             state["n_jobs"] = most

@@ -3,24 +3,23 @@
 Works on a lazy model, so only the shards that are needed are read.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from shardpickle import lazy
 from shardpickle._util.pool import Pool
+from shardpickle._util.warn import warn_caller
 from shardpickle.errors import CorruptModelError, DamagedModelWarning, StorageError
 from shardpickle.format import shard as sealing
 from shardpickle.format.shard import Advance
-from shardpickle.io.load import explained
 from shardpickle.io.load_lazy import Source
 from shardpickle.lazy import materialize
 from shardpickle.shrink import prune
 
 
-def opened(source: Source, estimators: slice | None) -> Any:
+def open_part(source: Source, estimators: slice | None) -> Any:
     """A lazy model, of some estimators."""
-    with explained(source.store, source.found), Pool(1) as pool:
+    with source.reader.explain(), Pool(1) as pool:
         model, _ = source.open(pool, sealing.ignore)
     return model if estimators is None else cut(model, estimators)
 
@@ -31,11 +30,11 @@ def cut(model: Any, estimators: slice) -> Any:
 
 
 def raw(source: Source, model: Any) -> int:
-    """Raw bytes of the shards that `gathered` would load."""
-    return sum(source.found.raw_of[shard] for shard in _waiting(source, model))
+    """Raw bytes of the shards that `gather` would load."""
+    return sum(source.manifest.raw_of[shard] for shard in _waiting(source, model))
 
 
-def gathered(source: Source, model: Any, pool: Pool, advance: Advance) -> Any:
+def gather(source: Source, model: Any, pool: Pool, advance: Advance) -> Any:
     """A lazy model as a whole one, without what is damaged if the source skips that."""
     waiting = _waiting(source, model)
 
@@ -44,12 +43,12 @@ def gathered(source: Source, model: Any, pool: Pool, advance: Advance) -> Any:
             return shard, source.fetch(shard, ahead=True)
         return shard, {}
 
-    for shard, found in pool.stream(read, list(waiting)):
-        advance(source.found.raw_of[shard])
+    for shard, made in pool.stream(read, list(waiting)):
+        advance(source.manifest.raw_of[shard])
         for stood in waiting[shard]:
             _, number = lazy.place(stood)
-            if number in found:
-                lazy.keep(stood, found[number][0])
+            if number in made:
+                lazy.keep(stood, made[number][0])
     return materialize.whole(_undamaged(source, model) if source.lost else model)
 
 
@@ -79,10 +78,9 @@ def _undamaged(source: Source, model: Any) -> Any:
         if missing is not None:
             raise missing
     reasons = sorted({str(error) for error in source.lost.values()})
-    warnings.warn(
-        f"{source.store.name} is damaged: {lost} of {count} estimators are lost "
+    warn_caller(
+        f"{source.reader.name} is damaged: {lost} of {count} estimators are lost "
         f"({'; '.join(reasons)}). What is loaded averages the other {count - lost}.",
         DamagedModelWarning,
-        stacklevel=6,
     )
     return smaller

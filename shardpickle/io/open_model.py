@@ -1,21 +1,23 @@
-"""Opens a model: whether it may be loaded, with which memory, and again from a pickle.
+"""Opens a model for `api.load`: whether it may be loaded, with which memory, and which of it.
 
-Knows no public signature; `api` gives it a store and what the caller trusts.
+Also opens again what a lazy model's pickle refers to.
 """
 
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from shardpickle._util import memory, versions
 from shardpickle._util.pool import Pool, threads_for
 from shardpickle._util.progress import Listener, Meter
+from shardpickle._util.warn import warn_caller
 from shardpickle.errors import (
+    CorruptModelError,
     InferenceOnlyWarning,
     ModelNotFoundError,
     ModelReplacedError,
@@ -26,17 +28,14 @@ from shardpickle.errors import (
     VersionWarning,
     inert,
 )
-from shardpickle.format import manifest
+from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.manifest import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io import load_part
-from shardpickle.io.load import (
-    explained,
-    parsed_manifest,
-    read_manifest,
-)
+from shardpickle.io.load import load_whole
 from shardpickle.io.load_lazy import Source
+from shardpickle.io.reader import ModelReader, read_newest
 from shardpickle.io.rebuild import Anything, Hardened, Rebuilder
 from shardpickle.lazy import Shelf
 from shardpickle.storage.base import Store
@@ -47,67 +46,75 @@ from shardpickle.trust.rules import Name
 PathLike = str | os.PathLike[str]
 
 
-def sound_manifest(store: Store) -> tuple[bytes, Manifest]:
-    data = read_manifest(store)
-    return data, parsed_manifest(data)
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a model is, and what its caller trusts: all that opens it again in another process."""
 
+    path: Any  # or a store
+    callers: trust.Callers = field(default_factory=trust.Callers)
+    unsafe: bool = False
+    storage_options: dict[str, Any] | None = None
+    cache_dir: PathLike | None = None
 
-def check_expected(store: Store, data: bytes, expect: str | None) -> None:
-    if expect is not None and expect != manifest.digest(data):
-        raise UnexpectedModelError(store.name, expect, manifest.digest(data))
+    def __post_init__(self) -> None:
+        trust.check_allowed(self.callers, self.unsafe)
 
+    def open_store(self) -> Store:
+        return open_store(self.path, self.storage_options, self.cache_dir)
 
-def rebuilder_of(store: Store, found: Manifest, callers: trust.Callers, unsafe: bool) -> Rebuilder:
-    if unsafe:
-        here = versions.describe(module for module, _ in found.names)
-        same = all(here.get(top) == version for top, version in found.environment.items())
-        return Anything(found.names, trust.resolve_any(found.names), same_releases=same)
-    unknown = trust.untrusted(found.names, callers)
-    if unknown:
-        beside = [name for name in found.names if ".".join(name) in found.needs.trust]
-        names = first_uses(found, [*unknown, *beside])
-        never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
-        raise UntrustedTypeError(store.name, names, never=never, besides=found.needs.unsafe)
-    return Hardened(found.names, trust.resolve(found.names, callers), found.most_heap)
+    def rebuilder(self, reader: ModelReader) -> Rebuilder:
+        """What makes the model's parts; refuses names that nobody vouches for."""
+        names = reader.manifest.names
+        if self.unsafe:
+            here = versions.describe(module for module, _ in names)
+            environment = reader.manifest.environment
+            same = all(here.get(top) == version for top, version in environment.items())
+            return Anything(names, trust.resolve_any(names), same_releases=same)
+        unknown = trust.untrusted(names, self.callers)
+        if unknown:
+            needs = reader.manifest.needs
+            beside = [name for name in names if ".".join(name) in needs.trust]
+            uses = first_uses(reader.manifest, [*unknown, *beside])
+            never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+            raise UntrustedTypeError(reader.name, uses, never=never, besides=needs.unsafe)
+        return Hardened(names, trust.resolve(names, self.callers), reader.manifest.most_heap)
 
-
-@contextmanager
-def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
-    """Names that are refused are told with the line for the function that was called."""
-    try:
-        yield
-    except UntrustedTypeError as error:
-        given = [
-            each if isinstance(each, str) else f"{each.__module__}.{each.__qualname__}"
-            for each in trusted
-        ]
-        raise error.called(call, path, given) from None
-
-
-def first_uses(found: Manifest, names: Sequence[Name]) -> dict[str, str]:
-    """Each name, and the first part that needs it."""
-    wanted = set(names)
-    first: dict[int, int] = {}  # name -> part
-    seen: set[int] = set()  # lists of names, which like parts share
-    for number, part in enumerate(found.parts):
-        if id(part.names) not in seen:
-            seen.add(id(part.names))
-            for used in part.names:
-                first.setdefault(used, number)
-    uses: dict[str, str] = {}
-    for at, name in enumerate(found.names):
-        if name in wanted:
-            uses[trust.shown(name)] = _place(found, first[at]) if at in first else "no part"
-    return uses
-
-
-def _place(found: Manifest, number: int) -> str:
-    part = found.parts[number]
-    return f"part {number} ({trust.text_shown(part.kind)}, {found.shards[part.shard].file})"
+    def reference(self, reader: ModelReader) -> tuple[Callable[..., Shelf], tuple[Any, ...]]:
+        """What pickle stores for a lazy model."""
+        names = self.callers.texts | {".".join(name) for name in self.callers.objects}
+        cache = None if self.cache_dir is None else os.path.abspath(self.cache_dir)
+        place = reader.store.absolute, reader.digest
+        return reopened, (*place, tuple(sorted(names)), self.unsafe, self.storage_options, cache)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LoadRequest:
+    """What a caller of `load` asks for; see there."""
+
+    threads: int = 1
+    lazy: bool = False
+    limit: int | None = None
+    estimators: slice | None = None
+    expect: str | None = None
+    skip_damaged: bool = False
+    check_memory: bool = True
+    progress: bool | None = None
+    on_progress: Listener | None = None
+
+
+def load_model(access: Access, request: LoadRequest) -> Any:
+    """The model, or what is asked for of it."""
+    store = access.open_store()
+    try:
+        return read_newest(store, partial(_load, access, request, skip_damaged=False))
+    except (CorruptModelError, StorageError):
+        if not request.skip_damaged:
+            raise
+    return read_newest(store, partial(_load, access, request, skip_damaged=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
     """A load: the raw bytes and those of Python objects that it takes, and what does it."""
 
     raw: int
@@ -115,42 +122,66 @@ class Job:
     run: Callable[[Pool, Advance], Any]
 
 
-def opened(source: Source, estimators: slice | None, pool: Pool, advance: Advance) -> Any:
+def _load(access: Access, request: LoadRequest, reader: ModelReader, *, skip_damaged: bool) -> Any:
+    if request.expect not in (None, reader.digest):
+        raise UnexpectedModelError(reader.name, str(request.expect), reader.digest)
+    rebuilder = access.rebuilder(reader)
+    heap = reader.manifest.declared_heap
+    if not request.lazy and request.estimators is None and not skip_damaged:
+        whole = partial(load_whole, reader, rebuilder)
+        return _run(reader, _Job(reader.manifest.raw, heap, whole), request)
+    source = Source(reader, rebuilder, request.threads, access.reference(reader))
+    source.skip_damaged = skip_damaged
+    if request.lazy:
+        source.keep_within(request.limit)
+        load = partial(_load_lazy, source, request.estimators)
+        return _run(reader, _Job(source.resident, source.heap, load), request)
+    model = load_part.open_part(source, request.estimators)
+    raw = load_part.raw(source, model)
+    return _run(reader, _Job(raw, heap, partial(load_part.gather, source, model)), request)
+
+
+def _load_lazy(source: Source, estimators: slice | None, pool: Pool, advance: Advance) -> Any:
     model, shelf = source.open(pool, advance)
     _, arguments = source.reference
     _REOPENED[repr(arguments)] = shelf  # its own tasks in this process need no other
     return model if estimators is None else load_part.cut(model, estimators)
 
 
-def run_job(
-    store: Store,
-    found: Manifest,
-    job: Job,
-    threads: int,
-    check_memory: bool,
-    progress: bool | None,
-    on_progress: Listener | None,
-) -> Any:
+def _run(reader: ModelReader, job: _Job, request: LoadRequest) -> Any:
     free = memory.available()
     needed = job.raw + job.heap
-    if check_memory and free is not None and needed > free:
-        raise ModelTooLargeError(store.name, needed, free)
-    _warn_of_versions(store, found)
-    if found.profile == manifest.INFERENCE:
-        warnings.warn(
-            f"{store.name} was dumped for inference: what its trees kept of their training "
+    if request.check_memory and free is not None and needed > free:
+        raise ModelTooLargeError(reader.name, needed, free)
+    _warn_of_versions(reader)
+    if reader.manifest.profile == manifests.INFERENCE:
+        warn_caller(
+            f"{reader.name} was dumped for inference: what its trees kept of their training "
             "(impurities, sample counts, inner values), and so feature importances, is NaN or -1, "
             "but where the dump kept trees whole. Predictions of trees, forests and boosting are "
             "the same.",
             InferenceOnlyWarning,
-            stacklevel=4,
         )
     with (
-        explained(store, found, free),
-        Meter("load", job.raw, progress, on_progress) as meter,
-        Pool(threads_for(job.raw, threads)) as pool,
+        reader.explain(free),
+        Meter("load", job.raw, request.progress, request.on_progress) as meter,
+        Pool(threads_for(job.raw, request.threads)) as pool,
     ):
         return job.run(pool, meter.advance)
+
+
+def _warn_of_versions(reader: ModelReader) -> None:
+    modules = [module for module, _ in reader.manifest.names]
+    differing = versions.differences(reader.manifest.environment, modules)
+    if differing:
+        lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
+        warn_caller(
+            inert(
+                f"{reader.name} was dumped under {lines}. It loads, but may predict differently: "
+                "compare predictions, or use the same versions."
+            ),
+            VersionWarning,
+        )
 
 
 def reopened(
@@ -167,53 +198,69 @@ def reopened(
     with _REOPENING:
         shelf = _REOPENED.get(key)
         if shelf is None:
-            callers = trust.Callers(trusted)
-            trust.check_allowed(callers, unsafe)
-            store = open_store(path, options, cache_dir)
-            try:
-                data = read_manifest(store)
-            except StorageError as error:
-                reason = "a lazy model was pickled as a reference to this directory, which this"
-                raise ModelNotFoundError(2, f"{reason} process cannot read", path) from error
-            if manifest.digest(data) != digest:
-                raise ModelReplacedError(path)
-            found = parsed_manifest(data)
-            rebuilder = rebuilder_of(store, found, callers, unsafe)
-            reference = reference_to(store, data, callers, unsafe, options, cache_dir)
-            source = Source(store, data, found, rebuilder, 1, reference)
-            source.keep_within(limit)
-            with explained(store, found), Pool(1) as pool:
-                _, shelf = source.open(pool, sealing.ignore)
-            _REOPENED[key] = shelf
+            access = Access(path, trust.Callers(trusted), unsafe, options, cache_dir)
+            shelf = _REOPENED[key] = _reopen(access, digest, limit)
     return shelf
 
 
-def reference_to(
-    store: Store,
-    data: bytes,
-    callers: trust.Callers,
-    unsafe: bool,
-    options: dict[str, Any] | None,
-    cache_dir: PathLike | None,
-) -> Any:
-    names = callers.texts | {".".join(name) for name in callers.objects}
-    cache = None if cache_dir is None else os.path.abspath(cache_dir)
-    digest = manifest.digest(data)
-    return reopened, (store.absolute, digest, tuple(sorted(names)), unsafe, options, cache)
+def _reopen(access: Access, digest: str, limit: int | None) -> Shelf:
+    try:
+        reader = ModelReader.open(access.open_store())
+    except StorageError as error:
+        reason = "a lazy model was pickled as a reference to this directory, which this"
+        path = access.path
+        raise ModelNotFoundError(2, f"{reason} process cannot read", path) from error
+    if reader.digest != digest:
+        raise ModelReplacedError(access.path)
+    source = Source(reader, access.rebuilder(reader), 1, access.reference(reader))
+    source.keep_within(limit)
+    with reader.explain(), Pool(1) as pool:
+        _, shelf = source.open(pool, sealing.ignore)
+    return shelf
 
 
-def _warn_of_versions(store: Store, found: Manifest) -> None:
-    differing = versions.differences(found.environment, [module for module, _ in found.names])
-    if differing:
-        lines = ", ".join(f"{top} {then} (here {now})" for top, then, now in differing)
-        warnings.warn(
-            inert(
-                f"{store.name} was dumped under {lines}. It loads, but may predict differently: "
-                "compare predictions, or use the same versions."
-            ),
-            VersionWarning,
-            stacklevel=5,
-        )
+@contextmanager
+def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
+    """A refusal of names shows the line to type for the function that was called."""
+    try:
+        yield
+    except UntrustedTypeError as error:
+        given = [
+            name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}"
+            for name in trusted
+        ]
+        raise error.called(call, path, given) from None
+
+
+def first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
+    """Each name, and the first part that needs it."""
+    wanted = set(names)
+    first: dict[int, int] = {}  # name -> part
+    seen: set[int] = set()  # lists of names, which like parts share
+    for number, part in enumerate(manifest.parts):
+        if id(part.names) not in seen:
+            seen.add(id(part.names))
+            for used in part.names:
+                first.setdefault(used, number)
+    uses: dict[str, str] = {}
+    for at, name in enumerate(manifest.names):
+        if name in wanted:
+            uses[trust.shown(name)] = _place(manifest, first[at]) if at in first else "no part"
+    return uses
+
+
+def _place(manifest: Manifest, number: int) -> str:
+    part = manifest.parts[number]
+    return f"part {number} ({trust.text_shown(part.kind)}, {manifest.shards[part.shard].file})"
+
+
+def needs_of(manifest: Manifest) -> tuple[tuple[str, ...], str]:
+    """What a default load refuses of a model (`DumpReport`), as its manifest tells it."""
+    names = [".".join(name) for name in trust.untrusted(manifest.names)]
+    names += [name for name in manifest.needs.trust if name not in names]
+    if manifest.needs.unsafe and not names:
+        names = [manifest.parts[-1].kind]
+    return tuple(names), manifest.needs.unsafe
 
 
 _REOPENED: weakref.WeakValueDictionary[Any, Shelf] = weakref.WeakValueDictionary()

@@ -6,7 +6,6 @@ What is fetched is held by the one `CACHE` of the process.
 
 import os
 import threading
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from shardpickle._util.warn import warn_caller
 from shardpickle.errors import LazyReferenceWarning
 
 Fetched = dict[int, tuple[Any, int]]  # part: the object, and its bytes
@@ -160,11 +160,10 @@ class Shelf:
     def __reduce__(self) -> tuple[Any, ...]:
         refuse_in_dumps(self)
         if not getattr(_REFERRING, "meant", False):
-            warnings.warn(
+            warn_caller(
                 "a lazy model is pickled as a reference to its directory, which whoever unpickles "
                 "it has to see; shardpickle.materialize(model) makes it whole",
                 LazyReferenceWarning,
-                stacklevel=2,
             )
         make, arguments = self.reference
         return make, (*arguments, CACHE.limit)

@@ -1,4 +1,4 @@
-"""How two models differ, by what their directories hold. Wires rooms for `api`; unpickles nothing.
+"""How two models differ, by what their directories hold. Unpickles nothing.
 
 A part's own content is its skeleton and its values; a part is the same as another one if its own
 content is, and the parts that it refers to are. Shards that both models have are not read for that.
@@ -11,21 +11,10 @@ from typing import Any
 
 from shardpickle._util.pool import Pool
 from shardpickle.codecs import trees
-from shardpickle.codecs.trees import Head, Tables
-from shardpickle.format import manifest
-from shardpickle.format import shard as sealing
+from shardpickle.codecs.trees import Head
 from shardpickle.format.manifest import Manifest
 from shardpickle.format.tree_memory import Passing
-from shardpickle.io.load import (
-    explained,
-    in_file,
-    open_shard,
-    parsed_manifest,
-    read_manifest,
-    read_skeletons,
-    read_tables,
-)
-from shardpickle.io.rebuild import Skeletons
+from shardpickle.io.reader import ModelReader, in_file, read_newest
 from shardpickle.pickling import outline
 from shardpickle.reports.difference import Change, Difference
 from shardpickle.storage.base import Store
@@ -33,17 +22,24 @@ from shardpickle.storage.base import Store
 _MOST_CHANGES = 1000  # parts that are described
 
 
-def compared(one: Store, other: Store, pool: Pool) -> Difference:
+def compare_models(one: Store, other: Store, pool: Pool) -> Difference:
     """What differs between two models."""
-    stored = [read_manifest(store) for store in (one, other)]
-    found = [parsed_manifest(data) for data in stored]
-    common = {each.sha256 for each in found[0].shards} & {each.sha256 for each in found[1].shards}
-    sides = [_Side(store, made, pool) for store, made in zip((one, other), found, strict=True)]
-    with explained(one, found[0]):
-        changes = list(_changes(*sides))
-    new = {each.sha256: each.nbytes for each in found[1].shards if each.sha256 not in common}
-    same = stored[0] == stored[1]
-    environments = found[0].environment, found[1].environment
+    return read_newest(
+        one, lambda first: read_newest(other, lambda second: _compare(first, second, pool))
+    )
+
+
+def _compare(one: ModelReader, other: ModelReader, pool: Pool) -> Difference:
+    common = {entry.sha256 for entry in one.manifest.shards} & {
+        entry.sha256 for entry in other.manifest.shards
+    }
+    with one.explain():
+        changes = list(_changes(_Side(one, pool), _Side(other, pool)))
+    new = {
+        entry.sha256: entry.nbytes for entry in other.manifest.shards if entry.sha256 not in common
+    }
+    manifests = one.manifest, other.manifest
+    environments = one.manifest.environment, other.manifest.environment
     names = sorted(environments[0].keys() | environments[1].keys())
     versions = {
         name: (environments[0].get(name), environments[1].get(name))
@@ -52,82 +48,63 @@ def compared(one: Store, other: Store, pool: Pool) -> Difference:
     }
     return Difference(
         paths=(one.name, other.name),
-        digests=(manifest.digest(stored[0]), manifest.digest(stored[1])),
-        profiles=(found[0].profile, found[1].profile),
+        digests=(one.digest, other.digest),
+        profiles=(manifests[0].profile, manifests[1].profile),
         versions=versions,
-        metadata=found[0].metadata != found[1].metadata,
+        metadata=manifests[0].metadata != manifests[1].metadata,
         changes=tuple(changes),
-        travels=0 if same else sum(new.values()) + len(stored[1]),
+        travels=0 if one.data == other.data else sum(new.values()) + len(other.data),
         shards=len(new),
     )
 
 
 class _Side:
-    """One of the models: digests of its parts' own contents, and skeletons as plain data."""
+    """One of the models: digests of its parts' own contents."""
 
-    def __init__(self, store: Store, found: Manifest, pool: Pool) -> None:
-        self.store = store
-        self.found = found
+    def __init__(self, reader: ModelReader, pool: Pool) -> None:
+        self.reader = reader
+        self.manifest = reader.manifest
         self.pool = pool
-        self.tables = read_tables(store, found, pool)
         self._digests: dict[int, list[str]] = {}
-        self._skeletons: dict[str, Skeletons] = {}  # by file
-
-    @property
-    def root(self) -> int:
-        return len(self.found.parts) - 1
+        reader.tables(pool)
 
     def own(self, number: int) -> str:
         """The digest of a part's skeleton and values."""
-        part = self.found.parts[number]
+        part = self.manifest.parts[number]
         if part.shard not in self._digests:
             self._digests[part.shard] = self._digests_of(part.shard)
         return self._digests[part.shard][part.slot]
 
     def _digests_of(self, shard: int) -> list[str]:
-        entry = self.found.shards[shard]
-        tables: Tables | None = self.tables.get(entry.table)
+        entry = self.manifest.shards[shard]
         hashing = _Hashing()
-        held = open_shard(
-            self.store,
-            entry,
-            self.pool,
-            sealing.ignore,
-            nursery=lambda _: hashing,
-            tables=tables,
-            together=True,
-        )
+        held = self.reader.shard(entry, self.pool, grow=lambda _: hashing, together=True)
         with in_file(entry.file):
-            self._skeletons[entry.sha256] = Skeletons(held, {}, self.found.most_heap)
+            self.reader.keep_skeletons(entry, held)
         numbers = held.directory[1].tolist()
         skeletons = [hashlib.sha256(each).digest() for each in held.skeleton_list()]
-        found = []
+        digests = []
         for slot, pieces in enumerate(held.pieces):
             whole = hashlib.sha256(skeletons[numbers[slot]])
             for place, (spec, piece) in enumerate(zip(held.specs(slot), pieces, strict=True)):
-                tree = hashing.found.get((slot, place))
+                tree = hashing.digests.get((slot, place))
                 whole.update(repr(spec).encode())
                 if tree is not None:
                     whole.update(tree)
                 else:
                     whole.update(repr(piece.shape).encode() + piece.tobytes())
-            found.append(whole.hexdigest())
-        return found
+            digests.append(whole.hexdigest())
+        return digests
 
     def outline(self, number: int) -> Any:
         """The first object of a part, as plain data."""
-        part = self.found.parts[number]
-        entry = self.found.shards[part.shard]
-        if entry.sha256 not in self._skeletons:
-            self._skeletons[entry.sha256] = read_skeletons(self.store, entry, self.pool)
-        with in_file(entry.file):
-            made = outline.members(self._skeletons[entry.sha256].once(part.slot))
+        made = self.reader.outline(number)
         return made[0] if made else None
 
     def below(self, number: int, made: Any) -> dict[str, int]:
         """The parts that a part refers to, by where they stand."""
         places = outline.places(made)
-        references = self.found.parts[number].references
+        references = self.manifest.parts[number].references
         return {places.get(at, f"[{at}]"): other for at, (other, _) in enumerate(references)}
 
 
@@ -136,14 +113,14 @@ class _Hashing(Passing):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[tuple[int, int], bytes] = {}
+        self.digests: dict[tuple[int, int], bytes] = {}
 
     def take(self, part: int, place: int, head: Head) -> tuple[Any, Any]:
         self._of_thread.head = head
         return super().take(part, place, head)
 
     def done(self, part: int, place: int, derived: bool) -> None:
-        self.found[part, place] = trees.digest(self._of_thread.head, *self.last())
+        self.digests[part, place] = trees.digest(self._of_thread.head, *self.last())
 
 
 class _Pairs:
@@ -161,7 +138,7 @@ class _Pairs:
     def own(self, mine: int, yours: int) -> bool:
         """Whether the parts' own contents are the same; common shards are not read for that."""
         one, other = self._sides
-        here = one.found.place(mine) == other.found.place(yours)
+        here = one.manifest.place(mine) == other.manifest.place(yours)
         return here or one.own(mine) == other.own(yours)
 
     def same(self, mine: int, yours: int) -> bool:
@@ -185,7 +162,7 @@ class _Pairs:
     def _below(self, mine: int, yours: int) -> Iterator[tuple[int, int]] | None:
         """What two parts refer to, in pairs; None if they differ by themselves."""
         one, other = self._sides
-        these, those = one.found.parts[mine].references, other.found.parts[yours].references
+        these, those = one.manifest.parts[mine].references, other.manifest.parts[yours].references
         if (mine, yours) in self._differ or len(these) != len(those):
             return None
         if any(a != b for (_, a), (_, b) in zip(these, those, strict=True)):
@@ -209,17 +186,17 @@ class _Pairs:
 def _changes(one: _Side, other: _Side) -> Iterator[Change]:
     pairs = _Pairs(one, other)
     seen: set[tuple[int, int]] = set()  # an estimator that stands in many places is told once
-    todo = deque([("", one.root, other.root)])
+    todo = deque([("", one.reader.root, other.reader.root)])
     told = 0
     # Parts can be paired in more ways than anybody reads: a few times what the models hold.
-    left = _MOST_CHANGES + 4 * (_size(one.found) + _size(other.found))
+    left = _MOST_CHANGES + 4 * (_size(one.manifest) + _size(other.manifest))
     while todo and told < _MOST_CHANGES and left > 0:
         path, mine, yours = todo.popleft()
         if (mine, yours) in seen or pairs.same(mine, yours):
             continue
         seen.add((mine, yours))
-        kinds = one.found.parts[mine].kind, other.found.parts[yours].kind
-        leaves = not (one.found.parts[mine].references or other.found.parts[yours].references)
+        kinds = one.manifest.parts[mine].kind, other.manifest.parts[yours].kind
+        leaves = not (one.manifest.parts[mine].references or other.manifest.parts[yours].references)
         if leaves and told > _FEW:
             yield Change(path or "the model", "differs", {})
             told += 1
@@ -244,8 +221,8 @@ def _changes(one: _Side, other: _Side) -> Iterator[Change]:
         yield Change("the model", "differs", {})
 
 
-def _size(found: Manifest) -> int:
-    return len(found.parts) + sum(len(part.references) for part in found.parts)
+def _size(manifest: Manifest) -> int:
+    return len(manifest.parts) + sum(len(part.references) for part in manifest.parts)
 
 
 _FEW = 20  # estimators whose parameters are compared

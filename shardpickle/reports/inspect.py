@@ -1,21 +1,22 @@
-"""What shards say of themselves, put together. Wires rooms for `api`; unpickles nothing."""
+"""What shards say of themselves, put together. Unpickles nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from shardpickle._util.pool import Pool
 from shardpickle.codecs import _backend
 from shardpickle.codecs.trees import Head
-from shardpickle.format import manifest
+from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.contents import Contents
 from shardpickle.format.manifest import Manifest, ShardEntry
-from shardpickle.format.shard import Advance, Usage
-from shardpickle.io.dump import Dumper
-from shardpickle.io.load import check_file, in_file, needs_of, open_index, parsed_manifest
+from shardpickle.format.shard import Usage
+from shardpickle.io.open_model import needs_of
+from shardpickle.io.publish import DumpOptions, estimate_shards, make_dumper
+from shardpickle.io.reader import ModelReader, check_file, in_file, open_index
 from shardpickle.reports.text import ModelInfo, Size
+from shardpickle.reports.verify import default_load_needs
 from shardpickle.storage.base import Store
 from shardpickle.storage.packed import PassingStore
 from shardpickle.trust import names
@@ -30,31 +31,28 @@ class Facts:
     trees: Sequence[Size]
 
 
-def inspected(
-    store: Store, data: bytes, needs: tuple[tuple[str, ...], str] | None = None
-) -> ModelInfo:
+def inspect_model(reader: ModelReader, *, trust: bool) -> ModelInfo:
     """What a model holds, by its manifest and the indices of its shards."""
-    found = parsed_manifest(data)
-    facts = {sha256: _facts(store, entry) for sha256, entry in found.files.items()}
-    return _info(store.name, found, data, facts, needs)
+    needs = default_load_needs(reader) if trust else None
+    facts = {sha256: _facts(reader.store, entry) for sha256, entry in reader.manifest.files.items()}
+    return _info(reader.name, reader.manifest, reader.data, facts, needs)
 
 
-def estimated(
-    dumper: Dumper, store: PassingStore, metadata: dict[str, Any], pool: Pool, advance: Advance
-) -> ModelInfo:
-    """What `inspected` would say of the directory that a dump would write.
+def estimate_model(model: Any, options: DumpOptions) -> ModelInfo:
+    """What `inspect_model` would say of the directory that a dump would write.
 
     Each shard is encoded and read back as in a dump, described, and dropped.
     """
+    store = PassingStore()
+    dumper, _ = make_dumper(model, store, options)
     facts: dict[str, Facts] = {}
 
     def describe(entry: ShardEntry) -> None:
         facts[entry.sha256] = _facts(store, entry)
         store.forget(entry.sha256)
 
-    sealed = list(dumper.seal_all(store, pool, advance, describe))
-    found = dumper.manifest(sealed, metadata)
-    return _info("(an estimate)", found, manifest.to_bytes(found), facts, None)
+    manifest = estimate_shards(dumper, store, options, describe)
+    return _info("(an estimate)", manifest, manifests.to_bytes(manifest), facts, None)
 
 
 def _facts(store: Store, entry: ShardEntry) -> Facts:
@@ -78,15 +76,15 @@ def _trees(held: Contents) -> Iterator[Size]:
 
 def _info(
     name: str,
-    found: Manifest,
+    manifest: Manifest,
     data: bytes,
     facts: Mapping[str, Facts],
     needs: tuple[tuple[str, ...], str] | None,
 ) -> ModelInfo:
-    of_tables = {found.parts[table].shard for table in found.tables}
+    of_tables = {manifest.parts[table].shard for table in manifest.tables}
     blocks: list[tuple[int, Usage]] = []
     counted: set[str] = set()
-    for shard, entry in enumerate(found.shards):
+    for shard, entry in enumerate(manifest.shards):
         if entry.sha256 not in counted:  # a file that is listed twice takes its bytes once
             counted.add(entry.sha256)
             tables = shard in of_tables
@@ -94,18 +92,18 @@ def _info(
             own = [replace(one, label="tables") if tables else one for one in usages]
             blocks += [(shard, one) for one in own]
     slots = {
-        (part.shard, part.slot): facts[found.shards[part.shard].sha256].parts[part.slot]
-        for part in found.parts
+        (part.shard, part.slot): facts[manifest.shards[part.shard].sha256].parts[part.slot]
+        for part in manifest.parts
     }
     return ModelInfo.of(
         name,
-        found,
-        manifest.digest(data),
+        manifest,
+        manifests.digest(data),
         len(data),
         blocks,
         slots,
-        [size for sha256 in found.files for size in facts[sha256].trees],
+        [size for sha256 in manifest.files for size in facts[sha256].trees],
         _backend.loops.NAME,
-        {name: names.verdict(name) or "untrusted" for name in found.names},
-        needs or needs_of(found),
+        {name: names.verdict(name) or "untrusted" for name in manifest.names},
+        needs or needs_of(manifest),
     )

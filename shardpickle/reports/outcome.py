@@ -1,9 +1,13 @@
 """What a dump and a verify found, as objects and as text."""
 
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardpickle._util.sizes import text
+from shardpickle.format import manifest as manifests
+from shardpickle.io.open_model import needs_of
+from shardpickle.io.publish import Dumped
 from shardpickle.reports.words import MOST_LINES, count, ratio
 
 
@@ -49,6 +53,27 @@ class DumpReport:
     needs_trust: tuple[str, ...] = ()
     needs_unsafe: str = ""
     kept_whole: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, path: str, dumped: Dumped, started: float) -> "DumpReport":
+        """The report of a dump that began when `time.perf_counter` said `started`."""
+        manifest = dumped.manifest
+        needs_trust, needs_unsafe = needs_of(manifest)
+        written = sum(manifest.files[sha256].nbytes for sha256 in dumped.new)
+        return cls(
+            path=path,
+            raw_bytes=dumped.dumper.raw,
+            stored_bytes=manifest.stored + len(dumped.data),
+            seconds=time.perf_counter() - started,
+            parts=len(dumped.dumper.parts),
+            shards_written=len(dumped.new),
+            shards_reused=len(manifest.files) - len(dumped.new),
+            written_bytes=written + dumped.is_new * len(dumped.data),
+            digest=manifests.digest(dumped.data),
+            needs_trust=needs_trust,
+            needs_unsafe=needs_unsafe,
+            kept_whole=dumped.dumper.kept.reasons,
+        )
 
     @property
     def ratio(self) -> float:

@@ -1,16 +1,17 @@
-"""Checks a model's files, and says which estimators a damaged one holds. Wires rooms for `api`.
+"""Checks a model's files, and says which estimators a damaged one holds.
 
 Unpickles and imports nothing.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shardpickle._util.pool import Pool
 from shardpickle.codecs.tree_streams import NODE
-from shardpickle.codecs.trees import Head, Tables
+from shardpickle.codecs.trees import Head
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
@@ -22,91 +23,141 @@ from shardpickle.format import shard
 from shardpickle.format.contents import Contents
 from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
 from shardpickle.format.tree_memory import Hollow, Passing
-from shardpickle.io.load import (
-    PartReader,
-    check_skeletons,
-    checked_manifest,
-    explained,
-    in_file,
-    open_shard,
-    parsed_manifest,
-    read_skeletons,
-    read_tables,
-)
-from shardpickle.io.rebuild import Skeletons
+from shardpickle.io.load import PartReader, locate
+from shardpickle.io.reader import ModelReader, in_file
+from shardpickle.io.rebuild import Skeletons, check_members
 from shardpickle.io.rehearse import Rehearsal
-from shardpickle.pickling import outline
+from shardpickle.pickling import machine, outline, pickler
 from shardpickle.pickling.values import Array
 from shardpickle.reports.outcome import Problem, VerifyReport
 from shardpickle.storage.base import Store
 from shardpickle.trust import checks
 
 
-def verified(store: Store, data: bytes, deep: bool, threads: int) -> VerifyReport:
-    """Check the files of a model."""
+def verify_model(store: Store, deep: bool, threads: int) -> VerifyReport:
+    """Check a model's files; those of the newer one where it is replaced meanwhile."""
+    reader = ModelReader(store)
+    while True:
+        report = _verify(reader, deep, threads)
+        newer = None if report else ModelReader(store)
+        if newer is None or newer.data == reader.data:
+            return report
+        reader = newer
+
+
+def _verify(reader: ModelReader, deep: bool, threads: int) -> VerifyReport:
     try:
-        found = parsed_manifest(checked_manifest(store, data))
+        manifest = reader.manifest
     except CorruptModelError as error:
         damage = Problem("manifest.json", error.reason)
-        return VerifyReport(store.name, deep, 0, len(data), (damage,))
-    by_file: dict[tuple[str, int | None], list[PartEntry]] = {}
-    entries: dict[tuple[str, int | None], ShardEntry] = {}  # a file may be listed twice
-    for entry in found.shards:
-        entries.setdefault((entry.sha256, entry.table), entry)
-    for part in found.parts:
-        entry = found.shards[part.shard]
-        by_file.setdefault((entry.sha256, entry.table), []).append(part)
+        return VerifyReport(reader.name, deep, 0, len(reader.data), (damage,))
     with Pool(threads) as pool:
-        tables, problem = _verified_tables(store, found, pool) if deep else ({}, None)
-        read = deep and not problem
-
-        def check(entry: ShardEntry) -> Problem | None:
-            try:
-                held = open_shard(
-                    store,
-                    entry,
-                    pool,
-                    shard.ignore,
-                    nursery=(lambda _: Passing()) if read else None,
-                    tables=tables.get(entry.table),
-                    together=True,
-                )
-                if read:
-                    with in_file(entry.file):
-                        mine = by_file.get((entry.sha256, entry.table), [])
-                        check_skeletons(held, mine, found.names, found.most_heap)
-            except (FormatError, StorageError) as error:
-                return Problem(entry.file, getattr(error, "reason", str(error)))
-            return None
-
-        asked = entries if read else found.files
-        of_file: dict[str, Problem] = {}
-        for each in pool.stream(check, asked.values()):
-            if each:
-                of_file.setdefault(each.file, each)
-        if problem:
-            of_file.setdefault(problem.file, problem)
+        files = _Files(reader, deep, pool)
+        problems = files.problems()
         verdict = Verdict()
-        if deep and not of_file:
+        if deep and not problems:
             try:
-                with explained(store, found):
-                    verdict = default_load(store, found, tables, pool)
+                with reader.explain():
+                    verdict = default_load(reader, pool)
             except ModelTooLargeError:  # a load says so, too
                 verdict = Verdict()
             except (FormatError, StorageError) as error:
                 file = getattr(error, "file", None) or "manifest.json"
-                of_file[file] = Problem(file, getattr(error, "reason", str(error)))
-    stored = found.stored + len(data)
-    problems = located(store, found, list(of_file.values())) if of_file else []
+                problems[file] = Problem(file, getattr(error, "reason", str(error)))
     return VerifyReport(
-        store.name,
+        reader.name,
         deep,
-        len(found.files),
-        stored,
-        tuple(problems),
+        len(manifest.files),
+        manifest.stored + len(reader.data),
+        tuple(_with_places(reader, list(problems.values())) if problems else ()),
         verdict.needs_trust,
         verdict.needs_unsafe,
     )
+
+
+class _Files:
+    """The files of a model, checked one by one."""
+
+    def __init__(self, reader: ModelReader, deep: bool, pool: Pool) -> None:
+        self.reader = reader
+        self.pool = pool
+        self.entries: dict[tuple[str, int | None], ShardEntry] = {}  # a file may be listed twice
+        self.parts: dict[tuple[str, int | None], list[PartEntry]] = {}
+        shards = reader.manifest.shards
+        for entry in shards:
+            self.entries.setdefault((entry.sha256, entry.table), entry)
+        for part in reader.manifest.parts:
+            entry = shards[part.shard]
+            self.parts.setdefault((entry.sha256, entry.table), []).append(part)
+        self.damaged_table = self._read_tables() if deep else None
+        self.reads = deep and self.damaged_table is None
+
+    def problems(self) -> dict[str, Problem]:
+        """What is wrong with each file."""
+        asked = self.entries if self.reads else self.reader.manifest.files
+        problems: dict[str, Problem] = {}
+        for problem in (*self.pool.stream(self._check, asked.values()), self.damaged_table):
+            if problem:
+                problems.setdefault(problem.file, problem)
+        return problems
+
+    def _check(self, entry: ShardEntry) -> Problem | None:
+        try:
+            grow = (lambda _: Passing()) if self.reads else None
+            contents = self.reader.shard(entry, self.pool, grow=grow, together=True)
+            if self.reads:
+                with in_file(entry.file):
+                    parts = self.parts.get((entry.sha256, entry.table), [])
+                    _check_skeletons(contents, parts, self.reader.manifest)
+        except (FormatError, StorageError) as error:
+            return Problem(entry.file, getattr(error, "reason", str(error)))
+        return None
+
+    def _read_tables(self) -> Problem | None:
+        try:
+            self.reader.tables(self.pool)
+        except CorruptModelError as error:
+            return Problem(error.file or "", error.reason)
+        except StorageError as error:
+            return Problem("shards", str(error))
+        return None
+
+
+def _check_skeletons(contents: Contents, parts: Sequence[PartEntry], manifest: Manifest) -> None:
+    """Read every skeleton of a shard once, without making anything of it."""
+    skeletons = Skeletons(contents, {}, manifest.most_heap)
+    listings: dict[int, tuple[Any, machine.Names]] = {}
+    sound: set[tuple[int, ...]] = set()  # what has been checked of a skeleton that others share
+    slots: set[int] = set()
+    for part in parts:
+        number = skeletons.number(part.slot)
+        if number not in listings:
+            listing = machine.Names()
+            members = machine.run(skeletons.once(part.slot), listing)
+            count = len(members) if type(members) is tuple else 0
+            listings[number] = (None,) * count, listing
+        members, listing = listings[number]
+        check_members(members, part)
+        values, references = len(contents.pieces[part.slot]), len(part.references)
+        if (number, -1, id(part.names)) not in sound:
+            listed = {manifest.names[name] for name in part.names}
+            for name in listing.globals:
+                if name not in listed:
+                    raise CorruptShardError(
+                        f"a skeleton names {'.'.join(name)}, which is not listed"
+                    )
+            sound.add((number, -1, id(part.names)))
+        if (number, values, references) not in sound:
+            for pid in listing.pids:
+                pickler.check_pid(pid, values, references)
+            sound.add((number, values, references))
+        if part.slot not in slots:
+            slots.add(part.slot)
+            for spec, array in zip(
+                contents.specs(part.slot), contents.pieces[part.slot], strict=True
+            ):
+                if spec.kind == "str":
+                    spec.finish(array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,40 +168,38 @@ class Verdict:
     needs_unsafe: str = ""
 
 
-def default_load(
-    store: Store, found: Manifest, tables: Mapping[int | None, Tables], pool: Pool
-) -> Verdict:
+def default_load(reader: ModelReader, pool: Pool) -> Verdict:
     """Do what a default load does, on trees without nodes, and drop what it makes.
 
     Nothing is imported but what is vetted, and no code runs but that which a default load runs.
     """
-    references = [part.references for part in found.parts]
-    rehearsal = Rehearsal(references, most=found.most_heap, stored=True)
-    numbers = [number for number in range(len(found.parts)) if number not in found.tables]
+    manifest = reader.manifest
+    reader.tables(pool)
+    references = [part.references for part in manifest.parts]
+    rehearsal = Rehearsal(references, most=manifest.most_heap, stored=True)
 
-    def hollow(held: Contents) -> Hollow:
-        return Hollow(held, _check_nodes)
+    def hollow(contents: Contents) -> Hollow:
+        return Hollow(contents, _check_nodes)
 
-    reader = PartReader(store, found, tables, found.most_heap, hollow)
-    for number, skeletons, values in reader.parts(numbers, pool, shard.ignore):
-        rehearsal.part(number, skeletons.steps(found.parts[number].slot), values)
+    parts = PartReader(reader, manifest.most_heap, hollow)
+    for number, skeletons, values in parts.parts(reader.made_parts, pool, shard.ignore):
+        rehearsal.part(number, skeletons.steps(manifest.parts[number].slot), values)
     refusal = rehearsal.refusal
     unsafe = ""
     if refusal is not None:
         if refusal.part is not None:
-            refusal = reader.locate(refusal, refusal.part)
+            refusal = locate(reader, refusal, refusal.part)
         unsafe = refusal.short
     names = rehearsal.needs_trust
     if unsafe and not names:
-        names = (found.parts[-1].kind,)
+        names = (manifest.parts[-1].kind,)
     return Verdict(names, unsafe)
 
 
-def needs(store: Store, data: bytes) -> tuple[tuple[str, ...], str]:
+def default_load_needs(reader: ModelReader) -> tuple[tuple[str, ...], str]:
     """What a default load of a model refuses (`DumpReport`)."""
-    found = parsed_manifest(data)
-    with explained(store, found), Pool(1) as pool:
-        verdict = default_load(store, found, read_tables(store, found, pool), pool)
+    with reader.explain(), Pool(1) as pool:
+        verdict = default_load(reader, pool)
     return verdict.needs_trust, verdict.needs_unsafe
 
 
@@ -160,35 +209,23 @@ def _check_nodes(nodes: Array, head: Head) -> None:
         raise CorruptShardError(f"a tree that would crash: {reason}")
 
 
-def _verified_tables(
-    store: Store, found: Manifest, pool: Pool
-) -> tuple[dict[int | None, Tables], Problem | None]:
-    try:
-        return read_tables(store, found, pool), None
-    except CorruptModelError as error:
-        return {}, Problem(error.file or "", error.reason)
-    except StorageError as error:
-        return {}, Problem("shards", str(error))
-
-
-def located(store: Store, found: Manifest, problems: Sequence[Problem]) -> list[Problem]:
+def _with_places(reader: ModelReader, problems: Sequence[Problem]) -> list[Problem]:
     """The problems, with the estimators that each file holds. Reads each other shard once."""
-    damage = _Damage(store, found, [each.file for each in problems])
-    places = damage.places()
-    return [replace(each, estimators=tuple(places[each.file])) for each in problems]
+    places = _Damage(reader, [problem.file for problem in problems]).places()
+    return [replace(problem, estimators=tuple(places[problem.file])) for problem in problems]
 
 
 class _Damage:
     """Where in a model the parts of damaged files stand."""
 
-    def __init__(self, store: Store, found: Manifest, files: Collection[str]) -> None:
-        self.store = store
-        self.found = found
+    def __init__(self, reader: ModelReader, files: Collection[str]) -> None:
+        self.reader = reader
+        self.manifest = reader.manifest
         self.files = set(files)
-        self._skeletons: dict[str, Skeletons | None] = {}  # None: not to be read
+        self._unreadable: set[str] = set()
         self.lost: dict[str, list[int]] = {file: [] for file in files}
         self.of_part: dict[int, list[str]] = {}  # the damaged files that a part needs
-        for number, part in enumerate(found.parts):
+        for number, part in enumerate(self.manifest.parts):
             needed = [file for file in self._needed(number, part) if file in self.files]
             for file in needed:
                 self.lost[file].append(number)
@@ -197,19 +234,19 @@ class _Damage:
 
     def _needed(self, number: int, part: PartEntry) -> Iterator[str]:
         """The file of a part and that of its tables; nobody asks where tables stand."""
-        if number in self.found.tables:
+        if number in self.manifest.tables:
             return
-        entry = self.found.shards[part.shard]
+        entry = self.manifest.shards[part.shard]
         yield entry.file
         if entry.table is not None:
-            yield self.found.shards[self.found.parts[entry.table].shard].file
+            yield self.manifest.shards[self.manifest.parts[entry.table].shard].file
 
     def places(self) -> dict[str, list[str]]:
         """For each file, where its parts stand in parts that are not damaged."""
         told: dict[str, list[str]] = {file: [] for file in self.files}
         placed: dict[str, set[int]] = {file: set() for file in self.files}
-        for number, part in enumerate(self.found.parts):
-            if self.found.shards[part.shard].file in self.files:
+        for number, part in enumerate(self.manifest.parts):
+            if self.manifest.shards[part.shard].file in self.files:
                 continue
             wanted: dict[str, set[int]] = {}  # references to what each file holds
             for at, (other, _) in enumerate(part.references):
@@ -226,32 +263,31 @@ class _Damage:
                         for each in paths
                         for path in outline.joined(p for at, p in each.items() if at in ats)
                     ]
-        root = len(self.found.parts) - 1
+        root = len(self.manifest.parts) - 1
         for file in self.files:
             below = Counter(
-                _kind(self.found.parts[number])
+                _kind(self.manifest.parts[number])
                 for number in self.lost[file]
                 if number not in placed[file]
             )
             told[file] += [f"{n} × {kind}, below what is damaged too" for kind, n in below.items()]
             if root in self.lost[file]:
-                told[file] = [f"the {_kind(self.found.parts[root])} itself"]
+                told[file] = [f"the {_kind(self.manifest.parts[root])} itself"]
         return told
 
     def _paths(self, number: int) -> list[dict[int, str]] | None:
         """Where the references of a part stand in each of its objects; None if it is not read."""
-        part = self.found.parts[number]
-        entry = self.found.shards[part.shard]
-        if entry.sha256 not in self._skeletons:
-            self._skeletons[entry.sha256] = None
-            with Pool(1) as pool, suppress(FormatError, StorageError):
-                self._skeletons[entry.sha256] = read_skeletons(self.store, entry, pool)
-        skeletons = self._skeletons[entry.sha256]
+        file = self.reader.entry_of(number).file
+        if file in self._unreadable:
+            return None
         try:
-            made = outline.members(skeletons.once(part.slot)) if skeletons else None
-        except FormatError:
-            made = None
-        return None if made is None else [outline.places(each) for each in made]
+            self.reader.skeletons(self.reader.entry_of(number))
+        except (FormatError, StorageError):
+            self._unreadable.add(file)
+            return None
+        with suppress(FormatError):
+            return [outline.places(made) for made in self.reader.outline(number)]
+        return None
 
 
 def _kind(part: PartEntry) -> str:

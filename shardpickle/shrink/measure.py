@@ -27,7 +27,7 @@ _LEAVES = (2, 5, 10, 20)
 _PREFIXES = (10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 _SAMPLE = 8  # trees
 _TIMES = 3
-_FEWER = 50  # resamples for a scoring of the caller's
+_FEWEST = 50  # resamples under a low limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def share(limit: int, rows: int, width: int, threads: int) -> Share:
     """The shares of `rows` that are answered with `width` numbers each."""
     answers = 8 * rows * width
     sample = limit // 8
-    resamples = max(_FEWER, min(table.RESAMPLES, limit // 4 // rows))
+    resamples = max(_FEWEST, min(table.RESAMPLES, limit // 4 // rows))
     passing = (2 * threads + 4) * answers + 32 * rows  # what a tree adds, and what is scored
     left = limit - 2 * sample - resamples * rows - passing
     return Share(sample, resamples, max(1, left // answers))
@@ -97,36 +97,23 @@ def share(limit: int, rows: int, width: int, threads: int) -> Share:
 class Scores:
     """Scores of answers: on the rows as they are, then on each resample of them.
 
-    Any `scoring` but the default is asked for each resample, so there are fewer of these. One
-    without a score (ROC where a class was not drawn) is NaN.
+    One without a score (ROC where a class was not drawn) is NaN.
     """
 
     def __init__(self, model: Any, scoring: Any, truth: Array, resamples: int) -> None:
-        self._model, self._scoring, self._truth = model, scoring, truth
-        count = resamples if scoring is None else min(resamples, _FEWER)
-        self._draws = table.resamples(len(truth), count)
+        self._scorer = classes.AnswerScorer(model, scoring)
+        self._truth = truth
+        self._draws = table.resamples(len(truth), resamples)[1:]
         default = "accuracy" if classes.is_classifier(model) else "R²"
         self.name = default if scoring is None else str(getattr(scoring, "__name__", scoring))
 
     def of(self, answers: Array) -> Array:
-        if self._scoring is None and classes.is_classifier(self._model):
-            right = classes.labels(self._model, answers) == self._truth
-            return table.accuracies(right, self._draws)
-        if self._scoring is None:
-            truth = self._truth.reshape(len(answers), -1).astype(np.float64)
-            return table.r2_scores(answers, truth, self._draws)
-        found = [classes.scored(self._model, self._scoring, answers, self._truth)]
+        answers = np.asarray(answers)
+        first = self._scorer.score(answers, self._truth)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each resample the same as of the rows, or no score
-            found += [self._of_drawn(answers, draw) for draw in self._draws[1:]]
-        return np.array(found)
-
-    def _of_drawn(self, answers: Array, draw: Array) -> float:
-        rows = np.repeat(np.arange(len(draw)), draw)
-        try:
-            return classes.scored(self._model, self._scoring, answers[rows], self._truth[rows])
-        except ValueError:
-            return float("nan")
+            drawn = [self._scorer.score_drawn(answers, self._truth, draw) for draw in self._draws]
+        return np.array([first, *drawn])
 
 
 class Ensemble:

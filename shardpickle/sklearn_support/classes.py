@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.base import is_classifier as _is_classifier
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
@@ -262,10 +263,49 @@ def labels(model: Any, answers: Any) -> Any:
     return answers[:, 0] if answers.shape[1] == 1 else answers
 
 
-def scored(model: Any, scoring: Any, answers: Any, truth: Any) -> float:
-    """The score that scikit-learn gives these answers."""
-    known = _Answers(model, answers)
-    return float(check_scoring(known, scoring)(known, np.zeros((len(answers), 1)), truth))
+class AnswerScorer:
+    """scikit-learn's score of answers that a model has given already.
+
+    Parameters
+    ----------
+    model : estimator
+    scoring : str or callable, optional
+        As in scikit-learn. Default: accuracy, or R².
+    """
+
+    def __init__(self, model: Any, scoring: Any) -> None:
+        default = "accuracy" if is_classifier(model) else "r2"
+        self._model = model
+        self._scorer = check_scoring(_Answers(model, None), default if scoring is None else scoring)
+        self._takes_weights = True
+
+    def score(self, answers: Any, truth: Any) -> float:
+        return float(self._scorer(_Answers(self._model, answers), _no_features(answers), truth))
+
+    def score_drawn(self, answers: Any, truth: Any, counts: Any) -> float:
+        """The score where each row stands as often as it was drawn; NaN if that has none."""
+        drawn = counts > 0
+        try:
+            if self._takes_weights:
+                return self._weighted(answers[drawn], truth[drawn], counts[drawn])
+        except TypeError:  # a scorer of the caller's, or of a metric without weights
+            self._takes_weights = False
+        except ValueError:
+            return float("nan")
+        rows = np.repeat(np.arange(len(counts)), counts)
+        try:
+            return self.score(answers[rows], truth[rows])
+        except ValueError:
+            return float("nan")
+
+    def _weighted(self, answers: Any, truth: Any, counts: Any) -> float:
+        known = _Answers(self._model, answers)
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            return float(self._scorer(known, _no_features(answers), truth, sample_weight=counts))
+
+
+def _no_features(answers: Any) -> Any:
+    return np.zeros((len(answers), 1))
 
 
 def asks_for_predictions(module: str, name: str) -> bool:

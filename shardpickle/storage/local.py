@@ -9,11 +9,11 @@ import errno
 import os
 import re
 import secrets
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from shardpickle._util.warn import warn_caller
 from shardpickle.errors import (
     BusyDirectoryError,
     DurabilityWarning,
@@ -277,11 +277,10 @@ class Publication:
         done = [_disk.flush_folder(folder) for folder in folders]
         if not all(done) and not self._warned:
             self._warned = True
-            warnings.warn(
+            warn_caller(
                 f"{self._path}: this file system cannot flush directories, so a power cut may undo "
                 "the dump (the model before it would be there, or none)",
                 DurabilityWarning,
-                stacklevel=5,
             )
 
     def undo(self) -> None:

@@ -1,0 +1,412 @@
+"""Dump a model, load it, predict with it."""
+
+import io
+import json
+import os
+import time
+from collections.abc import Collection
+from contextlib import nullcontext
+from typing import Any
+
+from shardpickle._util import sizes
+from shardpickle._util.pool import checked_workers
+from shardpickle._util.progress import Listener
+from shardpickle.codecs import frames
+from shardpickle.format import manifest as manifests
+from shardpickle.io.open_model import Access, LoadRequest, called, load_model
+from shardpickle.io.pack import pack_model
+from shardpickle.io.publish import DumpOptions, publish_model
+from shardpickle.io.reader import ModelReader
+from shardpickle.lazy import CACHE
+from shardpickle.lazy import materialize as materializing
+from shardpickle.lazy import predict as predicting
+from shardpickle.reports.outcome import DumpReport
+from shardpickle.storage import packed, sniff
+from shardpickle.storage.open import open_store
+from shardpickle.trust import names as trust
+
+PathLike = str | os.PathLike[str]
+
+
+@sniff.advised(sniff.DUMP_HABITS)
+def dump(
+    model: Any,
+    path: PathLike,
+    *,
+    workers: int | None = None,
+    level: int = 3,
+    shard_size: int | str = "32MB",
+    profile: str = "full",
+    metadata: dict[str, Any] | None = None,
+    require_safe: bool = False,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> DumpReport:
+    """Save a model as a directory of shards.
+
+    Every shard is read back and compared before the manifest is published; the previous model in
+    the directory, if there is one, stays whole until then.
+
+    Parameters
+    ----------
+    model : object
+        A fitted estimator, or any other object that pickle accepts.
+    path : str or os.PathLike
+        The directory: new, empty, or an earlier model, which is replaced. Parents are created.
+        Or a URL (``"s3://bucket/model"``), where only shards that are not there travel.
+    workers : int, optional
+        Threads. Default: the cores this process may use; 1 inside a joblib, Dask, Ray or Spark
+        task. The bytes written are the same for any number.
+    level : int, default 3
+        zstd's compression level, 1 to 22.
+    shard_size : int or str, default "32MB"
+        Raw bytes that go into one shard, as bytes or as text such as ``"32MB"`` or ``"32MiB"``.
+        A single estimator is never cut.
+    profile : {"full", "inference"}, default "full"
+        "inference" stores trees without what `predict`, `predict_proba`, `decision_function`,
+        `apply` and `decision_path` do not need: impurities, sample counts and weights, values of
+        inner nodes, gains. These give the same bits; the loaded model has NaN (or -1) where the
+        rest was, so `feature_importances_` is NaN. `load` warns, `inspect` shows it. `model` itself
+        stays whole. Trees below a model that reads more than predictions (`SelectFromModel`), or
+        of which that is not known, are stored whole: `DumpReport.kept_whole` says where and why.
+    metadata : dict, optional
+        Kept in the manifest: whatever JSON can hold, such as the training data's version or the
+        score (``float(score)``). That of the model that is replaced goes with it.
+    require_safe : bool, default False
+        Raise if `load` would refuse the model without `trusted`. Nothing is published then.
+    progress : bool, optional
+        Whether to draw a bar on stderr. Default: on a terminal and in a notebook.
+    on_progress : callable, optional
+        Called with a `shardpickle.Progress` after every step.
+    storage_options : dict, optional
+        For a URL: what fsspec's file system takes (credentials, endpoints).
+
+    Returns
+    -------
+    DumpReport
+        Sizes in bytes, the ratio, seconds, and how many shards were written and reused.
+
+    Raises
+    ------
+    UnpicklableError
+        If parts of the model cannot be pickled; lists where they stand. Nothing was written.
+    StorageError
+        If the directory cannot be written, holds something else, or is being written to.
+    UntrustedTypeError
+        With `require_safe`, if the model needs names that nobody vouches for.
+    ReadBackError
+        If what was encoded did not decode to the same bytes. Nothing was published.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> report = shardpickle.dump(forest, "forest")
+    >>> report.shards_written
+    1
+    """
+    started = time.perf_counter()
+    options = DumpOptions(
+        checked_workers(workers),
+        *checked_options(level, shard_size, profile, metadata),
+        require_safe,
+        progress,
+        on_progress,
+    )
+    store = open_store(path, storage_options)
+    return DumpReport.of(store.name, publish_model(model, store, options), started)
+
+
+@sniff.advised(sniff.LOAD_HABITS)
+def load(
+    path: PathLike,
+    *,
+    workers: int | None = None,
+    lazy: bool = False,
+    memory_limit: int | str | None = None,
+    estimators: slice | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
+    expect: str | None = None,
+    skip_damaged: bool = False,
+    check_memory: bool = True,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+    storage_options: dict[str, Any] | None = None,
+    cache_dir: PathLike | None = None,
+) -> Any:
+    """Load a model that `dump` saved.
+
+    By default, nothing that the file names is run: classes of scikit-learn, NumPy and SciPy are
+    made from a closed table, trees and whatever else compiled code relies on are checked, and any
+    other name is refused before anything is made. docs/trust.md says what this proves.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The model directory, a file that `pack` wrote, or a URL. Nothing there is written.
+    workers : int, optional
+        Threads; any number, whatever the dump used. Default: the cores this process may use.
+    lazy : bool, default False
+        Load trees (and other estimators that fill shards of their own) when they are asked for.
+        Lists of them become sequences of real estimators that load on access; everything that
+        scikit-learn does with the model works. docs/lazy.md has the rest.
+    memory_limit : int or str, optional
+        For lazy models: bytes (or ``"2GB"``) that all lazy models of this process may hold
+        together; the last one given counts. Default: that of an earlier load; without any, what
+        was loaded once is kept.
+    estimators : slice, optional
+        ``slice(0, 100)``: the first hundred estimators as a model of the same class, for
+        ensembles that average (forests, Extra-Trees, bagging, isolation forests), and the first
+        ones of boosting; also where a pipeline ends in one. Only their shards are read.
+    trusted : collection of str or type, default ()
+        Classes of yours or of other packages, as ``"mypkg.models.MyEstimator"`` or as the class
+        itself. Their modules are imported; their own ``__setstate__``, ``__new__`` and
+        ``__reduce__``, if they have any, are run. A function can be named too; it is never called
+        while the model is loaded.
+    unsafe : bool, default False
+        "I trust this file as I trust code": whatever it names is imported and run, by CPython's
+        own unpickler, and nothing is checked but the files' digests.
+    expect : str, optional
+        The digest that the model must have, as `dump` and `inspect` give it (``"sha256:…"``).
+    skip_damaged : bool, default False
+        If shards are damaged or missing, give an ensemble that averages without the estimators
+        in them, with a `DamagedModelWarning`. It predicts otherwise than the whole one.
+    check_memory : bool, default True
+        Refuse before starting if the model is larger than the memory this process may use.
+    progress, on_progress, storage_options
+        As for `dump`.
+    cache_dir : path, optional
+        For a URL: a local directory that keeps the shards that were fetched. Their names are their
+        contents, so it may serve many models, and may be emptied at any time.
+
+    Returns
+    -------
+    object
+        What `pickle` would have given back: the same types, arrays bit for bit, the same sharing.
+
+    Raises
+    ------
+    CorruptModelError
+        If a file is damaged, missing or exchanged, or would crash the process; names the file.
+    NotAModelError
+        If the path is something else: a pickle, a git-lfs pointer, an MLflow folder, …
+    UntrustedTypeError
+        If the model needs names that nobody vouches for; lists all, with the line to type.
+        Nothing was imported or made.
+    UnsafeForbiddenError
+        If `trusted` or `unsafe` is given where ``SHARDPICKLE_FORBID_UNSAFE=1`` forbids them.
+    UnexpectedModelError
+        If the model is not the one that `expect` names.
+    MissingNameError
+        If classes are not installed here; lists all of them.
+    ModelTooLargeError
+        If the model does not fit; gives both sizes.
+    MemoryLimitError
+        If the memory limit is too small for the lazy model; names the least that works.
+    ModelReplacedError
+        From a lazy model, when what it has not loaded yet was replaced.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> report = shardpickle.dump({"weights": [1, 2, 3]}, "model")
+    >>> shardpickle.load("model")
+    {'weights': [1, 2, 3]}
+    """
+    if memory_limit is not None and not lazy:
+        raise ValueError("memory_limit is for lazy models: load(..., lazy=True, memory_limit=...)")
+    _check_choice(estimators, lazy, skip_damaged)
+    request = LoadRequest(
+        checked_workers(workers),
+        lazy,
+        None if memory_limit is None else sizes.parse(memory_limit, "memory_limit"),
+        estimators,
+        expect,
+        skip_damaged,
+        check_memory,
+        progress,
+        on_progress,
+    )
+    access = Access(path, trust.Callers(trusted), unsafe, storage_options, cache_dir)
+    call = "load({path}, lazy=True, {trusted})" if lazy else "load({path}, {trusted})"
+    with called(call, trusted):
+        return load_model(access, request)
+
+
+def materialize(model: Any) -> Any:
+    """A lazy model as a whole one.
+
+    Parameters
+    ----------
+    model : object
+        What `load` gave with ``lazy=True``, or something that holds it, changed or not.
+
+    Returns
+    -------
+    object
+        The same model with everything in memory, whatever the memory limit. Arrays and estimators
+        are those of the lazy model, not copies.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5).fit([[0], [1], [2], [3]], [0, 0, 1, 1])
+    >>> report = shardpickle.dump(forest, "forest")
+    >>> whole = shardpickle.materialize(shardpickle.load("forest", lazy=True))
+    >>> type(whole.estimators_)
+    <class 'list'>
+    """
+    return materializing.whole(model)
+
+
+def predict(
+    model: Any,
+    X: Any,  # noqa: N803  # the field's name for features
+    *,
+    method: str = "predict",
+    workers: int | None = None,
+    memory_limit: int | str | None = None,
+    out: PathLike | None = None,
+    trusted: Collection[str | type] = (),
+    unsafe: bool = False,
+    progress: bool | None = None,
+    on_progress: Listener | None = None,
+) -> Any:
+    """Predict with a model that may be larger than memory, shard by shard.
+
+    Each task opens its own shards; they run on the joblib backend that is active (processes on
+    this machine; with ``joblib.parallel_config(backend="dask")``, on a cluster that sees the
+    directory). scikit-learn's own code adds the results up, in its own order: they are the same
+    bits for any number of workers. docs/lazy.md says which models are spread over tasks.
+
+    Parameters
+    ----------
+    model : str, os.PathLike or object
+        A model directory, or a model that was loaded with ``lazy=True``.
+    X : array, memory map, sparse matrix, DataFrame, or iterator of such
+        Features, (rows, features); an iterator gives chunks of rows.
+    method : str, default "predict"
+        Or ``"predict_proba"``, ``"predict_log_proba"``, ``"decision_function"``,
+        ``"score_samples"``, ``"apply"``.
+    workers : int, optional
+        Tasks at a time. Default: what the active backend says; the cores this process may use.
+    memory_limit : int or str, optional
+        Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models during this
+        call; shared out among the tasks.
+    out : str or os.PathLike, optional
+        A ``.npy`` file for the result, which is given back as a memory map.
+    trusted, unsafe
+        As for `load`, where `model` is a path.
+    progress, on_progress
+        As for `dump`; counts rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        What the model's own method gives for X.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> forest = RandomForestClassifier(5, random_state=0).fit([[0], [1], [2]], [0, 1, 1])
+    >>> report = shardpickle.dump(forest, "forest")
+    >>> shardpickle.predict("forest", [[0], [2]])
+    array([0, 1])
+    """
+    if method not in predicting.METHODS:
+        raise ValueError(f"method is one of {sorted(predicting.METHODS)}, not {method!r}")
+    limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
+    if workers is not None:
+        checked_workers(workers)
+    asked = predicting.Prediction(method, workers, out, progress, on_progress)
+    with CACHE.within(limit) if limit is not None else nullcontext():
+        model = open_lazily(model, trusted, unsafe, "predict({path}, X, {trusted})")
+        return predicting.predict_rows(model, X, asked)
+
+
+def open_lazily(model: Any, trusted: Collection[str | type], unsafe: bool, call: str) -> Any:
+    """The model; loaded lazily, where a path is given."""
+    if isinstance(model, (str, os.PathLike)):
+        with called(call, trusted):
+            return load(model, lazy=True, trusted=trusted, unsafe=unsafe, progress=False)
+    if trusted or unsafe:
+        raise ValueError("trusted and unsafe are for a path: this model has been loaded already")
+    return model
+
+
+def dumps(model: Any, **options: Any) -> bytes:
+    """A model as bytes: what `pack` would write of what `dump` would.
+
+    Parameters
+    ----------
+    model : object
+        As for `dump`.
+    **options
+        As for `dump`.
+
+    Examples
+    --------
+    >>> import shardpickle
+    >>> shardpickle.loads(shardpickle.dumps([1, 2, 3]))
+    [1, 2, 3]
+    """
+    store = packed.MemoryStore()
+    dump(model, store, **options)  # type: ignore[arg-type]  # a store is taken as it is
+    stream = io.BytesIO()
+    pack_model(ModelReader.open(store), stream)
+    return stream.getvalue()
+
+
+def loads(data: bytes, **options: Any) -> Any:
+    """The model of `dumps`.
+
+    Parameters
+    ----------
+    data : bytes
+        What `dumps` gave, or what is in a packed model.
+    **options
+        As for `load`, but ``lazy``.
+    """
+    if options.get("lazy"):
+        raise ValueError("a lazy model is loaded from a file or a directory, not from bytes")
+    with called("loads(data, {trusted})", options.get("trusted", ())):
+        return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
+
+
+def _check_choice(estimators: slice | None, lazy: bool, skip_damaged: bool) -> None:
+    if estimators is not None and not isinstance(estimators, slice):
+        raise TypeError(f"estimators is a slice, as in slice(0, 100), not {estimators!r}")
+    if lazy and skip_damaged:
+        raise ValueError("skip_damaged reads all shards: it is not for lazy models")
+
+
+def checked_options(
+    level: int, shard_size: int | str, profile: str, metadata: dict[str, Any] | None
+) -> tuple[int, int, str, dict[str, Any]]:
+    """What shapes a dump: level, bytes of a shard, profile, metadata."""
+    if isinstance(level, bool) or level not in frames.LEVELS:
+        raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
+    if profile not in manifests.PROFILES:
+        raise ValueError(f"profile is one of {manifests.PROFILES}, not {profile!r}")
+    return level, sizes.parse(shard_size, "shard_size"), profile, _checked_metadata(metadata)
+
+
+def _checked_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict):
+        raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise TypeError(f"metadata has to be JSON: its keys are text, not {key!r}")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"metadata[{key!r}] has to be JSON: {error}") from None
+    notes: dict[str, Any] = json.loads(json.dumps(metadata))
+    return notes

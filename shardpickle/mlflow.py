@@ -24,6 +24,7 @@ from shardpickle._util.warn import warn_caller
 from shardpickle._version import __version__
 from shardpickle.errors import ForeignDirectoryError, UnsafeForbiddenError
 from shardpickle.io import open_model
+from shardpickle.reports.outcome import DumpReport
 
 FLAVOR_NAME = "shardpickle"
 METHODS = (
@@ -136,31 +137,41 @@ def save_model(
     if metadata is not None:
         made.metadata = metadata
     if asked is not None:
-        if report.needs_unsafe:
-            warn_caller(
-                f"mlflow.pyfunc and `mlflow models serve` will refuse to load this model, since "
-                f"they trust nothing that is not vetted: {report.needs_unsafe}. Only "
-                "shardpickle.mlflow.load_model(..., unsafe=True) loads it",
-                UserWarning,
-            )
-        elif report.needs_trust:
-            warn_caller(
-                f"{', '.join(report.needs_trust)}: mlflow.pyfunc and `mlflow models serve` will "
-                "refuse this model, since they trust nothing that is not vetted. Name these in the "
-                "entry points of their package (docs/trust.md), or load the model with "
-                "shardpickle.mlflow.load_model(..., trusted=[...])",
-                UserWarning,
-            )
-        pyfunc.add_to_model(
-            made,
-            loader_module="shardpickle.mlflow",
-            model_config=config,
-            python_env="python_env.yaml",
-            conda_env="conda.yaml",
-            predict_fn=pyfunc_predict_fn,
-        )
+        _add_pyfunc(made, report, config, pyfunc_predict_fn)
     made.add_flavor(FLAVOR_NAME, shardpickle_version=__version__, digest=report.digest)
     made.model_size_bytes = report.stored_bytes
+    _write_requirements(folder, pip_requirements, extra_pip_requirements)
+    made.save(str(folder / "MLmodel"))
+
+
+def _add_pyfunc(made: Any, report: DumpReport, config: Mapping[str, Any], predict_fn: str) -> None:
+    """Let MLflow serve the model; warn if it will refuse to."""
+    if report.needs_unsafe:
+        warn_caller(
+            f"mlflow.pyfunc and `mlflow models serve` will refuse to load this model, since "
+            f"they trust nothing that is not vetted: {report.needs_unsafe}. Only "
+            "shardpickle.mlflow.load_model(..., unsafe=True) loads it",
+            UserWarning,
+        )
+    elif report.needs_trust:
+        warn_caller(
+            f"{', '.join(report.needs_trust)}: mlflow.pyfunc and `mlflow models serve` will "
+            "refuse this model, since they trust nothing that is not vetted. Name these in the "
+            "entry points of their package (docs/trust.md), or load the model with "
+            "shardpickle.mlflow.load_model(..., trusted=[...])",
+            UserWarning,
+        )
+    pyfunc.add_to_model(
+        made,
+        loader_module="shardpickle.mlflow",
+        model_config=config,
+        python_env="python_env.yaml",
+        conda_env="conda.yaml",
+        predict_fn=predict_fn,
+    )
+
+
+def _write_requirements(folder: Path, pip_requirements: Any, extra_pip_requirements: Any) -> None:
     needed = None
     if pip_requirements is None:
         info = api.inspect(folder / _FOLDER)
@@ -173,7 +184,6 @@ def save_model(
     if constraints:
         (folder / "constraints.txt").write_text("\n".join(constraints))
     _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
-    made.save(str(folder / "MLmodel"))
 
 
 def log_model(model: Any, name: str | None = None, **options: Any) -> ModelInfo:

@@ -35,7 +35,7 @@ from sklearn.svm import SVC
 
 import shardpickle
 from shardpickle.io import convert, rebuild
-from shardpickle.pickling import machine
+from shardpickle.pickling import machine, parser
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust.hardened import Ledger, Vetted
 from shardpickle.trust.names import Callers
@@ -112,7 +112,7 @@ class Inputs:
         raw, names, makers, values, references = chance.choice(self.parts)
         ledger = Ledger(10_000)
         made = Vetted(names, makers, values, references, migrations.state, ledger)
-        steps = machine.parse(damaged(raw, chance), {}, 100_000)
+        steps = parser.parse(damaged(raw, chance), {}, 100_000)
         machine.run(steps, made)
         made.finish()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shardpickle.trust import grammar
+from shardpickle.trust import kinds
 
 KNOWN = ("sklearn", "scipy", "joblib")
 
@@ -33,8 +33,8 @@ class Observed:
         home = cls.__module__.partition(".")[0]
         own = home not in KNOWN or ".tests." in cls.__module__
         for name, value in list(vars(instance).items()):
-            for kind, leaf in grammar.leaves(value):
-                if kind not in grammar.PLAIN:
+            for kind, leaf in kinds.leaves(value):
+                if kind not in kinds.PLAIN:
                     yield leaf
                 if own or type(leaf).__module__.startswith(("unittest", "pytest")):
                     continue

@@ -36,7 +36,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 import shardpickle
-from shardpickle.trust import grammar
+from shardpickle.trust import grammar, kinds
 
 X = np.random.RandomState(0).normal(size=(60, 4))
 TARGET = X[:, 0]
@@ -319,7 +319,7 @@ def test_a_container_is_walked_once_for_all_that_hold_it(monkeypatch):
     words = {str(each): each for each in range(1000)}
     held = [changed(linear_model.Ridge(), words=words) for _ in range(100)]
     steps = []
-    original = grammar.kind_of
+    original = kinds.kind_of
     monkeypatch.setattr(grammar, "kind_of", lambda value: steps.append(1) or original(value))
     seen = {}
     for each in held:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
 from shardpickle.errors import CorruptShardError, ShardpickleError
-from shardpickle.pickling import machine, pickler
+from shardpickle.pickling import machine, parser, pickler
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust import names as trust
 from shardpickle.trust.unrestricted import Objects
 
 
 def read(data, values=(), references=()):
-    names = trust.resolve_any(machine.names(machine.parse(data)))
-    return machine.read(data, Objects(names, values, references, migrations.state), {})
+    names = trust.resolve_any(machine.names(parser.parse(data)))
+    return parser.read(data, Objects(names, values, references, migrations.state), {})
 
 
 atoms = (
@@ -93,7 +93,7 @@ def test_equal_strings_give_equal_skeletons_whether_they_are_one_object_or_not()
     assert first == second
 
 
-@pytest.mark.parametrize("code", sorted(set(range(256)) - machine.OPCODES))
+@pytest.mark.parametrize("code", sorted(set(range(256)) - parser.OPCODES))
 def test_every_other_opcode_is_an_error(code):
     with pytest.raises(CorruptShardError):
         read(b"\x80\x05" + bytes([code]) + b"\x00\x00\x00\x00\x00\x00\x00\x00\n\n.")
@@ -101,9 +101,9 @@ def test_every_other_opcode_is_an_error(code):
 
 def test_the_opcodes_are_those_of_cpythons_binary_pickler():
     names = {opcode.code.encode("latin-1")[0]: opcode.name for opcode in pickletools.opcodes}
-    unknown = {names[code] for code in set(names) - machine.OPCODES}
+    unknown = {names[code] for code in set(names) - parser.OPCODES}
     assert {"GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"} <= unknown
-    assert len(machine.OPCODES) == 45
+    assert len(parser.OPCODES) == 45
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_damaged_skeletons_give_our_errors(data):
     for _ in range(data.draw(st.integers(1, 3))):
         broken[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
-        machine.read(bytes(broken), machine.Names(), {})
+        parser.read(bytes(broken), machine.Names(), {})
     except CorruptShardError:
         return
 
@@ -166,4 +166,4 @@ def test_damaged_skeletons_give_our_errors(data):
 def test_a_name_that_the_manifest_does_not_list_is_refused():
     data = pickler.write([np.log1p], lambda obj: None).skeleton
     with pytest.raises(CorruptShardError, match="does not list"):
-        machine.read(data, Objects({}, (), (), migrations.state))
+        parser.read(data, Objects({}, (), (), migrations.state))

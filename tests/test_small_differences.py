@@ -220,7 +220,7 @@ def test_no_reader_knows_the_numbers(module, codes):
     codes()
     numbered = pickle.dumps((module.Plain,), protocol=5)
     with pytest.raises(shardpickle.CorruptShardError, match="opcode"):
-        shardpickle.pickling.machine.read(numbered, shardpickle.pickling.machine.Names())
+        shardpickle.pickling.parser.read(numbered, shardpickle.pickling.machine.Names())
 
 
 # Attributes with two underscores ------------------------------------------------------------------

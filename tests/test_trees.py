@@ -43,9 +43,10 @@ from sklearn.tree._tree import NODE_DTYPE
 
 import shardpickle
 from shardpickle._util import pool as workers
-from shardpickle.codecs import _backend, _tree_cython, _tree_numpy, trees
+from shardpickle.codecs import _backend, _tree_cython, _tree_numpy, tree_tables, trees
+from shardpickle.codecs.tree_arrays import Head, Tree
 from shardpickle.codecs.tree_streams import COUNT, NODE, STREAMS, Rule
-from shardpickle.codecs.trees import NO_TABLES, Head, Tables, Tree
+from shardpickle.codecs.tree_tables import NO_TABLES, Tables
 from shardpickle.errors import CorruptShardError
 from shardpickle.io.reader import ModelReader
 from shardpickle.storage import local
@@ -597,11 +598,11 @@ def tables_for(which, sample, features):
     if which == "none":
         return None
     if which == "own":
-        return trees.tables_of(sample)
+        return tree_tables.tables_of(sample)
     if which == "empty":
         return NO_TABLES
     rng = np.random.default_rng(len(sample[0].nodes))
-    known = trees._bits(np.unique(trees._ordered(np.array(BITS, np.uint64))))
+    known = tree_tables._bits(np.unique(tree_tables._ordered(np.array(BITS, np.uint64))))
     kept = known[rng.random(len(known)) < 0.6]
     counts = rng.integers(0, len(kept) + 1, features)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

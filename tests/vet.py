@@ -32,12 +32,13 @@ from observed import Observed
 from sklearn import metrics
 
 from shardpickle.io.dump import split_model
-from shardpickle.pickling import machine
+from shardpickle.pickling import parser
 from shardpickle.trust import (
     constructors,
     distributions,
     grammar,
     grammar_table,
+    kinds,
     pandas_objects,
 )
 from shardpickle.trust import (
@@ -235,7 +236,7 @@ def used():
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
         for part in split_model(model, "full")[0]:
-            machine.read(part.content().skeleton, noted)
+            parser.read(part.content().skeleton, noted)
     return noted
 
 
@@ -394,7 +395,7 @@ PLACES = TOP / "docs" / "places.md"
 GRAMMAR = TARGET.with_name("grammar_table.py")
 KINDS = {
     *("scalar", "array", "value", "table", "sparse", "estimator", "function", "type"),
-    *("random_state", *grammar.FAMILIES.values(), "Bunch", "BSpline", "Tree"),
+    *("random_state", *kinds.FAMILIES.values(), "Bunch", "BSpline", "Tree"),
 }
 
 
@@ -403,15 +404,15 @@ def places(files):
     found = collections.defaultdict(lambda: collections.defaultdict(set))
     for file in files:
         for cls, its in json.loads(Path(file).read_text())["kinds"].items():
-            for name, kinds in its.items():
-                found[cls][name] |= set(kinds)
+            for name, seen in its.items():
+                found[cls][name] |= set(seen)
     vetted_here = {name for _, name in trust._classes() | set(CALLED)}
     here = {f"{module.split('.')[0]}.{name}" for module, name in trust._classes()}
     lines = [
         '"""What stands in the attributes of fitted models. Written by tests/vet.py.',
         "",
         "Of each class the attributes that hold more than plain data, and the kinds of what they",
-        "hold (`grammar.kind_of`): seen in the models that scikit-learn's own tests fit, and in",
+        "hold (`kinds.kind_of`): seen in the models that scikit-learn's own tests fit, and in",
         "the estimators of every supported release. What scikit-learn declares of a parameter is",
         "taken beside this.",
         '"""',
@@ -422,14 +423,14 @@ def places(files):
         if cls not in here and cls.partition(".")[2] not in vetted_here:
             continue
         of_cls = {}
-        for name, kinds in sorted(its.items()):
-            known = {each for each in kinds if each in KINDS or each in vetted_here}
-            if known - grammar.PLAIN:
+        for name, seen in sorted(its.items()):
+            known = {each for each in seen if each in KINDS or each in vetted_here}
+            if known - kinds.PLAIN:
                 of_cls[name] = " ".join(sorted(known))
         if of_cls:
             lines.append(f'    "{cls}": {{')
-            for name, kinds in of_cls.items():
-                rows = textwrap.wrap(kinds, 60)
+            for name, text in of_cls.items():
+                rows = textwrap.wrap(text, 60)
                 rows = [f"{row} " for row in rows[:-1]] + rows[-1:]
                 if len(rows) == 1:
                     lines.append(f'        "{name}": "{kinds}",')
@@ -448,14 +449,14 @@ def page_of_places():
     rows = collections.defaultdict(dict)
     for table in (grammar_table.ROWS, grammar.BY_HAND):
         for cls, its in table.items():
-            for name, kinds in its.items():
+            for name, text in its.items():
                 rows[cls][name] = " ".join(
-                    sorted({*kinds.split(), *rows[cls].get(name, "").split()})
+                    sorted({*text.split(), *rows[cls].get(name, "").split()})
                 )
     lines = ["", "| class | attributes |", "|---|---|"]
     for cls, its in sorted(rows.items()):
         attributes = "; ".join(
-            f"`{name}`: {', '.join(kinds.replace('_', ' ').strip() for kinds in its[name].split())}"
+            f"`{name}`: {', '.join(kind.replace('_', ' ').strip() for kind in its[name].split())}"
             for name in sorted(its)
         )
         lines.append(f"| `{cls}` | {attributes} |")

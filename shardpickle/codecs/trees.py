@@ -5,28 +5,25 @@ it was not compiled) codes one tree in preorder; here are the trees of a shard, 
 the tables of values that repeat. The rules and their sources are in docs/trees.md.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from shardpickle.codecs import _backend, floats
+from shardpickle.codecs import _backend
+from shardpickle.codecs.tree_arrays import Array, Head, Tree
 from shardpickle.codecs.tree_streams import (
     COUNT,
     INDEX,
     NODE,
-    SORTED_FEATURES,
     STREAMS,
     Rule,
     most_bytes,
     work_items,
 )
+from shardpickle.codecs.tree_tables import NO_TABLES, Tables, checked, tables_of
 from shardpickle.errors import CorruptShardError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 CHUNK_BYTES = 4 << 20  # raw bytes of trees that one step codes
 HEAD = 4  # node count, depth, features, outputs; then the classes of each output
@@ -47,105 +44,6 @@ class Each(Protocol):
     """Applies a step to all items and gives the results in order."""
 
     def __call__(self, step: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a tree says of itself beside its arrays."""
-
-    nodes: int
-    depth: int
-    features: int
-    classes: tuple[int, ...]  # of each output; 1 for regression
-
-    @property
-    def width(self) -> int:
-        """Values of a node: outputs times the most classes that an output has."""
-        return len(self.classes) * max(self.classes, default=0)
-
-    @property
-    def nbytes(self) -> int:
-        return self.nodes * (NODE.itemsize + 8 * self.width)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The numbers that a shard stores of it."""
-        return (self.nodes, self.depth, self.features, *self.classes)
-
-    @classmethod
-    def of_shape(cls, shape: Sequence[int]) -> "Head":
-        nodes, depth, features, *classes = shape
-        return cls(nodes, depth, features, tuple(classes))
-
-    def numbers(self) -> Array:
-        """The form that kernel and reference read."""
-        outputs = len(self.classes)
-        most = max(self.classes, default=0)
-        return np.array([self.nodes, self.depth, self.features, outputs, most], np.int64)
-
-
-@dataclass(slots=True)
-class Tree:
-    """A tree's head, its nodes (`NODE`, contiguous) and values (float64, a row for each node)."""
-
-    head: Head
-    nodes: Array
-    values: Array
-
-    @property
-    def nbytes(self) -> int:
-        return self.head.nbytes
-
-    @property
-    def memory(self) -> tuple[Array, Array]:
-        """Nodes as bytes, values flat: the same memory."""
-        return self.nodes.view(np.uint8).reshape(-1), self.values.reshape(-1)
-
-
-def same(tree: Tree, nodes: Array, values: Array) -> bool:
-    """Whether a tree's arrays hold these nodes (as bytes) and values (flat), bit for bit."""
-    ours, numbers = tree.memory
-    equal: bool = _backend.loops.equal(ours, nodes)
-    return equal and bool(np.array_equal(numbers.view(np.uint64), values.view(np.uint64)))
-
-
-def digest(head: Head, nodes: Array, values: Array) -> bytes:
-    """The SHA-256 of a tree's nodes (as bytes) and values (flat), padding aside."""
-    whole = hashlib.sha256(repr(head).encode())
-    fields = nodes.view(NODE)
-    for name in sorted(set(NODE.names or ()) - {"padding"}):  # which is no data
-        whole.update(fields[name].tobytes())
-    whole.update(values.tobytes())
-    return whole.digest()
-
-
-def dropped(tree: Tree) -> Tree:
-    """A copy without what prediction does not need.
-
-    NaN in the place of impurities, weights and values of inner nodes, -1 in that of sample counts.
-    """
-    copied = Tree(tree.head, tree.nodes.copy(), tree.values.copy())
-    _backend.loops.dropped(*copied.memory, tree.head.width)
-    return copied
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """Numbers that repeat, as sorted bit patterns: thresholds of each feature, values of leaves."""
-
-    starts: Array  # int64, features + 1: where the thresholds of each feature start
-    thresholds: Array  # uint64
-    values: Array  # uint64
-
-    @property
-    def arrays(self) -> tuple[Array, Array, Array]:
-        return self.starts, self.thresholds, self.values
-
-    def __bool__(self) -> bool:
-        return bool(len(self.starts) or len(self.values))
-
-
-NO_TABLES = Tables(np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint64))
 
 
 def encode(trees: Sequence[Tree], tables: Tables | None, each: Each) -> list[Array]:
@@ -497,84 +395,3 @@ def _from_words(words: Array, lengths: Array, nodes: Array, values: Array) -> No
 
 
 # Tables
-
-_SAMPLE = 1 << 14
-
-
-def tables_of(trees: Sequence[Tree]) -> Tables:
-    """What repeats in some trees; `NO_TABLES` where tables would not pay.
-
-    A rank takes two bytes or three, a number about seven and an entry of a table as much.
-    """
-    features = {tree.head.features for tree in trees}
-    starts, thresholds = NO_TABLES.starts, NO_TABLES.thresholds
-    if len(features) == 1 and 0 < min(features) <= SORTED_FEATURES:
-        starts, thresholds = _threshold_table(trees, features.pop())
-    leaves = [_leaf_values(tree) for tree in trees if max(tree.head.classes, default=0) == 1]
-    found = np.concatenate([np.zeros(0, np.uint64), *leaves])
-    values = np.zeros(0, np.uint64)
-    if len(found):
-        distinct = np.unique(_ordered(found))
-        if len(distinct) * 2 <= len(found) and len(distinct) < 1 << 31:
-            values = _bits(distinct)
-    return Tables(starts, thresholds, values)
-
-
-def checked(tables: Tables) -> Tables:
-    """The same tables, if lookups in them stay inside."""
-    starts, size = tables.starts, len(tables.thresholds)
-    if len(starts) and (
-        starts[0] != 0 or starts[-1] != size or (np.diff(starts) < 0).any() or (starts < 0).any()
-    ):
-        raise CorruptShardError("a table of thresholds is not one")
-    if not len(starts) and size:
-        raise CorruptShardError("a table of thresholds without features")
-    return tables
-
-
-def _leaf_values(tree: Tree) -> Array:
-    leaf = tree.nodes["left_child"] == -1
-    rows = tree.values.reshape(tree.head.nodes, -1)
-    return np.ascontiguousarray(rows[leaf]).reshape(-1).view(np.uint64)
-
-
-def _threshold_table(trees: Sequence[Tree], features: int) -> tuple[Array, Array]:
-    if not _repeat(trees, features):
-        return NO_TABLES.starts, NO_TABLES.thresholds
-    splits = [_splits(tree, features) for tree in trees]
-    feature, bits = (np.concatenate(each) for each in zip(*splits, strict=True))
-    order = np.lexsort((bits, feature))
-    feature, bits = feature[order], bits[order]
-    new = np.ones(len(bits), bool)
-    new[1:] = (feature[1:] != feature[:-1]) | (bits[1:] != bits[:-1])
-    if int(new.sum()) * 4 > len(bits):
-        return NO_TABLES.starts, NO_TABLES.thresholds
-    starts = np.searchsorted(feature[new], np.arange(features + 1)).astype(np.int64)
-    return starts, _bits(bits[new])
-
-
-def _splits(tree: Tree, features: int) -> tuple[Array, Array]:
-    """Features and thresholds (as ordered integers) of the inner nodes."""
-    inner = (tree.nodes["feature"] >= 0) & (tree.nodes["feature"] < features)
-    threshold = np.ascontiguousarray(tree.nodes["threshold"][inner])
-    return tree.nodes["feature"][inner], _ordered(threshold.view(np.uint64))
-
-
-def _repeat(trees: Sequence[Tree], features: int) -> bool:
-    """Whether some of the first trees' thresholds do; most models' do not."""
-    sample: list[Array] = []
-    for tree in trees:
-        sample.append(_splits(tree, features)[1])
-        if sum(map(len, sample)) >= _SAMPLE:
-            break
-    found = np.concatenate([np.zeros(0, np.int64), *sample])
-    return len(np.unique(found)) < 0.9 * len(found)
-
-
-def _ordered(bits: Array) -> Array:
-    """Bits of doubles as integers of the same order."""
-    return floats.key(bits).view(np.int64)
-
-
-def _bits(ordered: Array) -> Array:
-    return floats.key(ordered.view(np.uint64))

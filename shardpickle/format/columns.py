@@ -12,7 +12,9 @@ import numpy as np
 
 from shardpickle.codecs import arrays, dtypes, hist_nodes, trees
 from shardpickle.codecs.arrays import Column, Leaf
-from shardpickle.codecs.trees import Each, Head, Tables
+from shardpickle.codecs.tree_arrays import Head
+from shardpickle.codecs.tree_tables import Tables
+from shardpickle.codecs.trees import Each
 from shardpickle.errors import CorruptShardError
 from shardpickle.pickling.values import Array, Spec
 
@@ -120,21 +122,26 @@ class Arrays:
 _WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 4, 8)}
 
 
-class Trees:
-    """What does not follow from the rest of a tree (`codecs.trees`)."""
+class Nodes:
+    """What does not follow from the rest of nodes: columns of plain numbers, named beforehand."""
+
+    columns: Sequence[tuple[str, int, str]]  # name, bytes of an item, field
 
     def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
-        found = trees.encode(group.pieces, tables, each)
+        encoded = self.encode_arrays(group, tables, each)
         return [
             Labelled(field, _column(array.view(np.uint8), width))
-            for array, (_, width, field) in zip(found, trees.COLUMNS, strict=True)
+            for array, (_, width, field) in zip(encoded, self.columns, strict=True)
         ]
 
+    def encode_arrays(self, group: Group, tables: Tables | None, each: Each) -> list[Array]:
+        raise NotImplementedError
+
     def count(self, spec: Spec) -> int:
-        return len(trees.COLUMNS)
+        return len(self.columns)
 
     def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
-        return _room(trees.COLUMNS, sizes)
+        return _room(self.columns, sizes)
 
     def decode(
         self,
@@ -144,9 +151,28 @@ class Trees:
         tree_memory: TreeMemory,
         each: Each,
     ) -> None:
-        found = [labelled.column.whole() for labelled in columns]
-        numbers = [found[0], *(array.view(np.int64) for array in found[1:3])]
-        bits = [array.view(np.uint64) for array in found[3:5]]
+        raise NotImplementedError
+
+
+class Trees(Nodes):
+    """Trees (`codecs.trees`)."""
+
+    columns = trees.COLUMNS
+
+    def encode_arrays(self, group: Group, tables: Tables | None, each: Each) -> list[Array]:
+        return trees.encode(group.pieces, tables, each)
+
+    def decode(
+        self,
+        group: Group,
+        columns: Sequence[Labelled],
+        tables: Tables | None,
+        tree_memory: TreeMemory,
+        each: Each,
+    ) -> None:
+        bytes_of = [labelled.column.whole() for labelled in columns]
+        numbers = [bytes_of[0], *(array.view(np.int64) for array in bytes_of[1:3])]
+        bits = [array.view(np.uint64) for array in bytes_of[3:5]]
 
         def take(number: int) -> tuple[Array, Array]:
             return tree_memory.take(*group.members[number], group.pieces[number])
@@ -154,24 +180,16 @@ class Trees:
         def done(number: int, derived: bool) -> None:
             tree_memory.done(*group.members[number], derived)
 
-        trees.decode([*numbers, *bits, *found[5:]], group.pieces, tables, take, done, each)
+        trees.decode([*numbers, *bits, *bytes_of[5:]], group.pieces, tables, take, done, each)
 
 
-class Predictors:
-    """What does not follow from the rest of histogram boosting's nodes (`codecs.predictors`)."""
+class HistNodes(Nodes):
+    """Histogram boosting's nodes (`codecs.hist_nodes`)."""
 
-    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
-        found = hist_nodes.encode(group.pieces)
-        return [
-            Labelled(field, _column(array.view(np.uint8), width))
-            for array, (_, width, field) in zip(found, hist_nodes.COLUMNS, strict=True)
-        ]
+    columns = hist_nodes.COLUMNS
 
-    def count(self, spec: Spec) -> int:
-        return len(hist_nodes.COLUMNS)
-
-    def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
-        return _room(hist_nodes.COLUMNS, sizes)
+    def encode_arrays(self, group: Group, tables: Tables | None, each: Each) -> list[Array]:
+        return hist_nodes.encode(group.pieces)
 
     def decode(
         self,
@@ -181,8 +199,9 @@ class Predictors:
         tree_memory: TreeMemory,
         each: Each,
     ) -> None:
-        found = [labelled.column.whole().view(np.uint8) for labelled in columns]
-        hist_nodes.decode(found, group.pieces)
+        hist_nodes.decode(
+            [labelled.column.whole().view(np.uint8) for labelled in columns], group.pieces
+        )
 
 
 def _room(columns: Sequence[tuple[str, int, str]], sizes: Sequence[int]) -> list[Labelled]:
@@ -199,4 +218,4 @@ def _column(data: Array, width: int) -> Column:
 
 
 VIEWS = Arrays()
-CODECS: dict[str, Codec] = {"array": VIEWS, "trees": Trees(), "predictors": Predictors()}
+CODECS: dict[str, Codec] = {"array": VIEWS, "trees": Trees(), "predictors": HistNodes()}

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.codecs import arrays, dtypes, hist_nodes, trees
+from shardpickle.codecs import arrays, dtypes, hist_nodes, tree_arrays, tree_tables
 from shardpickle.codecs.arrays import Column
-from shardpickle.codecs.trees import Head, Tables
+from shardpickle.codecs.tree_arrays import Head
+from shardpickle.codecs.tree_tables import Tables
 from shardpickle.errors import CorruptShardError
 from shardpickle.format import columns
 from shardpickle.format.columns import Group, Labelled
@@ -51,8 +52,8 @@ class Contents:
     """The parts of one shard: for each its skeleton and its values' memory.
 
     `pieces` holds for each part its values' contents: arrays, and for a tree its arrays
-    (`trees.Tree`) or, where they have not been read, its head. `tables` are those that the shard
-    shares with others, None where it has its own.
+    (`tree_arrays.Tree`) or, where they have not been read, its head. `tables` are those that the
+    shard shares with others, None where it has its own.
     """
 
     def __init__(self, sizes: Sizes, directory: list[Array]) -> None:
@@ -91,8 +92,10 @@ class Contents:
 
     def tables_of_trees(self) -> Tables:
         """What repeats in the trees of this shard."""
-        found = [piece for part in self.pieces for piece in part if isinstance(piece, trees.Tree)]
-        return trees.tables_of(found) if found else trees.NO_TABLES
+        found = [
+            piece for part in self.pieces for piece in part if isinstance(piece, tree_arrays.Tree)
+        ]
+        return tree_tables.tables_of(found) if found else tree_tables.NO_TABLES
 
     def skeleton_list(self) -> list[bytes]:
         """The distinct skeletons, in order."""
@@ -130,8 +133,8 @@ class Contents:
             for start in range(0, count, step):
                 whole.update(column.read(start, min(start + step, count)).tobytes())
         for piece in (each for part in self.pieces for each in part):
-            if isinstance(piece, trees.Tree):
-                whole.update(trees.digest(piece.head, *piece.memory))
+            if isinstance(piece, tree_arrays.Tree):
+                whole.update(tree_arrays.digest(piece.head, *piece.memory))
         return whole.digest()
 
     def _views(self) -> Iterator[Labelled]:
@@ -183,8 +186,8 @@ def of_parts(
 
 def _dropped(value: Value) -> Any:
     piece = value.piece()
-    if isinstance(piece, trees.Tree):
-        return trees.dropped(piece)
+    if isinstance(piece, tree_arrays.Tree):
+        return tree_arrays.dropped(piece)
     return hist_nodes.dropped(piece) if _is_nodes(value.kind, piece) else piece
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.codecs import trees
+from shardpickle.codecs import tree_arrays
+from shardpickle.codecs.tree_arrays import Head
 from shardpickle.codecs.tree_streams import NODE
-from shardpickle.codecs.trees import Head
 from shardpickle.format.contents import Contents
 from shardpickle.pickling.values import Array
 from shardpickle.sklearn_support import classes
@@ -86,10 +86,10 @@ class Comparing(Passing):
         super().__init__()
         self._written = written
         self.differing: list[str] = []
-        self.odd: list[trees.Tree] = []  # whose columns do not make sure that they are trees
+        self.odd: list[tree_arrays.Tree] = []  # whose columns do not make sure that they are trees
 
     def done(self, part: int, place: int, derived: bool) -> None:
         if not derived:
             self.odd.append(self._written.pieces[part][place])
-        if not trees.same(self._written.pieces[part][place], *self.last()):
+        if not tree_arrays.same(self._written.pieces[part][place], *self.last()):
             self.differing.append(f"tree {part}")

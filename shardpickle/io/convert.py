@@ -35,9 +35,9 @@ from shardpickle.errors import (
     StoragePermissionError,
     UntrustedTypeError,
 )
-from shardpickle.io import foreign
+from shardpickle.io import foreign, foreign_makers
 from shardpickle.pickling.dialects import Bytes, CutOffError, NoPickleError, Python2Error
-from shardpickle.sklearn_support import migrations
+from shardpickle.sklearn_support import gone_names, migrations
 from shardpickle.storage import sniff
 from shardpickle.trust import names as trust
 from shardpickle.trust.names import Callers
@@ -108,7 +108,9 @@ def _object(source: Path, data: Bytes, callers: Callers, unsafe: bool) -> Any:
     surveyed = foreign.survey(data)
     _check_release(source, surveyed)
     carried = {
-        name: foreign.TRANSPORT[name] for name in surveyed.names if name in foreign.TRANSPORT
+        name: foreign_makers.TRANSPORT[name]
+        for name in surveyed.names
+        if name in foreign_makers.TRANSPORT
     }
     names = [name for name in surveyed.names if name not in carried]
     if unsafe:
@@ -121,9 +123,9 @@ def _anything(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
     """What each name stands for as its own library has it: dill's, where dill is installed."""
     dill = importlib.util.find_spec("dill") is not None
     ours: dict[Name, Any] = foreign.of_main() | {
-        name: foreign.TRANSPORT[name].target
+        name: foreign_makers.TRANSPORT[name].target
         for name in names
-        if name in foreign.TRANSPORT and not (dill and name[0] == foreign.DILL)
+        if name in foreign_makers.TRANSPORT and not (dill and name[0] == foreign.DILL)
     }
     others = [name for name in names if name not in ours]
     return ours | trust.resolve_any(others, callers)
@@ -131,9 +133,9 @@ def _anything(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
 
 def _check_release(source: Path, surveyed: foreign.Survey) -> None:
     """Refuse models of scikit-learn that no step of `migrations` begins at, by name and version."""
-    gone = migrations.gone(surveyed.asked)
+    gone = gone_names.gone(surveyed.asked)
     old = next((version for version in surveyed.versions if version.startswith("0.")), None)
-    if old or (gone and not surveyed.versions and migrations.is_public(gone[0])):
+    if old or (gone and not surveyed.versions and gone_names.is_public(gone[0])):
         raise sniff.too_old(str(source), old, gone[0] if gone else None)
     if gone:
         raise sniff.other_release(str(source), gone[0], surveyed.versions, migrations.HERE)

@@ -10,8 +10,8 @@ from shardpickle._util import versions
 from shardpickle._util.pool import Pool
 from shardpickle._util.progress import Share
 from shardpickle._version import __version__
-from shardpickle.codecs import trees
-from shardpickle.codecs.trees import Tables
+from shardpickle.codecs import tree_tables
+from shardpickle.codecs.tree_tables import Tables
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,
@@ -31,7 +31,7 @@ from shardpickle.io.dump_lazy import EntangledError, Stored, Unloaded, Wanted
 from shardpickle.io.reader import ModelReader, in_file, read_shard
 from shardpickle.io.rehearse import Rehearsal, original
 from shardpickle.lazy import materialize
-from shardpickle.pickling import diagnose, machine, pickler, places
+from shardpickle.pickling import diagnose, machine, parser, pickler, places
 from shardpickle.pickling.graph import Part, Write, split
 from shardpickle.pickling.pickler import Written
 from shardpickle.pickling.values import Value
@@ -155,7 +155,7 @@ class Dumper:
                 return copy.tables, _Copy(copy.reader, copy.table, None, None)
         if run is None:
             return None, None  # each shard has its own
-        tables = trees.NO_TABLES if first is None else first.tables_of_trees()
+        tables = tree_tables.NO_TABLES if first is None else first.tables_of_trees()
         return tables, _contents_of_tables(tables) if tables else None
 
     def _copied(self, box: plan.Box) -> "_Copy | None":
@@ -221,7 +221,7 @@ class Dumper:
         try:
             steps = self._parsed.get(skeleton)
             if steps is None:
-                steps = machine.parse(skeleton, self._texts)
+                steps = parser.parse(skeleton, self._texts)
                 if len(skeleton) <= _KEPT_BYTES:
                     self._parsed[skeleton] = steps
                     if len(self._parsed) > _KEPT:

@@ -10,10 +10,6 @@ on their way and brought to the installed release's layout (`migrations`).
 """
 
 import _codecs
-import copyreg
-import functools
-import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,17 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.codecs import dtypes
 from shardpickle.errors import CorruptShardError
 from shardpickle.format.manifest import HEAP
-from shardpickle.pickling.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, items, need
-from shardpickle.sklearn_support import foreign_states, migrations
+from shardpickle.io.foreign_makers import (
+    BY_DILL,
+    DILL_TYPES,
+    TRANSPORT,
+    dill_array,
+    dtype_state,
+    latin,
+    made_dtype,
+    wrapper_state,
+)
+from shardpickle.pickling.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, need
+from shardpickle.sklearn_support import foreign_states, gone_names, migrations
 from shardpickle.trust import checks
-from shardpickle.trust.constructors import CALLABLES, CONSTRUCTORS
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.trust.names import Known
-from shardpickle.trust.numpy_objects import array_state
-from shardpickle.trust.rules import Maker, Name, Trusts, plain, refused, set_state
+from shardpickle.trust.rules import Name, refused, set_state
 from shardpickle.trust.unrestricted import Objects, guarded
 
 
@@ -91,7 +94,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     """
     ledger = Ledger(HEAP + len(data) * _HEAP_OF_BYTE)
     targets = {name: each.target for name, each in known.items()}
-    makers = Makers([*_BY_DILL, *TRANSPORT.values(), *known.values()])
+    makers = Makers([*BY_DILL, *TRANSPORT.values(), *known.values()])
     made = _VettedForeign(targets, makers, (), (), _Adapted(surveyed.swapped), ledger)
     found = Reader(data, made, surveyed.fetched).whole()
     made.finish()
@@ -147,229 +150,15 @@ _HEAP_OF_BYTE = 1 << 10  # a byte makes that much at most, and most bytes are re
 # Names that stand for how a pickle carries things, not for what a model is made of. ---------------
 
 
-def _wrapper(target: Any) -> Maker:
-    return Maker(new=lambda args, kwargs: Wrapper(), build=_wrapper_state, unfinished=True)
+DILL_TYPES |= {each.__name__: each for each in (frozenset, range, slice)}
 
 
-def _wrapper_state(wrapper: Any, state: Any) -> None:
-    need(type(state) is dict and set(state) <= _WRAPPER, "an array that joblib wraps otherwise")
-    wrapper.__dict__.update(state)
-
-
-_WRAPPER = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
-
-
-def _dtype(target: Any) -> Maker:
-    return Maker(call=_made_dtype, build=_dtype_state)
-
-
-def _made_dtype(*args: Any) -> np.dtype[Any]:
-    fits = 1 <= len(args) <= 3 and type(args[0]) is str and len(args[0]) < 32
-    need(fits and all(type(each) in (bool, int) for each in args[1:]), "a dtype")
-    with suppress(TypeError, ValueError, SyntaxError):
-        found = np.dtype(args[0])
-        if found.kind in "biufcmMSUVO" and found.names is None and found.subdtype is None:
-            return dtypes.copied(found)
-    raise refused("a dtype of other letters")
-
-
-def _dtype_state(dtype: Any, state: Any) -> None:
-    need(type(state) is tuple and len(state) in (8, 9) and state[0] in (3, 4), "a dtype's state")
-    order, subdtype, names, fields = state[1:5]
-    need(order in ("<", ">", "|", "=") and subdtype is None, "a dtype's state")
-    if names is not None:
-        meant = _structured(names, fields, state[5], state[6])
-    elif dtype.kind in "mM":
-        meant = np.dtype(f"{order}{dtype.kind}8{_unit(state[8])}")
-    else:
-        meant = dtype.newbyteorder(order)
-    # An array may have it already: what it says of the array's memory must stay true.
-    need(meant.kind == dtype.kind and meant.itemsize == dtype.itemsize, "a dtype's state")
-    dtype.__setstate__(meant.__reduce__()[2])
-
-
-def _structured(names: Any, fields: Any, itemsize: Any, alignment: Any) -> np.dtype[Any]:
-    need(type(names) is tuple and type(fields) is dict and type(itemsize) is int, "fields")
-    found: list[Any] = [fields.get(name) if type(name) is str else () for name in names]
-    need(all(type(each) is tuple and len(each) == 2 for each in found), "fields")
-    need(all(isinstance(each, np.dtype) and not each.hasobject for each, _ in found), "fields")
-    layout = {
-        "names": names,
-        "formats": [json.loads(_text(each[0])) for each in found],
-        "offsets": [each[1] for each in found],
-        "itemsize": itemsize,
-    }
-    plain = dtypes.from_text(json.dumps({**layout, "aligned": False}))
-    with suppress(CorruptShardError):  # NumPy pickles the alignment of all, aligned or not
-        aligned = dtypes.from_text(json.dumps({**layout, "aligned": True}))
-        if aligned.alignment == alignment and aligned.itemsize == itemsize:
-            return aligned
-    return plain
-
-
-def _text(dtype: np.dtype[Any]) -> str:
-    text = dtypes.to_text(dtype) or ""
-    return text if text[:1] in ("{", "[") else json.dumps(text)
-
-
-def _unit(metadata: Any) -> str:
-    fits = type(metadata) is tuple and len(metadata) == 2 and type(metadata[1]) is tuple
-    need(fits and len(metadata[1]) == 4 and type(metadata[1][0]) is bytes, "a dtype of times")
-    unit, count = metadata[1][0].decode("ascii", "replace"), metadata[1][1]
-    need(unit.isalpha() and type(count) is int and 0 < count < 1 << 31, "a dtype of times")
-    return "" if unit == "generic" else f"[{count}{unit}]"
-
-
-def _scalar(target: Any) -> Maker:
-    def call(*args: Any) -> Any:
-        fits = len(args) == 2 and isinstance(args[0], np.dtype) and type(args[1]) is bytes
-        need(fits, "a scalar")
-        return dtypes.scalar(args[0].str, args[1])
-
-    return Maker(call=call)
-
-
-def _from_buffer(target: Any) -> Maker:
-    def call(*args: Any) -> Any:
-        need(len(args) == 4 and type(args[0]) in (bytes, bytearray), "an array's buffer")
-        buffer, dtype, shape, order = args
-        count = items(dtype, shape, order)
-        need(len(buffer) == count * dtype.itemsize, "an array's buffer of another length")
-        array = np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
-        array.flags.writeable = type(buffer) is bytearray  # as it was: pickle tells them apart so
-        return array
-
-    return Maker(call=call)
-
-
-def _reconstruct(target: Any) -> Maker:
-    """Also of a memory map: pickled, it is an array that has no file, and opens none."""
-
-    def call(*args: Any) -> Any:
-        kinds = np.ndarray, np.matrix, np.memmap
-        fits = (
-            len(args) == 3 and args[1:] == ((0,), b"b") and any(args[0] is each for each in kinds)
-        )
-        need(fits, "an array with other arguments")
-        return target(*args)
-
-    return Maker(call=call, build=_array_state, unfinished=True)
-
-
-def _array_state(array: Any, state: Any) -> None:
-    mapped = isinstance(array, np.memmap) and type(state) is tuple and len(state) == 5
-    need(not (mapped and getattr(state[2], "hasobject", True)), "a memory map of objects")
-    array_state(array, state)
-
-
-def _encode(target: Any) -> Maker:
-    return Maker(call=_latin)
-
-
-def _latin(*args: Any) -> bytes:
-    need(len(args) == 2 and type(args[0]) is str and args[1] == "latin1", "encoded text")
-    try:
-        return bytes(args[0], "latin1")
-    except UnicodeEncodeError:
-        raise refused("invalid bytes") from None
-
-
-def _dill_type(name: str) -> type:
-    """dill's `_load_type`: a type that Python names otherwise than where it stands."""
-    return _DILL_TYPES[name]
-
-
-_DILL_TYPES: dict[str, type] = {
-    each.__name__: each
-    for each in (object, bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set)
-}
-_DILL_TYPES |= {each.__name__: each for each in (frozenset, range, slice)}
-_DILL_TYPES["PartialType"] = functools.partial
-
-
-def _dill_array(function: Any, args: Any, state: Any, attributes: Any = None) -> Any:
-    """dill's `_create_array`: an array with its state, and with attributes if it has any."""
-    array = function(*args)
-    array.__setstate__(state)
-    if attributes:
-        array.__dict__.update(attributes)
-    return array
-
-
-def _dill_repr(text: str) -> range:
-    """dill's `_eval_repr`, which evaluates text: that of ranges, and of nothing else."""
-    found = _RANGE.fullmatch(text) if type(text) is str and len(text) < 200 else None
-    if found is None:
-        raise refused("text that dill would evaluate")
-    return range(*(int(number) for number in found[1].split(", ")))
-
-
-_RANGE = re.compile(r"range\((-?\d{1,40}(?:, -?\d{1,40}){0,2})\)")
-
-
-def _one_of_dills_types(target: Any) -> Maker:
-    def call(*args: Any) -> Any:
-        need(len(args) == 1 and type(args[0]) is str and args[0] in _DILL_TYPES, "a type of dill's")
-        return target(*args)
-
-    return Maker(call=call)
-
-
-def _bytes(target: Any) -> Maker:
-    def call(*args: Any) -> Any:
-        fits = not args or (len(args) == 1 and type(args[0]) in (bytes, bytearray))
-        need(fits, "bytes with other arguments")
-        return target(*args)
-
-    return Maker(call=call)
-
-
-_TRANSPORT: dict[Name, tuple[Any, Callable[[Any], Maker] | None]] = {
-    ("_codecs", "encode"): (_codecs.encode, _encode),
-    ("builtins", "bytearray"): (bytearray, _bytes),
-    ("builtins", "bytes"): (bytes, _bytes),
-    ("builtins", "frozenset"): (frozenset, None),
-    ("builtins", "object"): (object, None),
-    ("builtins", "set"): (set, CONSTRUCTORS["builtins", "set"]),
-    ("copyreg", "__newobj__"): (copyreg.__newobj__, None),  # type: ignore[attr-defined]
-    ("copyreg", "__newobj_ex__"): (copyreg.__newobj_ex__, None),  # type: ignore[attr-defined]
-    ("copyreg", "_reconstructor"): (copyreg._reconstructor, None),  # type: ignore[attr-defined]
-    ("dill._dill", "_create_array"): (_dill_array, None),
-    ("dill._dill", "_eval_repr"): (_dill_repr, lambda target: Maker(call=target)),
-    ("dill._dill", "_load_type"): (_dill_type, _one_of_dills_types),
-    ("joblib.numpy_pickle", "NumpyArrayWrapper"): (Wrapper, _wrapper),
-    ("numpy", "dtype"): (np.dtype, _dtype),
-    ("numpy", "memmap"): (np.memmap, None),
-}
-for _module in ("numpy._core", "numpy.core"):
-    _reduced = np.dtype("f8").type(0).__reduce__()[0]
-    _TRANSPORT[f"{_module}.multiarray", "scalar"] = (_reduced, _scalar)
-    _TRANSPORT[f"{_module}.multiarray", "_reconstruct"] = (
-        np.zeros(0).__reduce__()[0],
-        _reconstruct,
-    )
-    _TRANSPORT[f"{_module}.numeric", "_frombuffer"] = (
-        np.zeros(1).__reduce_ex__(5)[0],
-        _from_buffer,
-    )
-TRANSPORT: dict[Name, Known] = {
-    name: Known(target, maker(target) if maker else None)
-    for name, (target, maker) in _TRANSPORT.items()
-}
-TRANSPORT |= {
-    name: Known(target, plain(target, Trusts(()))) for name, target in migrations.GONE.items()
-}
-_BY_DILL = [
-    Known(each, CONSTRUCTORS["builtins", each.__name__](each)) for each in (complex, range, slice)
-]
-_PARTIAL = CALLABLES["functools", "partial"](functools.partial, Trusts(()))
-_BY_DILL.append(Known(functools.partial, _PARTIAL))
 _TOO_OLD = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "ZNDArrayWrapper")}
 
 
 class _AnyForeign(Objects):
     def find(self, module: str, name: str) -> Any:
-        return super().find(*migrations.present_name(module, name))
+        return super().find(*gone_names.present_name(module, name))
 
     def build(self, instance: Any, state: Any) -> None:
         guarded(instance, _any_state, instance, state, self.migrate)
@@ -391,7 +180,7 @@ class _VettedForeign(Vetted):
     """Also the ways in which older protocols make instances and sets."""
 
     def find(self, module: str, name: str) -> Any:
-        return super().find(*migrations.present_name(module, name))
+        return super().find(*gone_names.present_name(module, name))
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         name = getattr(function, "__name__", "")
@@ -404,7 +193,7 @@ class _VettedForeign(Vetted):
                 return self.new(args[0], args[1:], {})
             need(len(args) == 3 and type(args[1]) is tuple and type(args[2]) is dict, name)
             return self.new(*args)
-        if function is _dill_array:
+        if function is dill_array:
             need(
                 3 <= len(args) <= 4 and type(args[1]) is tuple and not any(args[3:]),
                 "an array of dill's",
@@ -510,7 +299,7 @@ class _Listing:
                 "with joblib, and dump the model"
             )
         self.asked[module, name] = None
-        module, name = migrations.present_name(module, name)
+        module, name = gone_names.present_name(module, name)
         self.names[module, name] = None
         known = TRANSPORT.get((module, name))
         return known.target if known else SKIPPED
@@ -521,7 +310,7 @@ class _Listing:
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         if function is np.dtype or function is _codecs.encode:
             with suppress(CorruptShardError):
-                return _made_dtype(*args) if function is np.dtype else _latin(*args)
+                return made_dtype(*args) if function is np.dtype else latin(*args)
         if function in _MAKING and args and args[0] is Wrapper:
             return Wrapper()
         return SKIPPED
@@ -531,12 +320,12 @@ class _Listing:
 
     def build(self, instance: Any, state: Any) -> None:
         if isinstance(instance, Wrapper):
-            _wrapper_state(instance, state)
+            wrapper_state(instance, state)
             if any(instance.dtype is each for each in self.unknown):
                 raise refused("an array of a dtype that is not described as NumPy does it")
         elif isinstance(instance, np.dtype):
             try:
-                _dtype_state(instance, state)
+                dtype_state(instance, state)
             except CorruptShardError:  # of no matter unless an array of joblib's has it
                 self.unknown.append(instance)
             self.swapped |= not instance.isnative

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardpickle.errors import CorruptShardError
-from shardpickle.pickling import machine, outline
+from shardpickle.pickling import outline, parser
 from shardpickle.pickling.outline import Made, Reference, Value
 from shardpickle.sklearn_support import classes
 
@@ -104,7 +104,7 @@ class _Search:
                 self.follow(child, path, reason)
             return
         try:
-            walk = _Walk(machine.read(part.skeleton, _All()), reason)
+            walk = _Walk(parser.read(part.skeleton, _All()), reason)
         except CorruptShardError:  # the dump says so
             self.keep_all(number, path, "it cannot be looked into")
             return

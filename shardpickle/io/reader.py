@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from shardpickle._util import memory
 from shardpickle._util.pool import Pool
 from shardpickle._util.progress import Share
-from shardpickle.codecs import trees
-from shardpickle.codecs.trees import Tables
+from shardpickle.codecs import tree_tables
+from shardpickle.codecs.tree_tables import Tables
 from shardpickle.errors import (
     CorruptManifestError,
     CorruptModelError,
@@ -273,7 +273,7 @@ def _table(pieces: list[Any]) -> Tables:
         piece.ndim != 1 for piece in pieces
     ):
         raise CorruptShardError("a table is not one")
-    return trees.checked(Tables(*pieces))
+    return tree_tables.checked(Tables(*pieces))
 
 
 def _manifest_file(store: Store) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from shardpickle.errors import CorruptModelError, CorruptShardError, RefusedError
 from shardpickle.format.contents import Contents
 from shardpickle.format.manifest import PartEntry, part_heap
-from shardpickle.pickling import machine
+from shardpickle.pickling import machine, parser
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust import checks
 from shardpickle.trust.checks import Later
@@ -46,14 +46,14 @@ class Skeletons:
 
     def once(self, slot: int) -> machine.Steps:
         """The steps of a part's skeleton, which are not kept."""
-        return machine.parse(self.raw(slot), self._texts, self._most)
+        return parser.parse(self.raw(slot), self._texts, self._most)
 
     def steps(self, slot: int) -> machine.Steps:
         """The steps of a part's skeleton; kept for as long as another part needs them."""
         number = self._numbers[slot]
         parsed = self._parsed.get(number)
         if parsed is None:
-            parsed = machine.parse(self._skeletons[number], self._texts, self._most)
+            parsed = parser.parse(self._skeletons[number], self._texts, self._most)
             self._parsed[number] = parsed
         self._left[number] -= 1
         if self._left[number] <= 0:

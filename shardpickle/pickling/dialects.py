@@ -18,18 +18,8 @@ from typing import Any
 import numpy as np
 
 from shardpickle.errors import CorruptShardError
-from shardpickle.pickling.machine import (
-    MISTAKES,
-    READERS,
-    STEPS,
-    STOP,
-    U32,
-    U64,
-    Construct,
-    Machine,
-    Parser,
-    Step,
-)
+from shardpickle.pickling.machine import MISTAKES, Construct, Machine, Step
+from shardpickle.pickling.parser import READERS, STEPS, STOP, U32, U64, Parser
 
 Bytes = bytes | mmap
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from shardpickle.codecs import dtypes, hist_nodes
-from shardpickle.codecs.trees import Head, Tree
+from shardpickle.codecs.tree_arrays import Head, Tree
 from shardpickle.errors import CorruptShardError
 from shardpickle.sklearn_support import classes
 

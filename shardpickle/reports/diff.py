@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from shardpickle._util.pool import Pool
-from shardpickle.codecs import trees
-from shardpickle.codecs.trees import Head
+from shardpickle.codecs import tree_arrays
+from shardpickle.codecs.tree_arrays import Head
 from shardpickle.format.manifest import Manifest
 from shardpickle.format.tree_memory import Passing
 from shardpickle.io.reader import ModelReader, in_file, read_newest
@@ -120,7 +120,7 @@ class _Hashing(Passing):
         return super().take(part, place, head)
 
     def done(self, part: int, place: int, derived: bool) -> None:
-        self.digests[part, place] = trees.digest(self._of_thread.head, *self.last())
+        self.digests[part, place] = tree_arrays.digest(self._of_thread.head, *self.last())
 
 
 class _Pairs:

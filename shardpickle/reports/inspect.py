@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from shardpickle.codecs import _backend
-from shardpickle.codecs.trees import Head
+from shardpickle.codecs.tree_arrays import Head
 from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.contents import Contents

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shardpickle._util.pool import Pool
+from shardpickle.codecs.tree_arrays import Head
 from shardpickle.codecs.tree_streams import NODE
-from shardpickle.codecs.trees import Head
 from shardpickle.errors import (
     CorruptModelError,
     CorruptShardError,

@@ -20,8 +20,8 @@ from sklearn.tree import (
 from sklearn.tree._tree import NODE_DTYPE
 from sklearn.tree._tree import Tree as SklearnTree
 
+from shardpickle.codecs.tree_arrays import Head, Tree
 from shardpickle.codecs.tree_streams import NODE
-from shardpickle.codecs.trees import Head, Tree
 
 _STATE = {"max_depth", "node_count", "nodes", "values"}
 

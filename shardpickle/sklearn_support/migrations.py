@@ -8,15 +8,13 @@ that wrote an estimator and the one that is installed, upwards or downwards.
 import functools
 import inspect
 from collections import UserList
-from collections.abc import Callable, Iterable
-from importlib.machinery import PathFinder
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import sklearn
 from numpy.random import BitGenerator, Generator, RandomState, _pickle
 from numpy.typing import NDArray
-from sklearn._loss import loss
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble._iforest import _average_path_length
@@ -24,6 +22,8 @@ from sklearn.metrics._scorer import _PassthroughScorer
 from sklearn.tree._tree import NODE_DTYPE, Tree
 from sklearn.utils import check_array
 from sklearn.utils._mask import _get_mask
+
+from shardpickle.sklearn_support.gone_names import MAKE, PASSTHROUGH, Gone
 
 Release = tuple[int, ...]
 State = dict[str, Any]
@@ -202,7 +202,7 @@ def _present_loss(state: State) -> None:
     if not isinstance(old, Gone):
         return
     classes = len(state["classes_"]) if "classes_" in state else 1
-    state["_loss"] = _MAKE[type(old).__name__](old, classes)
+    state["_loss"] = MAKE[type(old).__name__](old, classes)
 
 
 def _boosting(state: State) -> None:
@@ -279,7 +279,7 @@ def _other_decisions(state: State) -> None:
 
 
 def _scorer(state: State) -> None:
-    if state.get("scorer_") is _PASSTHROUGH:
+    if state.get("scorer_") is PASSTHROUGH:
         state["scorer_"] = _PassthroughScorer(state["estimator"])
 
 
@@ -483,87 +483,7 @@ def fractions(
 # What only pickles of others need: shardpickle's own files begin with scikit-learn 1.5. --------
 
 
-class Gone:
-    """In the place of an instance of a class that is gone: what it kept."""
-
-
-def _gone(kind: str) -> type:
-    return type(kind, (Gone,), {})
-
-
-def _huber(old: Any, classes: int) -> Any:
-    made = loss.HuberLoss(quantile=float(old.alpha))
-    made.closs.delta = float(old.gamma)
-    return made
-
-
-# How each loss through scikit-learn 1.3 (histogram boosting: 1.0) is made since, from what the old
-# one kept and the number of classes. Source: both releases' `_get_loss`.
-_LOSSES: dict[str, dict[str, Callable[[Any, int], Any]]] = {
-    "sklearn.ensemble._gb_losses": {
-        "LeastSquaresError": lambda old, classes: loss.HalfSquaredError(),
-        "LeastAbsoluteError": lambda old, classes: loss.AbsoluteError(),
-        "HuberLossFunction": _huber,
-        "QuantileLossFunction": lambda old, classes: loss.PinballLoss(quantile=float(old.alpha)),
-        "BinomialDeviance": lambda old, classes: loss.HalfBinomialLoss(),
-        "MultinomialDeviance": lambda old, classes: loss.HalfMultinomialLoss(n_classes=classes),
-        "ExponentialLoss": lambda old, classes: loss.ExponentialLoss(),
-    },
-    "sklearn.ensemble._hist_gradient_boosting.loss": {
-        "LeastSquares": lambda old, classes: loss.HalfSquaredError(),
-        "LeastAbsoluteDeviation": lambda old, classes: loss.AbsoluteError(),
-        "Poisson": lambda old, classes: loss.HalfPoissonLoss(),
-        "BinaryCrossEntropy": lambda old, classes: loss.HalfBinomialLoss(),
-        "CategoricalCrossEntropy": lambda old, classes: loss.HalfMultinomialLoss(n_classes=classes),
-    },
-}
-_PASSTHROUGH = _gone("_passthrough_scorer")  # a function; a class with the estimator since 1.3
-
-# (module, name) of older releases: what stands for it while a foreign pickle is read.
-GONE: dict[tuple[str, str], type] = {
-    ("sklearn.metrics._scorer", "_passthrough_scorer"): _PASSTHROUGH,
-    **{(module, name): _gone(name) for module, names in _LOSSES.items() for name in names},
-}
-_MAKE = {name: make for names in _LOSSES.values() for name, make in names.items()}
-_JOBLIB = "joblib.numpy_pickle", "NumpyArrayWrapper"
-_MOVED_NAMES = {
-    ("sklearn.utils", "Bunch"): ("sklearn.utils._bunch", "Bunch"),  # 1.2
-    ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"): _JOBLIB,  # 0.23
-}
-_MOVED_MODULES = {"dill.dill": "dill._dill"}  # dill 0.2.8
-
-
-def present_name(module: str, name: str) -> tuple[str, str]:
-    """What the releases that are supported call a name of an older one."""
-    return _MOVED_NAMES.get((module, name), (_MOVED_MODULES.get(module, module), name))
-
-
 HERE: str = sklearn.__version__
-
-
-def gone(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Modules of scikit-learn that the installed release does not have; imports none of them."""
-    modules = dict.fromkeys(module for module, name in names if (module, name) not in GONE)
-    return [each for each in modules if each.startswith("sklearn.") and not _is_here(each)]
-
-
-@functools.lru_cache(maxsize=1024)
-def _is_here(module: str) -> bool:
-    name, _, rest = module.partition(".")
-    places = sklearn.__path__
-    while rest:
-        step, _, rest = rest.partition(".")
-        name = f"{name}.{step}"
-        found = PathFinder.find_spec(name, places) if step.isidentifier() else None
-        if found is None:
-            return False
-        places = found.submodule_search_locations or []
-    return True
-
-
-def is_public(module: str) -> bool:
-    """Whether no part of a module's name is private, as where estimators lived before 0.24."""
-    return not any(part.startswith("_") for part in module.split("."))
 
 
 # What other machines write. -----------------------------------------------------------------------

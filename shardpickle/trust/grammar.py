@@ -7,146 +7,19 @@ leave there (`grammar_table`, written by tests/vet.py). An attribute that neithe
 data. docs/places.md says what that keeps out.
 """
 
-import datetime
-import decimal
-import fractions
 import functools
 import numbers
 import types
-import uuid
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import _param_validation as declared
 
 from shardpickle import lazy
 from shardpickle.trust import grammar_table
-
-Own = Callable[[Any], bool]
-
-PLAIN = frozenset({"scalar", "array", "value", "table"})
-_DICTS = (dict, OrderedDict, defaultdict, Counter, types.MappingProxyType)
-_CONTAINERS = frozenset({*_DICTS, list, tuple, set, frozenset, deque, lazy.LazyList})
-_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
-_VALUES: tuple[type, ...] = (
-    *(slice, range, np.dtype, type(...), type(NotImplemented), uuid.UUID, decimal.Decimal),
-    *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, fractions.Fraction),
-)
-_ARRAYS = (np.ndarray, np.matrix, np.memmap, np.recarray, np.ma.MaskedArray)
-_RANDOM = (np.random.RandomState, np.random.Generator, np.random.BitGenerator)
-_FUNCTIONS = (
-    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.ufunc, np.vectorize),
-    *(type(np.clip), functools.partial, types.MethodDescriptorType, types.BuiltinMethodType),
-)
-# Classes that stand for all that inherit from them, by their names in scikit-learn and SciPy.
-FAMILIES = {
-    **dict.fromkeys(("BaseCrossValidator", "BaseShuffleSplit", "_RepeatedSplits"), "splitter"),
-    "_BaseScorer": "scorer",
-    "BaseLoss": "loss",
-    "BaseLink": "link",
-    "Kernel": "kernel",
-    "BaseOptimizer": "optimizer",
-    "_spbase": "sparse",
-    "DistanceMetric": "metric",
-    "BinaryTree": "neighbor_tree",
-    "BinaryTree32": "neighbor_tree",
-    "BinaryTree64": "neighbor_tree",
-    "rv_frozen": "distribution",
-}
-
-
-@functools.cache
-def _kind_of_class(cls: type) -> str:
-    """The kind of a class's instances; "" of those that are looked into."""
-    if cls in _SCALARS or (issubclass(cls, np.generic) and cls is not np.object_):
-        return "scalar"
-    if cls in _CONTAINERS:
-        return ""
-    if issubclass(cls, BaseEstimator):
-        return "estimator"
-    if issubclass(cls, _FUNCTIONS):
-        return "function"
-    if issubclass(cls, type):
-        return "type"
-    if issubclass(cls, _RANDOM):
-        return "random_state"
-    if issubclass(cls, _VALUES):
-        return "value"
-    if cls.__module__.partition(".")[0] == "pandas":
-        return "value" if cls.__name__ in _PANDAS_VALUES or not _has_rows(cls) else "table"
-    for base in cls.__mro__:
-        if base.__name__ in FAMILIES and base.__module__.partition(".")[0] in ("sklearn", "scipy"):
-            return FAMILIES[base.__name__]
-    return cls.__qualname__
-
-
-_PANDAS_VALUES = frozenset({"Timestamp", "Timedelta", "Period", "Interval", "NaTType", "NAType"})
-
-
-def _has_rows(cls: type) -> bool:
-    return hasattr(cls, "__len__")
-
-
-def kind_of(value: Any) -> str:
-    """The kind of a value; "" if it is a container, which is as good as what it holds."""
-    if isinstance(value, np.ndarray) and not lazy.is_stand_in(value):
-        if type(value) in _ARRAYS:
-            return "" if value.dtype == object else "array"
-        return type(value).__qualname__
-    if type(value) is range and len(value) > _LONG:
-        return _LONG_RANGE  # which somebody would make a list of
-    return _kind_of_class(lazy.kind_of(value))
-
-
-_LONG = 1 << 20
-_LONG_RANGE = "long range"
-
-
-def leaves(
-    value: Any, seen: set[int] | None = None, own: Own | None = None
-) -> Iterator[tuple[str, Any]]:
-    """What a value comes down to: (kind, thing) of all that its containers hold.
-
-    Containers in `seen`, by identity, are passed over, and those that are met are put there. What
-    an object of an `own` class holds is its own affair.
-    """
-    seen = set() if seen is None else seen
-    left = [value]
-    while left:
-        each = left.pop()
-        kind = kind_of(each)
-        if kind and kind not in _NAMED_CONTAINERS and not isinstance(each, tuple):
-            yield kind, each
-        elif id(each) not in seen:
-            seen.add(id(each))
-            if kind:
-                yield kind, each
-                if own is not None and own(type(each)):
-                    continue
-            left += _inside(each, kind)
-
-
-_NAMED_CONTAINERS = ("Bunch", "SimpleNamespace")
-
-
-def _inside(value: Any, kind: str) -> Iterable[Any]:
-    """What a container holds."""
-    if kind in _NAMED_CONTAINERS:
-        return list(value.values() if isinstance(value, dict) else vars(value).values())
-    if isinstance(value, _DICTS):
-        factory = getattr(value, "default_factory", None)
-        return [*value.keys(), *value.values(), *([] if factory in _FACTORIES else [factory])]
-    if isinstance(value, np.ndarray):
-        return list(np.ma.getdata(value).flat)
-    return list(lazy.items_of(value))
-
-
-_FACTORIES = (None, int, float, str, bool, list, dict, set, tuple, OrderedDict, defaultdict)
-
+from shardpickle.trust.kinds import LONG_RANGE, PLAIN, Own, kind_of, leaves
 
 # What a class's attributes take -------------------------------------------------------------------
 
@@ -419,7 +292,7 @@ def things(value: Any) -> tuple[Any, ...]:
     kind = kind_of(value)
     if kind in ("function", "type"):
         return (value,)
-    return () if kind in PLAIN or kind == _LONG_RANGE else (lazy.kind_of(value),)
+    return () if kind in PLAIN or kind == LONG_RANGE else (lazy.kind_of(value),)
 
 
 def name_shown(function: Any) -> str:

@@ -1,7 +1,7 @@
 """What stands in the attributes of fitted models. Written by tests/vet.py.
 
 Of each class the attributes that hold more than plain data, and the kinds of what they
-hold (`grammar.kind_of`): seen in the models that scikit-learn's own tests fit, and in
+hold (`kinds.kind_of`): seen in the models that scikit-learn's own tests fit, and in
 the estimators of every supported release. What scikit-learn declares of a parameter is
 taken beside this.
 """

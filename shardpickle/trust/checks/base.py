@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from shardpickle.trust import grammar
+from shardpickle.trust import grammar, kinds
 
 Rest = Iterable[tuple[Any, "Check"]]  # estimators of an ensemble, and what must hold of each
 Check = Callable[[Any], Rest | None]
@@ -70,7 +70,7 @@ class Run(threading.local):
     def __init__(self) -> None:
         self.known: dict[tuple[Any, ...], tuple[Any, Any]] | None = None
         self.hollow = False
-        self.own: grammar.Own = _nothing
+        self.own: kinds.Own = _nothing
         self.seen: grammar.Seen = {}
 
     def once(self, find: Callable[[], Found], *seen: Any, what: Any = "bounds") -> Found:
@@ -98,7 +98,7 @@ run = Run()
 
 
 @contextmanager
-def one_run(*, own: grammar.Own = _nothing, hollow: bool = False) -> Iterator[None]:
+def one_run(*, own: kinds.Own = _nothing, hollow: bool = False) -> Iterator[None]:
     """Checks in here share what they know of arrays; nothing changes them meanwhile.
 
     `own` says what the caller trusts by name. With `hollow`, trees have no nodes: no estimator is

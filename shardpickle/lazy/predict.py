@@ -18,6 +18,7 @@ from itertools import groupby
 from typing import Any
 
 import joblib
+from joblib.externals.loky import BrokenProcessPool
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend, get_active_backend
 
@@ -28,6 +29,7 @@ from shardpickle.errors import WorkerLostError
 from shardpickle.lazy import Shelf
 from shardpickle.lazy import rows as results
 from shardpickle.lazy.materialize import from_reference, referenced, stand_ins, survives, thawed
+from shardpickle.lazy.worker_watch import WorkerWatch
 from shardpickle.sklearn_support import classes
 
 METHODS = frozenset(
@@ -277,10 +279,16 @@ def _plainly_equal(one: Any, other: Any) -> bool:
 
 def _run(parallel: joblib.Parallel, tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
     """What tasks, each a function and its arguments, answer."""
+    watch = WorkerWatch()
     try:
-        answers: list[Any] = parallel(joblib.delayed(_told)(os.getpid(), *task) for task in tasks)
-    except TerminatedWorkerError as error:
-        raise WorkerLostError from error
+        with nullcontext() if is_backend_chosen() else watch:
+            answers: list[Any] = parallel(
+                joblib.delayed(_told)(os.getpid(), *task) for task in tasks
+            )
+    except BrokenProcessPool as error:  # also where a task cannot be unpickled in the worker
+        if watch.ended_workers or isinstance(error, TerminatedWorkerError):
+            raise WorkerLostError from error
+        raise
     return answers
 
 

@@ -48,11 +48,11 @@ def test_a_pages_code_runs_in_its_order(page, tmp_path, monkeypatch):
     np.save("X.npy", np.zeros((4, 64)))
     np.savez("validation.npz", X=np.zeros((20, 9)), y=np.arange(20) % 10)  # of docs/smaller.md
     space = {"shardpickle": shardpickle, "model": forest}
-    blocks = re.findall(r"^```(python)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
-    for kind, block in sorted(blocks, key=lambda each: not each[0]):  # the files come from the code
-        if kind:
-            exec(compile(block, str(page), "exec"), space)
-        for line in [] if kind else block.splitlines():
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for block in [block for kind, block in blocks if kind == "python"]:  # the files come from it
+        exec(compile(block, str(page), "exec"), space)
+    for block in [block for kind, block in blocks if not kind]:
+        for line in block.splitlines():
             if line.startswith("python -m shardpickle "):
                 assert cli.main(shlex.split(line)[3:]) == 0, line
 

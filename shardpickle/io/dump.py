@@ -466,7 +466,7 @@ def _cut(
     try:
         return split(model, is_boundary=is_boundary, write=write, kind=kind)
     except lazy.ReferenceInDumpError as error:
-        raise diagnose.explain_reference(model, error.found, error) from error
+        raise diagnose.explain_reference(model, error.lazy_object, error) from error
 
 
 def _may_be_copied(made: Manifest, profile: str) -> bool:

@@ -279,7 +279,7 @@ class _Known:
 
     def own(self) -> np.dtype[Any]:
         """For one array: names of fields can be changed, so each array has a dtype of its own."""
-        return self.dtype if self.dtype.names is None else dtypes.copied(self.dtype)
+        return self.dtype if self.dtype.names is None else dtypes.copy(self.dtype)
 
 
 def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, _Known]) -> _Planned:

@@ -259,7 +259,7 @@ class Dumper:
         error = self.rehearsal.refusal
         if error is None or error.part is None:
             return error
-        place = places.place(
+        place = places.describe_place(
             error.part,
             error.step,
             [part.references for part in self.parts],

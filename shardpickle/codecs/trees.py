@@ -40,13 +40,13 @@ COLUMNS = (
 )
 
 
-class Each(Protocol):
+class ParallelMap(Protocol):
     """Applies a step to all items and gives the results in order."""
 
     def __call__(self, step: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]: ...
 
 
-def encode(trees: Sequence[Tree], tables: Tables | None, each: Each) -> list[Array]:
+def encode(trees: Sequence[Tree], tables: Tables | None, each: ParallelMap) -> list[Array]:
     """The `COLUMNS` of some trees.
 
     Parameters
@@ -79,7 +79,7 @@ def decode(
     tables: Tables | None,
     take: Callable[[int], tuple[Array, Array]],
     done: Callable[[int, bool], None],
-    each: Each,
+    each: ParallelMap,
 ) -> None:
     """Fill the memory of trees from their columns.
 

@@ -275,7 +275,7 @@ def _table(pieces: list[Any]) -> Tables:
         piece.ndim != 1 for piece in pieces
     ):
         raise CorruptShardError("a table is not one")
-    return tree_tables.checked(Tables(*pieces))
+    return tree_tables.check_tables(Tables(*pieces))
 
 
 def _manifest_file(store: Store) -> bytes:

@@ -329,5 +329,7 @@ def test_convert_checks_options_before_it_reads(options, words, tmp_path):
 
 
 def test_answers_go_into_a_npy_file(tmp_path):
-    with pytest.raises(ValueError, match=r"the \.npy file to write, not .*answers\.csv"):
+    with pytest.raises(
+        ValueError, match=r"out must be a path that ends in \.npy, not .*answers\.csv"
+    ):
         shardpickle.predict(tmp_path / "nowhere", [[1]], out=tmp_path / "answers.csv")

@@ -316,7 +316,7 @@ def test_a_file_of_two_sizes_is_no_manifest(tmp_path):
     found = manifest.from_bytes((tmp_path / "model" / "manifest.json").read_bytes())
     other = replace(found.shards[0], parts=found.shards[0].parts + 1)
     forged = replace(found, shards=(*found.shards, other))
-    with pytest.raises(shardpickle.CorruptModelError, match="two sizes"):
+    with pytest.raises(shardpickle.CorruptModelError, match="different sizes"):
         manifest.from_bytes(manifest.to_bytes(forged))
 
 
@@ -326,7 +326,7 @@ def test_a_small_file_is_not_listed_a_hundred_thousand_times(tmp_path):
     few = replace(found, shards=found.shards * 5_000)
     assert manifest.from_bytes(manifest.to_bytes(few)) == few
     forged = replace(found, shards=found.shards * 100_000)
-    with pytest.raises(shardpickle.CorruptManifestError, match="again and again"):
+    with pytest.raises(shardpickle.CorruptManifestError, match="repeated listings"):
         manifest.from_bytes(manifest.to_bytes(forged))
 
 

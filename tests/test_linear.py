@@ -249,7 +249,7 @@ def test_many_tables_in_one_shard_are_read_at_once(tmp_path, work):
     sealing.encode(
         shard,
         level=3,
-        each=lambda f, xs: [f(x) for x in xs],
+        map_parallel=lambda f, xs: [f(x) for x in xs],
         batch=1,
         write=data.extend,
         advance=sealing.ignore,

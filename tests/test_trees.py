@@ -602,7 +602,7 @@ def tables_for(which, sample, features):
     if which == "empty":
         return NO_TABLES
     rng = np.random.default_rng(len(sample[0].nodes))
-    known = tree_tables._bits(np.unique(tree_tables._ordered(np.array(BITS, np.uint64))))
+    known = tree_tables._from_ordered(np.unique(tree_tables._to_ordered(np.array(BITS, np.uint64))))
     kept = known[rng.random(len(known)) < 0.6]
     counts = rng.integers(0, len(kept) + 1, features)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -260,7 +260,7 @@ def materialize(model: Any) -> Any:
     >>> type(whole.estimators_)
     <class 'list'>
     """
-    return materializing.whole(model)
+    return materializing.copy_whole(model)
 
 
 def predict(

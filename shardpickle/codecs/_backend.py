@@ -1,4 +1,4 @@
-"""Which loops run: the compiled ones, or NumPy's where there was no compiler at the install."""
+"""Chooses the loops: the compiled ones, or NumPy's if the install had no compiler."""
 
 from types import ModuleType
 

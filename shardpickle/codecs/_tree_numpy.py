@@ -1,8 +1,8 @@
 """The rules of `_tree_cython.pyx` in NumPy: one tree in preorder to streams and back.
 
-The specification, the oracle of the tests, and what runs where nothing was compiled.
+The specification, the tests' oracle, and the code that runs if nothing was compiled.
 
-Parents are taken level by level, all nodes of a depth at once. Every operation on floats is one
+Parents are computed level by level, all nodes of a depth at once. Every operation on floats is one
 IEEE operation on elements, in the kernel's order.
 """
 
@@ -43,7 +43,7 @@ def _quarter_ulp(x: Array) -> Array:
 
 
 def _nearest(x: Array) -> tuple[Array, Array]:
-    """The integers nearest to x, ties to even, and where there is one (|x| < 2**53)."""
+    """Return the integers nearest to x, ties to even, and where they exist (|x| < 2**53)."""
     inside = (x > -float(_MOST_WHOLE)) & (x < float(_MOST_WHOLE))
     return np.rint(np.where(inside, x, 0.0)).astype(np.int64), inside
 
@@ -59,7 +59,7 @@ class _Writer:
         self.chunks[INDEX[name]].append(np.ascontiguousarray(items).view(np.uint8).reshape(-1))
 
     def integers(self, name: str, items: Array) -> None:
-        """One byte each, or 255 and the whole in the stream of large ones."""
+        """Write one byte each, or 255 and the integer in the stream of large ones."""
         items = items.astype(np.uint64, copy=False).reshape(-1)
         large = items >= 255
         self.plain(name, np.where(large, 255, items).astype(np.uint8))
@@ -125,8 +125,8 @@ class _Tree:
         return inner[np.argsort(self.nodes["feature"][inner], kind="stable")]
 
 
-def _checked_shape(tree: _Tree) -> Shape | None:
-    """The shape of a tree whose nodes are what a leaf bitmap can say; None for any other."""
+def _check_shape(tree: _Tree) -> Shape | None:
+    """Return a tree's shape if a leaf bitmap can describe its nodes, else None."""
     nodes = tree.nodes
     leaf = nodes["left_child"] == -1
     try:
@@ -146,29 +146,29 @@ def _checked_shape(tree: _Tree) -> Shape | None:
     return shape if fits else None
 
 
-# Thresholds and leaf values in tables: rank + 1, or 0 and the number itself
+# Thresholds and leaf values in tables: rank + 1, or 0 and the number
 
 
 def _ranks(table: Array, starts: Array, stops: Array, bits: Array) -> Array:
-    """Where bits stand in the part of a table from `starts` to `stops`; -1 where they do not."""
-    found = np.full(len(bits), -1)
+    """Find the ranks of bits in the part of a table from `starts` to `stops`; -1 if absent."""
+    ranks = np.full(len(bits), -1)
     keys = key(table).view(np.int64)
     wanted = key(bits).view(np.int64)
     for start, stop in set(zip(starts.tolist(), stops.tolist(), strict=True)):
-        here = np.flatnonzero((starts == start) & (stops == stop))
-        at = start + np.searchsorted(keys[start:stop], wanted[here])
-        known = at < stop
-        known[known] = table[at[known]] == bits[here[known]]
-        found[here[known]] = at[known]
-    return found
+        members = np.flatnonzero((starts == start) & (stops == stop))
+        positions = start + np.searchsorted(keys[start:stop], wanted[members])
+        known = positions < stop
+        known[known] = table[positions[known]] == bits[members[known]]
+        ranks[members[known]] = positions[known]
+    return ranks
 
 
 def _groups(group: Array) -> list[Array]:
-    return [np.flatnonzero(group == each) for each in np.unique(group)]
+    return [np.flatnonzero(group == label) for label in np.unique(group)]
 
 
 def _steps(ranks: Array, known: Array, group: Array, starts: Array) -> Array:
-    """1 + how far each rank is from the last one of its group, or from the start; 0 for none."""
+    """Return 1 + each rank's distance from the last one of its group or the start; 0 for none."""
     coded = np.zeros(len(ranks), np.uint64)
     for members in _groups(group):
         here = members[known[members]]
@@ -179,7 +179,7 @@ def _steps(ranks: Array, known: Array, group: Array, starts: Array) -> Array:
 
 
 def _from_steps(coded: Array, group: Array, starts: Array) -> tuple[Array, Array]:
-    """Ranks, and where there is one."""
+    """Return ranks, and where they exist."""
     known = coded > 0
     steps = unzigzag(coded.astype(np.uint64) - ONE).view(np.int64)
     ranks = np.full(len(coded), -1)
@@ -317,15 +317,15 @@ def _get_weights(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> None:
 
 
 def _one_hot(rows: Array) -> Array:
-    """The class that has the whole weight; the number of classes where none has."""
+    """Return the class with the whole weight, or the number of classes if none has it."""
     ones = bits_of(rows) == bits_of(np.ones(1))
     pure: Array = (ones.sum(-1) == 1) & ((bits_of(rows) == 0).sum(-1) == rows.shape[-1] - 1)
-    found: Array = np.where(pure, ones.argmax(-1), rows.shape[-1])
-    return found
+    classes: Array = np.where(pure, ones.argmax(-1), rows.shape[-1])
+    return classes
 
 
 def _put_rows(tree: _Tree, which: Array, out: _Writer) -> None:
-    """The values of nodes: a class where one has all, numbers otherwise."""
+    """Write the values of nodes: a class if one has all the weight, else numbers."""
     rows = tree.values[which].reshape(-1, tree.classes)
     if tree.classes > 1:
         pure = _one_hot(rows)
@@ -351,25 +351,25 @@ def _get_rows(tree: _Tree, which: Array, read: _Reader) -> None:
 
 def _over_weights(tree: _Tree, whole: Array) -> Array:
     weights = tree.nodes["weighted_n_node_samples"].reshape(-1, 1)
-    found: Array = whole.astype(np.float64) / weights
-    return found
+    quotients: Array = whole.astype(np.float64) / weights
+    return quotients
 
 
 def _counts(tree: _Tree, shape: Shape) -> Array | None:
-    """Counts, if every value is one over the weight, parents are sums, and rows add up."""
+    """Return counts if each value is a count over the weight, parents are sums, rows add up."""
     weights = tree.nodes["weighted_n_node_samples"]
     if (weights < 1.0).any():
         return None
     leaves = shape.leaves
     counts = np.zeros(tree.rows.shape, np.int64)
-    found, inside = _nearest(tree.rows[leaves] * weights[leaves, None])
-    by_class = found.reshape(-1, tree.outputs, tree.classes)
-    sums = np.cumsum(by_class, axis=-1)  # one by one, so that none wraps unseen
+    leaf_counts, inside = _nearest(tree.rows[leaves] * weights[leaves, None])
+    by_class = leaf_counts.reshape(-1, tree.outputs, tree.classes)
+    sums = np.cumsum(by_class, axis=-1)  # cumulative, so that overflow is noticed
     rest = weights[leaves].astype(np.int64)[:, None]
-    fits = inside.all() and (found >= 0).all() and (found <= rest).all()
+    fits = inside.all() and (leaf_counts >= 0).all() and (leaf_counts <= rest).all()
     if not fits or (sums > rest[..., None]).any() or (sums[..., -1] != rest).any():
         return None
-    counts[leaves] = found
+    counts[leaves] = leaf_counts
     shape.sum_up(counts)
     return counts if (bits_of(_over_weights(tree, counts)) == bits_of(tree.rows)).all() else None
 
@@ -397,7 +397,7 @@ def _get_counts(tree: _Tree, shape: Shape, read: _Reader) -> Array:
     if (stored > _MOST_WHOLE).any():
         raise _bad()
     stored = stored.astype(np.int64)
-    sums = np.cumsum(stored, axis=-1)  # one by one, so that none wraps unseen
+    sums = np.cumsum(stored, axis=-1)  # cumulative, so that overflow is noticed
     if (sums > rest[mixed, None]).any():
         raise _bad()
     rows[mixed] = np.concatenate([stored, rest[mixed, None] - sums[:, -1:]], axis=1)
@@ -409,7 +409,7 @@ def _get_counts(tree: _Tree, shape: Shape, read: _Reader) -> Array:
 
 
 def _sums(tree: _Tree, shape: Shape) -> Array | None:
-    """Whole sums of the target, if every value is one over the weight and parents are sums."""
+    """Return whole sums of the target if each value is one over the weight, parents are sums."""
     weights = tree.nodes["weighted_n_node_samples"]
     leaves = shape.leaves
     if (weights < 1.0).any():
@@ -425,7 +425,7 @@ def _sums(tree: _Tree, shape: Shape) -> Array | None:
     return sums
 
 
-def _mean_of(tree: _Tree, parents: Array, left: Array, right: Array) -> Array:
+def _mean_of_children(tree: _Tree, parents: Array, left: Array, right: Array) -> Array:
     weights = tree.nodes["weighted_n_node_samples"][:, None]
     rows = tree.rows
     of_both = weights[left] * rows[left] + weights[right] * rows[right]
@@ -438,14 +438,15 @@ def _before(rows: Array, classes: int) -> Array:
     return np.concatenate([zeros, rows[:, :-classes]], axis=1)
 
 
-def _as_events(before: Array, after: Array, at_risk: Array) -> tuple[Array, Array, Array]:
-    """Whole events among the numbers at risk by which cumulative hazards grew, and where they did.
+def _find_events(before: Array, after: Array, at_risk: Array) -> tuple[Array, Array, Array]:
+    """Find whole events and numbers at risk that explain growing hazards, and where they do.
 
-    The simplest fraction that explains the step (continued fractions), then its largest multiple.
+    Takes the simplest fraction that explains the step (continued fractions), then its largest
+    multiple.
     """
     x = after - before
     events, among = np.zeros(len(x), np.int64), np.ones(len(x), np.int64)
-    found = np.zeros(len(x), bool)
+    is_explained = np.zeros(len(x), bool)
     todo = np.flatnonzero((x > 0.0) & (x <= 1.5))
     p0, p1 = np.zeros(len(x), np.int64), np.ones(len(x), np.int64)
     n0, n1 = np.ones(len(x), np.int64), np.zeros(len(x), np.int64)
@@ -456,22 +457,22 @@ def _as_events(before: Array, after: Array, at_risk: Array) -> tuple[Array, Arra
         inside = bound <= at_risk[todo].astype(np.float64)
         todo, a = todo[inside], a[inside]
         p, n = a * p1[todo] + p0[todo], a * n1[todo] + n0[todo]
-        again = before[todo] + p.astype(np.float64) / n.astype(np.float64)
-        fits = (p >= 1) & (n >= 1) & (bits_of(again) == bits_of(after[todo]))
+        rebuilt = before[todo] + p.astype(np.float64) / n.astype(np.float64)
+        fits = (p >= 1) & (n >= 1) & (bits_of(rebuilt) == bits_of(after[todo]))
         done, times = todo[fits], at_risk[todo[fits]] // n[fits]
         events[done], among[done] = p[fits] * times, n[fits] * times
-        found[done] = events[done] <= among[done]
+        is_explained[done] = events[done] <= among[done]
         part = x[todo] - a.astype(np.float64)
         more = ~fits & (part != 0.0)
         todo, p, n = todo[more], p[more], n[more]
         x[todo] = 1.0 / part[more]
         p0[todo], n0[todo] = p1[todo], n1[todo]
         p1[todo], n1[todo] = p, n
-    return events, among, found
+    return events, among, is_explained
 
 
 def _put_hazard(tree: _Tree, out: _Writer) -> bool:
-    """Cumulative hazard and survival over the outputs (times), by events and numbers at risk."""
+    """Write cumulative hazard and survival over outputs (times) by events and numbers at risk."""
     if tree.classes != 2 or tree.outputs < 2:
         return False
     left = tree.nodes["weighted_n_node_samples"].astype(np.int64)
@@ -481,12 +482,14 @@ def _put_hazard(tree: _Tree, out: _Writer) -> bool:
     for k in range(tree.outputs):
         after = tree.values[:, k, 0].copy()
         grew = np.flatnonzero(bits_of(after) != bits_of(hazard))
-        some, among, found = _as_events(hazard[grew], after[grew], left[grew])
-        if not found.all():
+        new_events, among, is_explained = _find_events(hazard[grew], after[grew], left[grew])
+        if not is_explained.all():
             return False
-        events[grew, k], gone[grew, k] = some, left[grew] - among
-        left[grew] = among - some
-        survival[grew] = survival[grew] * (1.0 - some.astype(np.float64) / among.astype(np.float64))
+        events[grew, k], gone[grew, k] = new_events, left[grew] - among
+        left[grew] = among - new_events
+        survival[grew] = survival[grew] * (
+            1.0 - new_events.astype(np.float64) / among.astype(np.float64)
+        )
         if (bits_of(tree.values[:, k, 1]) != bits_of(survival)).any():
             return False
         hazard = after
@@ -517,7 +520,7 @@ def _get_hazard(tree: _Tree, read: _Reader) -> None:
 
 
 def _put_values(tree: _Tree, shape: Shape, rules: Rule, out: _Writer) -> tuple[Rule, Array | None]:
-    found = Rule(0)
+    rule = Rule(0)
     whole: Array | None = None
     rows, classes, up = tree.rows, tree.classes, shape.upward
     if rules & (Rule.WEIGHT_EQUAL | Rule.WEIGHT_WHOLE):
@@ -533,19 +536,19 @@ def _put_values(tree: _Tree, shape: Shape, rules: Rule, out: _Writer) -> tuple[R
             if whole is not None and (bits_of(_over_weights(tree, whole)) != bits_of(rows)).any():
                 whole = None
             if whole is not None:
-                found = Rule.WHOLE_SUMS
-    if not found:
-        residuals = residual(rows[up], _mean_of(tree, up, up + 1, shape.right[up]))
+                rule = Rule.WHOLE_SUMS
+    if not rule:
+        residuals = residual(rows[up], _mean_of_children(tree, up, up + 1, shape.right[up]))
         same = bits_of(rows[:, classes:]) == bits_of(rows[:, :-classes])
         if int(same.sum()) * 2 > rows.size:
             out.integers("value, residual", residual(rows, _before(rows, classes)))
             return Rule.STEPS, None
         if int((residuals >> np.uint64(40) != 0).sum()) * 4 <= len(up) * rows.shape[1]:
-            found = Rule.MEANS
-    _put_rows(tree, shape.leaves if found else np.arange(tree.n), out)
-    if found == Rule.MEANS:
+            rule = Rule.MEANS
+    _put_rows(tree, shape.leaves if rule else np.arange(tree.n), out)
+    if rule == Rule.MEANS:
         out.integers("value, residual", residuals)
-    return found, whole
+    return rule, whole
 
 
 def _get_values(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> Array | None:
@@ -580,7 +583,7 @@ def _get_values(tree: _Tree, shape: Shape, rules: Rule, read: _Reader) -> Array 
         stored = read.integers("value, residual", len(shape.inner) * rows.shape[1])
         z[shape.upward] = stored.reshape(-1, rows.shape[1])
         for parents, left, right in shape.bottom_up():
-            rows[parents] = corrected(z[parents], _mean_of(tree, parents, left, right))
+            rows[parents] = corrected(z[parents], _mean_of_children(tree, parents, left, right))
     return None
 
 
@@ -601,8 +604,8 @@ def _gini(tree: _Tree, counts: Array) -> Array:
 
 def _variance(tree: _Tree, squares: Array) -> Array:
     v = tree.rows[:, 0]
-    found: Array = squares.astype(np.float64) / tree.nodes["weighted_n_node_samples"] - v * v
-    return found
+    variances: Array = squares.astype(np.float64) / tree.nodes["weighted_n_node_samples"] - v * v
+    return variances
 
 
 def _squares(tree: _Tree, shape: Shape, leaves: Array) -> Array | None:
@@ -631,7 +634,7 @@ def _mean_square(tree: _Tree, which: Array) -> Array:
 
 
 def _square_sum(tree: _Tree, which: Array) -> Array:
-    """Weighted sums of squared targets."""
+    """Compute weighted sums of squared targets."""
     nodes = tree.nodes
     w = nodes["weighted_n_node_samples"][which]
     single = (nodes["left_child"][which] == -1) & (nodes["n_node_samples"][which] == 1)
@@ -644,7 +647,7 @@ def _square_sum(tree: _Tree, which: Array) -> Array:
 
 
 def _leaf_spread(tree: _Tree, shape: Shape) -> Array:
-    """The impurity of leaves as if each held one target."""
+    """Compute the impurity of leaves as if each had one target."""
     outputs = tree.outputs
     leaves = shape.leaves
     w = tree.nodes["weighted_n_node_samples"]
@@ -655,25 +658,25 @@ def _leaf_spread(tree: _Tree, shape: Shape) -> Array:
     total = squares / w[leaves]
     for k in range(outputs):
         total = total - v[leaves, k] * v[leaves, k]
-    found = np.zeros(tree.n)
-    found[leaves] = total / float(outputs)
-    # Beside another leaf, scikit-learn takes what is left of its sibling's sums from the parent's.
+    impurity = np.zeros(tree.n)
+    impurity[leaves] = total / float(outputs)
+    # If both children are leaves, scikit-learn subtracts the left one's sums from the parent's.
     right = shape.inner[shape.right[shape.inner] == shape.inner + 2] + 2
     right = right[shape.leaf[right]]
     left = right - 1
-    theirs = np.zeros(len(right))
+    left_squares = np.zeros(len(right))
     for k in range(outputs):
-        theirs = theirs + (w[left] * v[left, k]) * v[left, k]
-    both = theirs
+        left_squares = left_squares + (w[left] * v[left, k]) * v[left, k]
+    both = left_squares
     for k in range(outputs):
         both = both + (w[right] * v[right, k]) * v[right, k]
-    total = (both - theirs) / w[right]
+    total = (both - left_squares) / w[right]
     for k in range(outputs):
         sums = w[left] * v[left, k]
         mean = ((sums + w[right] * v[right, k]) - sums) / w[right]
         total = total - mean * mean
-    found[right] = total / float(outputs)
-    return found[leaves]
+    impurity[right] = total / float(outputs)
+    return impurity[leaves]
 
 
 def _inner_spread(tree: _Tree, parents: Array, left: Array, right: Array) -> Array:
@@ -685,13 +688,13 @@ def _inner_spread(tree: _Tree, parents: Array, left: Array, right: Array) -> Arr
 
 
 def _put_spread(tree: _Tree, name: str, which: Array, predicted: Array, out: _Writer) -> None:
-    """1 + the residual in quarters of the mean square's last place; 0 and the number itself."""
+    """Write 1 + the residual in quarters of the mean square's last place, or 0 and the number."""
     x = tree.nodes["impurity"][which]
     unit = _quarter_ulp(_mean_square(tree, which))
     steps, inside = _nearest((x - predicted) / unit)
-    again = predicted + steps.astype(np.float64) * unit
+    rebuilt = predicted + steps.astype(np.float64) * unit
     fits = (unit > 0.0) & (predicted == predicted) & inside & (np.abs(steps) < _MOST_STEPS)
-    fits &= bits_of(again) == bits_of(x)
+    fits &= bits_of(rebuilt) == bits_of(x)
     coded = np.where(fits, ONE + zigzag(steps.view(np.uint64)), np.uint64(0))
     out.integers(name, coded)
     out.plain("impurity", x[~fits])
@@ -699,10 +702,10 @@ def _put_spread(tree: _Tree, name: str, which: Array, predicted: Array, out: _Wr
 
 def _get_spread(tree: _Tree, which: Array, z: Array, plain: Array, predicted: Array) -> None:
     steps = unzigzag(z - ONE).view(np.int64)
-    again = predicted + steps.astype(np.float64) * _quarter_ulp(_mean_square(tree, which))
-    if np.isnan(again[z != 0]).any():
+    rebuilt = predicted + steps.astype(np.float64) * _quarter_ulp(_mean_square(tree, which))
+    if np.isnan(rebuilt[z != 0]).any():
         raise _bad()
-    tree.nodes["impurity"][which] = np.where(z == 0, plain, again)
+    tree.nodes["impurity"][which] = np.where(z == 0, plain, rebuilt)
 
 
 def _put_impurity(
@@ -780,9 +783,9 @@ def _get_spreads(tree: _Tree, shape: Shape, read: _Reader) -> None:
 
 def _majority(tree: _Tree, shape: Shape) -> Array:
     samples = tree.nodes["n_node_samples"]
-    found = np.zeros(tree.n, np.uint8)
-    found[shape.inner] = samples[shape.inner + 1] > samples[shape.right[shape.inner]]
-    return found
+    to_left = np.zeros(tree.n, np.uint8)
+    to_left[shape.inner] = samples[shape.inner + 1] > samples[shape.right[shape.inner]]
+    return to_left
 
 
 # One tree
@@ -797,8 +800,8 @@ def _quietly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_quietly
-def _encoded(tree: _Tree, out: _Writer) -> Rule:
-    shape = _checked_shape(tree)
+def _encode(tree: _Tree, out: _Writer) -> Rule:
+    shape = _check_shape(tree)
     if shape is None:
         return Rule.RAW
     out.plain("leaves", np.packbits(shape.leaf))
@@ -811,8 +814,8 @@ def _encoded(tree: _Tree, out: _Writer) -> Rule:
         return Rule.INFERENCE
     rules = _put_samples(tree, shape, out)
     rules |= _put_weights(tree, shape, out)
-    found, whole = _put_values(tree, shape, rules, out)
-    rules |= found
+    value_rules, whole = _put_values(tree, shape, rules, out)
+    rules |= value_rules
     rules |= _put_impurity(tree, shape, rules, whole, out)
     if (missing == _majority(tree, shape)).all():
         rules |= Rule.MISSING
@@ -883,12 +886,12 @@ def encode(
     lengths: Array,
     work: Array,
 ) -> int:
-    """Streams of one tree in preorder, each from its place in `room`; its rules.
+    """Encode one tree in preorder, each stream at its place in `room`; returns its rules.
 
     `room` has `streams.most_bytes` from each place on; `work` is not used here.
     """
     out = _Writer()
-    rules = _encoded(_Tree(nodes, values, head, starts, thresholds, table), out)
+    rules = _encode(_Tree(nodes, values, head, starts, thresholds, table), out)
     for number, chunks in enumerate(out.chunks):
         data = np.concatenate(chunks) if chunks else np.zeros(0, np.uint8)
         room[places[number] : places[number] + len(data)] = data
@@ -918,15 +921,15 @@ def decode(
 
 
 def equal(a: Array, b: Array) -> bool:
-    """Whether two trees' nodes are the same, padding aside."""
+    """Whether two trees' nodes are the same, without padding."""
     if len(a) != len(b):
         return False
-    mine, yours = (each.reshape(-1, 64)[:, :57] for each in (a, b))
-    return bool((mine == yours).all())
+    fields, other_fields = (tree_nodes.reshape(-1, 64)[:, :57] for tree_nodes in (a, b))
+    return bool((fields == other_fields).all())
 
 
 def dropped(nodes: Array, values: Array, width: int) -> None:
-    """Turn a tree into what the profile "inference" keeps of it."""
+    """Drop from a tree what the profile "inference" does not keep."""
     tree = nodes.view(NODE)
     _drop(tree, values.reshape(len(tree), width))
 
@@ -935,7 +938,7 @@ def dropped(nodes: Array, values: Array, width: int) -> None:
 
 
 class Forest:
-    """Trees in a row: their nodes in one array, their shape, and what is predicted of them."""
+    """Consecutive trees: their nodes in one array, their shape, and predictions of values."""
 
     def __init__(self, nodes: Array, shape: Shape, sizes: Array, shrinkage: Array) -> None:
         self.nodes = nodes
@@ -947,25 +950,25 @@ class Forest:
         self.first = np.repeat(np.cumsum(sizes) - sizes, sizes)[shape.inner]
 
     def means(self, parents: Array, left: Array, right: Array) -> Array:
-        """Values of parents: their children's means."""
+        """Predict the values of parents: their children's means."""
         n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
         of_left = n[left] * (v[left] / self.rate[left])
         of_right = n[right] * (v[right] / self.rate[right])
         return (of_left + of_right) / n[parents]
 
     def gains(self, parents: Array, left: Array, right: Array) -> Array:
-        """Gains of splits: what the squared sums of the children have more than the parent's."""
+        """Predict the gains of splits: the children's squared sums minus the parent's."""
         n, v = self.nodes["count"].astype(np.float64), self.nodes["value"]
         mean = self.means(parents, left, right)
         u, w = v[left] / self.rate[left], v[right] / self.rate[right]
         return ((n[left] * u) * u + (n[right] * w) * w) - (n[parents] * mean) * mean
 
     def bitsets(self, categorical: Array) -> Array:
-        """Numbers of the bitsets of categorical splits, counted in each tree."""
+        """Number the bitsets of categorical splits within each tree."""
         counted = np.cumsum(categorical) - categorical
         before = np.searchsorted(self.shape.inner, self.first)
-        found = counted - np.append(counted, 0)[before]
-        return np.where(categorical, found, 0).astype(np.uint32)
+        numbers = counted - np.append(counted, 0)[before]
+        return np.where(categorical, numbers, 0).astype(np.uint32)
 
     def majority(self) -> Array:
         count = self.nodes["count"]
@@ -973,15 +976,15 @@ class Forest:
 
 
 def depth(nodes: Array, work: Array) -> int:
-    """The depth of a tree whose children stand behind their parents."""
+    """Compute the depth of a tree whose children come after their parents."""
     a = nodes.view(NODE)
     left, right = a["left_child"], a["right_child"]
-    level, found = np.zeros(1, np.int64), -1
+    level, levels = np.zeros(1, np.int64), -1
     while len(level):
-        found += 1
+        levels += 1
         level = level[left[level] != -1]
         level = np.concatenate([left[level], right[level]])
-    return found
+    return levels
 
 
 @_quietly
@@ -1003,7 +1006,7 @@ def fill_predictors(
     gains: Array,
     nodes: Array,
 ) -> None:
-    """Fill the nodes of trees in a row; leaves' and inner nodes' numbers are given in preorder."""
+    """Fill the nodes of consecutive trees; leaves' and inner nodes' numbers are in preorder."""
     shape = Shape(leaf != 0, sizes)
     a = nodes.view(SPLIT)
     forest = Forest(a, shape, sizes, rates)

@@ -1,7 +1,7 @@
 """Arrays of one dtype, one after the other, as columns: one for each field of the dtype.
 
-A column reads and writes byte ranges of its arrays where they lie, so a column over thousands of
-small arrays and a column over one of 5 GB are cut into frames alike, without a copy of the whole.
+A column reads and writes byte ranges of its arrays in place. So columns over thousands of small
+arrays and over one of 5 GB are cut into frames in the same way, without a copy of the whole.
 """
 
 from bisect import bisect_right
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A field that holds no fields: its path in the dtype, and the dtype of its numbers."""
+    """A field without inner fields: its path in the dtype, and the dtype of its numbers."""
 
     path: tuple[str, ...]
     dtype: np.dtype[Any]
@@ -30,7 +30,7 @@ class Leaf:
 
     @property
     def width(self) -> int:
-        """Bytes of the unit that is worth shuffling."""
+        """Bytes of the unit to shuffle."""
         base = self.dtype.base
         if base.kind == "U":
             return 4
@@ -40,7 +40,7 @@ class Leaf:
 
 
 def leaves(dtype: np.dtype[Any], path: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """The leaf fields of a dtype, in its own order; a plain dtype is its own leaf."""
+    """Yield the leaf fields of a dtype, in its own order; a plain dtype is its own leaf."""
     if dtype.names is None or dtype.subdtype is not None:
         yield Leaf(path, dtype)
         return
@@ -55,7 +55,7 @@ class Column:
     def __init__(self, arrays: Sequence[Array], leaf: Leaf) -> None:
         self.leaf = leaf
         self.item = leaf.dtype.itemsize
-        self._pieces = [_flat(array, leaf.path) for array in arrays]
+        self._pieces = [_flatten(array, leaf.path) for array in arrays]
         self._starts = [0, *accumulate(array.size for array in arrays)]
 
     @property
@@ -63,28 +63,28 @@ class Column:
         return self._starts[-1] * self.item
 
     def whole(self) -> Array:
-        """All items; the memory itself where the column has one piece."""
+        """Return all items: the memory itself if the column has one piece, else a copy."""
         pieces = [np.asarray(piece[:]) for piece in self._pieces]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def read(self, start: int, stop: int) -> Bytes:
-        """The bytes of the items from `start` to `stop`, contiguous; a view where possible."""
+        """Read the bytes of items `start` to `stop`, contiguous; a view where possible."""
         chunks = [
             np.ascontiguousarray(self._pieces[index][a:b]).reshape(-1).view(np.uint8)
-            for index, a, b in self._ranges(start, stop)
+            for index, a, b in self._iterate_ranges(start, stop)
         ]
         return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
     def write(self, start: int, stop: int, raw: Bytes) -> None:
-        """Put bytes where `read` took them from."""
-        at = 0
-        for index, a, b in self._ranges(start, stop):
+        """Write bytes to where `read` takes them from."""
+        offset = 0
+        for index, a, b in self._iterate_ranges(start, stop):
             size = (b - a) * self.item
-            items = raw[at : at + size].view(self.leaf.dtype.base)
+            items = raw[offset : offset + size].view(self.leaf.dtype.base)
             self._pieces[index][a:b] = items.reshape(b - a, *self.leaf.dtype.shape)
-            at += size
+            offset += size
 
-    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    def _iterate_ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         index = bisect_right(self._starts, start) - 1
         while start < stop:
             end = min(stop, self._starts[index + 1])
@@ -93,27 +93,27 @@ class Column:
             start, index = end, index + 1
 
 
-def _flat(array: Array, path: tuple[str, ...]) -> Any:
-    """The items of an array in memory order, without a copy."""
+def _flatten(array: Array, path: tuple[str, ...]) -> Any:
+    """Return the items of an array in memory order, without a copy."""
     if array.flags.c_contiguous:
-        return _field(array.reshape(-1), path)
+        return _get_field(array.reshape(-1), path)
     if array.flags.f_contiguous:
-        return _field(array.T.reshape(-1), path)
-    return _Walked(array, path)
+        return _get_field(array.T.reshape(-1), path)
+    return _Strided(array, path)
 
 
-def _field(array: Array, path: tuple[str, ...]) -> Array:
+def _get_field(array: Array, path: tuple[str, ...]) -> Array:
     for name in path:
         array = array[name]
     return array
 
 
-class _Walked:
-    """Slices of an array that is not contiguous, in C order, each made when it is asked for."""
+class _Strided:
+    """Slices of an array that is not contiguous, in C order, each made on access."""
 
     def __init__(self, array: Array, path: tuple[str, ...]) -> None:
         self.array = array
         self.path = path
 
     def __getitem__(self, items: slice) -> Array:
-        return _field(self.array.flat[items], self.path)
+        return _get_field(self.array.flat[items], self.path)

@@ -1,4 +1,4 @@
-"""Doubles as integers whose differences are small where the doubles are close. NumPy only."""
+"""Doubles as integers, so that close doubles have small differences. NumPy only."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def bits_of(x: Array) -> Array:
 
 
 def zigzag(d: Array) -> Array:
-    """Signed integers (as uint64) to unsigned ones, small where those are near 0."""
+    """Map signed integers (as uint64) to unsigned ones, which are small if those are near 0."""
     return (d << ONE) ^ (np.uint64(0) - (d >> _SIGN))
 
 
@@ -24,21 +24,21 @@ def unzigzag(z: Array) -> Array:
 
 
 def key(of: Array) -> Array:
-    """Bits of doubles to integers (two's complement) of the same order; its own inverse."""
-    found: Array = of ^ ((np.uint64(0) - (of >> _SIGN)) >> ONE)
-    return found
+    """Map bits of doubles to integers (two's complement) of the same order; its own inverse."""
+    integers: Array = of ^ ((np.uint64(0) - (of >> _SIGN)) >> ONE)
+    return integers
 
 
 def number(predicted: Array) -> Array:
-    """0.0 for NaN, whose bits arithmetic does not fix."""
+    """Replace NaN by 0.0: arithmetic does not determine the bits of NaN."""
     return np.where(np.isnan(predicted), 0.0, predicted)
 
 
 def residual(x: Array, predicted: Array) -> Array:
-    """How far x is from what was predicted, in steps of representable doubles."""
+    """The distance of x from its prediction, in steps of representable doubles."""
     return zigzag(key(bits_of(x)) - key(bits_of(number(predicted))))
 
 
 def corrected(z: Array, predicted: Array) -> Array:
-    """x, from its residual."""
+    """Recover x from its residual."""
     return key(unzigzag(z) + key(bits_of(number(predicted)))).view(np.float64)

@@ -1,4 +1,4 @@
-"""Nodes of histogram boosting as columns in which what follows from the rest is left out, and back.
+"""Histogram boosting's nodes to columns and back. Recomputable values are not stored.
 
 Sees arrays only. All trees of a shard are coded at once, level by level. The rules are in
 docs/trees.md; their source is scikit-learn's `TreeGrower` (`grower.py`, `splitting.pyx`).
@@ -23,10 +23,10 @@ _OF_SPLITS = (
     *("bin_threshold", "is_categorical", "bitset_idx"),
 )
 
-INFERENCE = 2  # gains and inner values are NaN: they were dropped
-RAW = 1  # not a tree in preorder with scikit-learn's marks: the records are stored as they are
+INFERENCE = 2  # gains and inner values are NaN because they were dropped
+RAW = 1  # not a tree in preorder with scikit-learn's marks: records are stored as they are
 
-# Name, bytes of an item, and the field that `inspect` calls it.
+# Name, bytes of an item, and its field in `inspect`.
 COLUMNS = (
     ("rules", 1, "structure"),
     ("shrinkage", 8, "value"),
@@ -59,14 +59,14 @@ def fits(dtype: np.dtype[Any]) -> bool:
 
 
 def encode(pieces: Sequence[Array]) -> list[Array]:
-    """The `COLUMNS` of some trees' nodes (one-dimensional, of at least one node)."""
+    """Encode trees' nodes (one-dimensional arrays of at least one node) as `COLUMNS`."""
     with np.errstate(all="ignore"):
-        rules = np.array([_rule(piece) for piece in pieces], np.uint8)
+        rules = np.array([_find_rule(piece) for piece in pieces], np.uint8)
         plain = [piece for piece, rule in zip(pieces, rules, strict=True) if rule != RAW]
         raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule == RAW]
         known = rules[rules != RAW] != INFERENCE
         columns = _encode(plain, known) if plain else [np.zeros(0, np.uint8)] * (len(COLUMNS) - 2)
-        records = [np.ascontiguousarray(_packed(piece)).view(np.uint8) for piece in raw]
+        records = [np.ascontiguousarray(_pack(piece)).view(np.uint8) for piece in raw]
         return [rules, *columns, np.concatenate([np.zeros(0, np.uint8), *records])]
 
 
@@ -80,7 +80,7 @@ def decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
     """
     rules = columns[0]
     if len(rules) != len(pieces) or (rules > INFERENCE).any():
-        raise CorruptShardError("rules of another number of trees")
+        raise CorruptShardError("rules for the wrong number of trees")
     plain = [piece for piece, rule in zip(pieces, rules, strict=True) if rule != RAW]
     raw = [piece for piece, rule in zip(pieces, rules, strict=True) if rule == RAW]
     try:
@@ -97,10 +97,10 @@ def decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
 
 
 def dropped(piece: Array) -> Array:
-    """A copy without what prediction does not need: gains, and values of inner nodes."""
-    copied = piece.copy()
-    _drop(copied)
-    return copied
+    """Copy nodes without what prediction does not need: gains, and values of inner nodes."""
+    copy = piece.copy()
+    _drop(copy)
+    return copy
 
 
 def _drop(piece: Array) -> None:
@@ -108,18 +108,18 @@ def _drop(piece: Array) -> None:
     piece["value"][piece["is_leaf"] == 0] = np.nan
 
 
-def _rule(piece: Array) -> int:
+def _find_rule(piece: Array) -> int:
     if not _is_plain(piece):
         return RAW
-    gone = dropped(piece)
-    same = all(
-        (bits_of(gone[name]) == bits_of(np.ascontiguousarray(piece[name]))).all()
+    remainder = dropped(piece)
+    is_inference = all(
+        (bits_of(remainder[name]) == bits_of(np.ascontiguousarray(piece[name]))).all()
         for name in ("gain", "value")
     )
-    return INFERENCE if same else 0
+    return INFERENCE if is_inference else 0
 
 
-def _packed(piece: Array) -> Array:
+def _pack(piece: Array) -> Array:
     return piece.astype(SPLIT)
 
 
@@ -135,25 +135,27 @@ def _is_plain(piece: Array) -> bool:
         and (piece["left"] == np.where(leaf, 0, np.arange(1, len(piece) + 1))).all()
         and (piece["right"] == np.where(leaf, 0, shape.right)).all()
         and (piece["depth"] == shape.depths).all()
-        and all(not piece[name][leaves].view(_unsigned(piece[name])).any() for name in _OF_SPLITS)
+        and all(
+            not piece[name][leaves].view(_make_unsigned(piece[name])).any() for name in _OF_SPLITS
+        )
     )
 
 
-def _unsigned(array: Array) -> np.dtype[Any]:
+def _make_unsigned(array: Array) -> np.dtype[Any]:
     return np.dtype(f"u{array.itemsize}")
 
 
 def _encode(pieces: Sequence[Array], known_gains: Array) -> list[Array]:
-    nodes = np.concatenate([_packed(piece) for piece in pieces])
+    nodes = np.concatenate([_pack(piece) for piece in pieces])
     sizes = np.array([len(piece) for piece in pieces])
     shape = Shape(nodes["is_leaf"] == 1, sizes)
-    shrinkage = np.array([_shrinkage(piece) for piece in pieces])
+    shrinkage = np.array([_find_shrinkage(piece) for piece in pieces])
     forest = Forest(nodes, shape, sizes, shrinkage)
     inner, leaves, left, right = shape.inner, shape.leaves, forest.left, forest.right
     count = nodes["count"]
     places = (nodes["feature_idx"][inner] << 8) | nodes["bin_threshold"][inner]
     thresholds = bits_of(nodes["num_threshold"][inner])
-    table, known, at = _table(places, thresholds)
+    table, known, table_thresholds = _make_table(places, thresholds)
     of_training = np.repeat(known_gains, sizes)
     no_gain = bits_of(nodes["gain"][leaves]) == bits_of(np.array([-1.0]))
     no_gain |= ~of_training[leaves]
@@ -169,7 +171,7 @@ def _encode(pieces: Sequence[Array], known_gains: Array) -> list[Array]:
         nodes["bitset_idx"][inner] - forest.bitsets(categorical),
         nodes["missing_go_to_left"][inner] ^ forest.majority(),
         table,
-        at,
+        table_thresholds,
         known.astype(np.uint8),
         thresholds[~known],
         nodes["value"][leaves],
@@ -180,15 +182,15 @@ def _encode(pieces: Sequence[Array], known_gains: Array) -> list[Array]:
     ]
 
 
-def _table(places: Array, thresholds: Array) -> tuple[Array, Array, Array]:
-    """Places (feature, bin) in order, which splits have their place's threshold, and thresholds."""
+def _make_table(places: Array, thresholds: Array) -> tuple[Array, Array, Array]:
+    """Make the table: ordered places (feature, bin), splits with their threshold, thresholds."""
     table, first, back = np.unique(places, return_index=True, return_inverse=True)
-    found = thresholds[first]
-    return table, found[back.reshape(-1)] == thresholds, found
+    of_place = thresholds[first]
+    return table, of_place[back.reshape(-1)] == thresholds, of_place
 
 
-def _shrinkage(piece: Array) -> float:
-    """The learning rate, if leaves are inner nodes' values times a short number; else 1."""
+def _find_shrinkage(piece: Array) -> float:
+    """Find the learning rate, if leaves are inner nodes' values times a short number; else 1."""
     inner = np.flatnonzero(piece["is_leaf"] == 0)
     n, v = piece["count"].astype(np.float64), piece["value"]
     left, right = piece["left"][inner], piece["right"][inner]
@@ -208,7 +210,7 @@ def _decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
     rates = take.next(np.float64, len(pieces))
     leaf = np.unpackbits(take.next(np.uint8, (total + 7) // 8), count=total)
     if not total:
-        take.nothing_left()
+        take.check_end()
         return
     leaves = int(leaf.sum())
     inner = total - leaves
@@ -216,7 +218,7 @@ def _decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
     feature, bins = take.next(np.int64, inner), take.next(np.uint8, inner)
     categorical, bitsets = take.next(np.uint8, inner), take.next(np.uint32, inner)
     missing = take.next(np.uint8, inner)
-    thresholds = _thresholds((feature << 8) | bins, take)
+    thresholds = _decode_thresholds((feature << 8) | bins, take)
     values = take.next(np.float64, leaves), take.next(np.uint64, inner)
     no_gain = take.next(np.uint8, leaves) != 0
     gains = np.full(leaves, -1.0)
@@ -228,48 +230,48 @@ def _decode(columns: Sequence[Array], pieces: Sequence[Array]) -> None:
     _backend.loops.fill_predictors(
         sizes, rates, leaf, *counts, *splits, *values, gains, more, memory
     )
-    take.nothing_left()
+    take.check_end()
     for piece, end in zip(pieces, np.cumsum(sizes).tolist(), strict=True):
         piece[...] = nodes[end - len(piece) : end]
 
 
-def _thresholds(places: Array, take: "_Taker") -> Array:
+def _decode_thresholds(places: Array, take: "_Taker") -> Array:
     table, of_table = take.next(np.int64), take.next(np.uint64)
     known = take.next(np.uint8, len(places)) != 0
     plain = take.next(np.uint64, len(places) - int(known.sum()))
-    at = np.searchsorted(table, places)
-    inside = at < len(table)
-    inside[inside] = table[at[inside]] == places[inside]
+    positions = np.searchsorted(table, places)
+    inside = positions < len(table)
+    inside[inside] = table[positions[inside]] == places[inside]
     if len(of_table) != len(table) or not inside[known].all():
         raise ValueError("thresholds that are not in the table")
-    found = np.zeros(len(places), np.uint64)
-    found[known] = of_table[at[known]]
-    found[~known] = plain
-    return found
+    thresholds = np.zeros(len(places), np.uint64)
+    thresholds[known] = of_table[positions[known]]
+    thresholds[~known] = plain
+    return thresholds
 
 
 def _decode_raw(records: Array, pieces: Sequence[Array]) -> None:
     if len(records) != sum(len(piece) for piece in pieces) * SPLIT.itemsize:
-        raise ValueError("raw records of another number")
-    at = 0
+        raise ValueError("the wrong number of raw records")
+    start = 0
     for piece in pieces:
-        stop = at + len(piece) * SPLIT.itemsize
-        piece[...] = records[at:stop].view(SPLIT)
-        at = stop
+        stop = start + len(piece) * SPLIT.itemsize
+        piece[...] = records[start:stop].view(SPLIT)
+        start = stop
 
 
 class _Taker:
-    """Hands out columns in order, each of the size that is asked for."""
+    """Returns columns in order and checks their sizes."""
 
     def __init__(self, columns: Sequence[Array]) -> None:
         self._columns = iter(columns)
 
     def next(self, dtype: Any, count: int | None = None) -> Array:
-        found: Array = next(self._columns).view(dtype)
-        if count is not None and len(found) != count:
-            raise ValueError("a column of another length")
-        return found
+        column: Array = next(self._columns).view(dtype)
+        if count is not None and len(column) != count:
+            raise ValueError("a column of the wrong length")
+        return column
 
-    def nothing_left(self) -> None:
+    def check_end(self) -> None:
         if any(len(column) for column in self._columns):
-            raise ValueError("columns that no tree reads")
+            raise ValueError("its columns have data that no tree reads")

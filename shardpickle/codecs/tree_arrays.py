@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a tree says of itself beside its arrays."""
+    """A tree's sizes: everything about it besides its arrays."""
 
     nodes: int
     depth: int
@@ -26,7 +26,7 @@ class Head:
 
     @property
     def width(self) -> int:
-        """Values of a node: outputs times the most classes that an output has."""
+        """Values of a node: outputs times the largest number of classes of an output."""
         return len(self.classes) * max(self.classes, default=0)
 
     @property
@@ -35,7 +35,7 @@ class Head:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The numbers that a shard stores of it."""
+        """The numbers that a shard stores."""
         return (self.nodes, self.depth, self.features, *self.classes)
 
     @classmethod
@@ -44,7 +44,7 @@ class Head:
         return cls(nodes, depth, features, tuple(classes))
 
     def numbers(self) -> Array:
-        """The form that kernel and reference read."""
+        """The array that kernel and reference read."""
         outputs = len(self.classes)
         most = max(self.classes, default=0)
         return np.array([self.nodes, self.depth, self.features, outputs, most], np.int64)
@@ -69,27 +69,27 @@ class Tree:
 
 
 def same(tree: Tree, nodes: Array, values: Array) -> bool:
-    """Whether a tree's arrays hold these nodes (as bytes) and values (flat), bit for bit."""
-    ours, numbers = tree.memory
-    equal: bool = _backend.loops.equal(ours, nodes)
-    return equal and bool(np.array_equal(numbers.view(np.uint64), values.view(np.uint64)))
+    """Whether a tree's arrays equal these nodes (as bytes) and values (flat), bit for bit."""
+    own_nodes, own_values = tree.memory
+    equal: bool = _backend.loops.equal(own_nodes, nodes)
+    return equal and bool(np.array_equal(own_values.view(np.uint64), values.view(np.uint64)))
 
 
 def digest(head: Head, nodes: Array, values: Array) -> bytes:
-    """The SHA-256 of a tree's nodes (as bytes) and values (flat), padding aside."""
-    whole = hashlib.sha256(repr(head).encode())
+    """The SHA-256 of a tree's nodes (as bytes) and values (flat), without padding."""
+    hasher = hashlib.sha256(repr(head).encode())
     fields = nodes.view(NODE)
-    for name in sorted(set(NODE.names or ()) - {"padding"}):  # which is no data
-        whole.update(fields[name].tobytes())
-    whole.update(values.tobytes())
-    return whole.digest()
+    for name in sorted(set(NODE.names or ()) - {"padding"}):  # not data
+        hasher.update(fields[name].tobytes())
+    hasher.update(values.tobytes())
+    return hasher.digest()
 
 
 def dropped(tree: Tree) -> Tree:
-    """A copy without what prediction does not need.
+    """Copy a tree without what prediction does not need.
 
-    NaN in the place of impurities, weights and values of inner nodes, -1 in that of sample counts.
+    NaN replaces impurities, weights and values of inner nodes; -1 replaces sample counts.
     """
-    copied = Tree(tree.head, tree.nodes.copy(), tree.values.copy())
-    _backend.loops.dropped(*copied.memory, tree.head.width)
-    return copied
+    copy = Tree(tree.head, tree.nodes.copy(), tree.values.copy())
+    _backend.loops.dropped(*copy.memory, tree.head.width)
+    return copy

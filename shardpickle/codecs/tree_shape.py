@@ -1,4 +1,4 @@
-"""The shape of binary trees that are numbered in preorder, from their leaf flags. NumPy only."""
+"""The shape of binary trees numbered in preorder, from their leaf flags. NumPy only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,17 +27,17 @@ class Shape:
     def __init__(self, leaf: Array, sizes: Array) -> None:
         n = len(leaf)
         roots = np.cumsum(sizes) - sizes
-        # How many nodes are still to come, less those of the trees behind: falls by one a tree.
+        # Nodes still to come in the tree, minus the number of trees before it.
         open_nodes = np.concatenate([[0], np.cumsum(np.where(leaf, -1, 1))])
-        before = np.repeat(np.arange(len(sizes)), sizes)
+        trees_before = np.repeat(np.arange(len(sizes)), sizes)
         closed = np.array_equal(open_nodes[roots + sizes], -1 - np.arange(len(sizes)))
-        if not n or (sizes < 1).any() or not closed or (open_nodes[:-1] < -before).any():
+        if not n or (sizes < 1).any() or not closed or (open_nodes[:-1] < -trees_before).any():
             raise ValueError("leaf flags that are no tree's")
-        # A right child is the next node at which as much is open as at its parent.
+        # A right child is the next node with as many open nodes as its parent.
         order = np.argsort(open_nodes[:-1], kind="stable")
         following = np.full(n, -1)
-        same = open_nodes[order[1:]] == open_nodes[order[:-1]]
-        following[order[:-1][same]] = order[1:][same]
+        is_next = open_nodes[order[1:]] == open_nodes[order[:-1]]
+        following[order[:-1][is_next]] = order[1:][is_next]
         self.leaf = leaf
         self.leaves = np.flatnonzero(leaf)
         self.inner = np.flatnonzero(~leaf)
@@ -56,7 +56,7 @@ class Shape:
         self.depth = len(self.levels)
 
     def bottom_up(self) -> Iterator[tuple[Array, Array, Array]]:
-        """Parents, left and right children, the deepest first."""
+        """Yield parents, left and right children, the deepest first."""
         for parents in reversed(self.levels):
             yield parents, parents + 1, self.right[parents]
 

@@ -1,6 +1,6 @@
-"""What a tree's columns are called and which rules they may follow: shared by kernel and reference.
+"""Names and rules of a tree's columns, shared by kernel and reference.
 
-Knows no bytes; `docs/format.md` says what each stream holds under each rule.
+Knows no bytes; `docs/format.md` lists the content of each stream under each rule.
 """
 
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ import numpy as np
 
 
 class Rule(IntFlag):
-    """What was verified of one tree, so that it need not be stored."""
+    """Facts that the encoder verified for one tree, so that values need not be stored."""
 
     PERMUTED = 1  # not numbered in preorder: the numbers are stored
-    RAW = 2  # not a tree, or not with scikit-learn's marks: every field is stored as it is
+    RAW = 2  # not a tree, or without scikit-learn's marks: every field is stored as it is
     SAMPLES = 4  # n_node_samples: parents are sums
     WEIGHT_EQUAL = 8  # weighted_n_node_samples is n_node_samples
     WEIGHT_WHOLE = 16  # … is whole, parents are sums
     COUNTS = 32  # value: whole counts over the weight, parents are sums
     WHOLE_SUMS = 64  # value: whole sums over the weight, parents are sums
-    MEANS = 128  # value: inner ones by what they differ from their children's weighted mean
-    STEPS = 256  # value: each by what it differs from the one before it in its row
+    MEANS = 128  # value: inner ones as differences from their children's weighted mean
+    STEPS = 256  # value: each as the difference from the one before it in its row
     GINI = 512  # impurity: from the counts
     SQUARES = 1024  # impurity: whole sums of squares over the weight, less the mean's square
-    SPREAD = 2048  # impurity: by what it differs from the children's, in last places
+    SPREAD = 2048  # impurity: the difference from the children's, in last places
     MISSING = 4096  # missing_go_to_left: to the side with more samples
-    INFERENCE = 8192  # what prediction does not need was dropped
+    INFERENCE = 8192  # values that prediction does not need were dropped
     HAZARD = 16384  # value: cumulative hazard and survival, from events and numbers at risk
 
 
@@ -68,7 +68,7 @@ STREAMS = (
 )
 COUNT = len(STREAMS)
 INDEX = {stream.name: number for number, stream in enumerate(STREAMS)}
-SORTED_FEATURES = 4096  # thresholds are ordered by feature up to so many features
+SORTED_FEATURES = 4096  # up to this many features, thresholds are ordered by feature
 
 NODE = np.dtype(
     [
@@ -104,7 +104,7 @@ SPLIT = np.dtype(  # a node of histogram boosting
 
 
 def most_bytes(nodes: int, width: int) -> list[int]:
-    """The bytes that each stream of a tree takes at most; `width`: values of a node."""
+    """The most bytes that each stream of a tree takes; `width`: values of a node."""
     values = nodes * width
     items = {
         "leaves": (nodes + 7) // 8,
@@ -123,5 +123,5 @@ def most_bytes(nodes: int, width: int) -> list[int]:
 
 
 def work_items(nodes: int, outputs: int, width: int, features: int) -> int:
-    """The int64 that coding a tree takes to work in."""
+    """The int64 items of scratch memory that coding a tree needs."""
     return nodes * (width + 7) + outputs + min(features, SORTED_FEATURES) + 16

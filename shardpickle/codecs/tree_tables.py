@@ -36,47 +36,47 @@ _SAMPLE = 1 << 14
 
 
 def tables_of(trees: Sequence[Tree]) -> Tables:
-    """What repeats in some trees; `NO_TABLES` where tables would not pay.
+    """Find the values that repeat in trees; `NO_TABLES` if tables would not save bytes.
 
-    A rank takes two bytes or three, a number about seven and an entry of a table as much.
+    A rank takes two or three bytes, a number about seven, and an entry of a table as much.
     """
     features = {tree.head.features for tree in trees}
     starts, thresholds = NO_TABLES.starts, NO_TABLES.thresholds
     if len(features) == 1 and 0 < min(features) <= SORTED_FEATURES:
-        starts, thresholds = _threshold_table(trees, features.pop())
-    leaves = [_leaf_values(tree) for tree in trees if max(tree.head.classes, default=0) == 1]
-    found = np.concatenate([np.zeros(0, np.uint64), *leaves])
+        starts, thresholds = _make_threshold_table(trees, features.pop())
+    leaves = [_get_leaf_values(tree) for tree in trees if max(tree.head.classes, default=0) == 1]
+    values_of_leaves = np.concatenate([np.zeros(0, np.uint64), *leaves])
     values = np.zeros(0, np.uint64)
-    if len(found):
-        distinct = np.unique(_ordered(found))
-        if len(distinct) * 2 <= len(found) and len(distinct) < 1 << 31:
-            values = _bits(distinct)
+    if len(values_of_leaves):
+        distinct = np.unique(_to_ordered(values_of_leaves))
+        if len(distinct) * 2 <= len(values_of_leaves) and len(distinct) < 1 << 31:
+            values = _from_ordered(distinct)
     return Tables(starts, thresholds, values)
 
 
-def checked(tables: Tables) -> Tables:
-    """The same tables, if lookups in them stay inside."""
+def check_tables(tables: Tables) -> Tables:
+    """Return the tables; raise an error if a lookup could leave them."""
     starts, size = tables.starts, len(tables.thresholds)
     if len(starts) and (
         starts[0] != 0 or starts[-1] != size or (np.diff(starts) < 0).any() or (starts < 0).any()
     ):
-        raise CorruptShardError("a table of thresholds is not one")
+        raise CorruptShardError("a table of thresholds has invalid starts")
     if not len(starts) and size:
         raise CorruptShardError("a table of thresholds without features")
     return tables
 
 
-def _leaf_values(tree: Tree) -> Array:
+def _get_leaf_values(tree: Tree) -> Array:
     leaf = tree.nodes["left_child"] == -1
     rows = tree.values.reshape(tree.head.nodes, -1)
     return np.ascontiguousarray(rows[leaf]).reshape(-1).view(np.uint64)
 
 
-def _threshold_table(trees: Sequence[Tree], features: int) -> tuple[Array, Array]:
+def _make_threshold_table(trees: Sequence[Tree], features: int) -> tuple[Array, Array]:
     if not _repeat(trees, features):
         return NO_TABLES.starts, NO_TABLES.thresholds
-    splits = [_splits(tree, features) for tree in trees]
-    feature, bits = (np.concatenate(each) for each in zip(*splits, strict=True))
+    splits = [_get_splits(tree, features) for tree in trees]
+    feature, bits = (np.concatenate(arrays) for arrays in zip(*splits, strict=True))
     order = np.lexsort((bits, feature))
     feature, bits = feature[order], bits[order]
     new = np.ones(len(bits), bool)
@@ -84,31 +84,31 @@ def _threshold_table(trees: Sequence[Tree], features: int) -> tuple[Array, Array
     if int(new.sum()) * 4 > len(bits):
         return NO_TABLES.starts, NO_TABLES.thresholds
     starts = np.searchsorted(feature[new], np.arange(features + 1)).astype(np.int64)
-    return starts, _bits(bits[new])
+    return starts, _from_ordered(bits[new])
 
 
-def _splits(tree: Tree, features: int) -> tuple[Array, Array]:
-    """Features and thresholds (as ordered integers) of the inner nodes."""
+def _get_splits(tree: Tree, features: int) -> tuple[Array, Array]:
+    """Return the features and thresholds (as ordered integers) of the inner nodes."""
     inner = (tree.nodes["feature"] >= 0) & (tree.nodes["feature"] < features)
     threshold = np.ascontiguousarray(tree.nodes["threshold"][inner])
-    return tree.nodes["feature"][inner], _ordered(threshold.view(np.uint64))
+    return tree.nodes["feature"][inner], _to_ordered(threshold.view(np.uint64))
 
 
 def _repeat(trees: Sequence[Tree], features: int) -> bool:
-    """Whether some of the first trees' thresholds do; most models' do not."""
+    """Whether thresholds repeat in the first trees; in most models they do not."""
     sample: list[Array] = []
     for tree in trees:
-        sample.append(_splits(tree, features)[1])
+        sample.append(_get_splits(tree, features)[1])
         if sum(map(len, sample)) >= _SAMPLE:
             break
-    found = np.concatenate([np.zeros(0, np.int64), *sample])
-    return len(np.unique(found)) < 0.9 * len(found)
+    thresholds = np.concatenate([np.zeros(0, np.int64), *sample])
+    return len(np.unique(thresholds)) < 0.9 * len(thresholds)
 
 
-def _ordered(bits: Array) -> Array:
-    """Bits of doubles as integers of the same order."""
+def _to_ordered(bits: Array) -> Array:
+    """Map bits of doubles to integers of the same order."""
     return floats.key(bits).view(np.int64)
 
 
-def _bits(ordered: Array) -> Array:
+def _from_ordered(ordered: Array) -> Array:
     return floats.key(ordered.view(np.uint64))

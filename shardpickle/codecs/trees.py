@@ -1,7 +1,7 @@
-"""Trees' arrays as columns in which what follows from the rest is left out, and back.
+"""Trees' arrays to columns and back. Values that can be recomputed exactly are not stored.
 
-Sees arrays only; knows no object, manifest or path. `_tree_cython.pyx` (or `_tree_numpy.py` where
-it was not compiled) codes one tree in preorder; here are the trees of a shard, their numbering, and
+Sees arrays only; knows no object, manifest or path. `_tree_cython.pyx` (`_tree_numpy.py` if it was
+not compiled) codes one tree in preorder. This file codes the trees of a shard, their numbering, and
 the tables of values that repeat. The rules and their sources are in docs/trees.md.
 """
 
@@ -22,7 +22,7 @@ from shardpickle.codecs.tree_streams import (
     most_bytes,
     work_items,
 )
-from shardpickle.codecs.tree_tables import NO_TABLES, Tables, checked, tables_of
+from shardpickle.codecs.tree_tables import NO_TABLES, Tables, check_tables, tables_of
 from shardpickle.errors import CorruptShardError
 
 CHUNK_BYTES = 4 << 20  # raw bytes of trees that one step codes
@@ -40,31 +40,31 @@ COLUMNS = (
 )
 
 
-class Each(Protocol):
-    """Applies a step to all items and gives the results in order."""
+class ParallelMap(Protocol):
+    """Applies a step to all items and returns the results in order."""
 
     def __call__(self, step: Callable[[Any], Any], items: Sequence[Any], /) -> list[Any]: ...
 
 
-def encode(trees: Sequence[Tree], tables: Tables | None, each: Each) -> list[Array]:
-    """The `COLUMNS` of some trees.
+def encode(trees: Sequence[Tree], tables: Tables | None, map_parallel: ParallelMap) -> list[Array]:
+    """Encode trees as `COLUMNS`.
 
     Parameters
     ----------
     trees : sequence of Tree
         They are not changed.
     tables : Tables, optional
-        Those that several shards share. Default: what repeats among these trees.
-    each : callable
+        Those that several shards share. Default: the values that repeat among these trees.
+    map_parallel : callable
         Applies the coding to chunks of trees, in parallel or not: the columns are the same.
     """
     local = tables_of(trees) if tables is None else NO_TABLES
-    used = local if tables is None else tables
+    shared = local if tables is None else tables
 
     def step(chunk: Sequence[Tree]) -> tuple[list[int], list[Array], list[Array]]:
-        return _encode_chunk(chunk, used)
+        return _encode_chunk(chunk, shared)
 
-    done = each(step, _chunks(trees))
+    done = map_parallel(step, _split_chunks(trees))
     rules = np.array([rule for chunk in done for rule in chunk[0]], np.uint32)
     lengths = np.array([row for chunk in done for row in chunk[1]], np.int64).reshape(-1, COUNT)
     columns = [np.concatenate(pieces) for pieces in zip(*(chunk[2] for chunk in done), strict=True)]
@@ -79,24 +79,24 @@ def decode(
     tables: Tables | None,
     take: Callable[[int], tuple[Array, Array]],
     done: Callable[[int, bool], None],
-    each: Each,
+    map_parallel: ParallelMap,
 ) -> None:
     """Fill the memory of trees from their columns.
 
     Parameters
     ----------
     columns : sequence of ndarray
-        As `encode` gave them.
+        From `encode`.
     heads : sequence of Head
         One for each tree.
     tables : Tables, optional
         Those that several shards share.
     take : callable
-        Gives a tree's memory: its nodes as bytes, its values flat.
+        Returns a tree's memory: its nodes as bytes, its values flat.
     done : callable
-        Is told each tree whose memory is filled, and whether it is sound: any other
-        (one that was stored as it is, or numbered freely) has to be checked by the caller.
-    each : callable
+        Is called with each tree whose memory is filled, and whether it is sound. The caller must
+        check any other (one stored as it is, or numbered freely).
+    map_parallel : callable
         As for `encode`.
 
     Raises
@@ -106,12 +106,12 @@ def decode(
     """
     rules, items, starts, thresholds, values = columns[:5]
     streams = [column.view(np.uint8) for column in columns[5:]]
-    used = checked(Tables(starts, thresholds, values)) if tables is None else tables
+    shared = check_tables(Tables(starts, thresholds, values)) if tables is None else tables
     if tables is not None and (len(starts) or len(thresholds) or len(values)):
-        raise CorruptShardError("tables beside those that shards share")
-    ends = _ends(rules, items, streams, len(heads))
-    if not all(_go_together(each) for each in set(rules.tolist())):
-        raise CorruptShardError("rules that no tree follows together")
+        raise CorruptShardError("a shard has its own tables besides the shared ones")
+    ends = _find_ends(rules, items, streams, len(heads))
+    if not all(_are_compatible(combination) for combination in set(rules.tolist())):
+        raise CorruptShardError("rules that contradict each other")
 
     def step(numbers: Sequence[int]) -> None:
         for number in numbers:
@@ -120,27 +120,27 @@ def decode(
             end = ends[number + 1]
             try:
                 _decode_one(
-                    streams, begin, end, int(rules[number]), heads[number], used, nodes, flat
+                    streams, begin, end, int(rules[number]), heads[number], shared, nodes, flat
                 )
             except ValueError as error:
                 raise CorruptShardError(f"tree {number}: {error}") from None
             done(number, _is_sound(int(rules[number]), heads[number], nodes))
 
-    each(step, _cut([head.nbytes for head in heads]))
+    map_parallel(step, _cut_sizes([head.nbytes for head in heads]))
 
 
 def _is_sound(rules: int, head: Head, nodes: Array) -> bool:
-    """Whether these columns could only be one tree's, and it is no deeper than its head says."""
+    """Whether these columns can only be one tree's, and its depth is at most its head's."""
     if rules & (Rule.RAW | Rule.PERMUTED):
         return False
-    work = _scratch("work", max(1, head.nodes), np.int64)
+    work = _get_scratch("work", max(1, head.nodes), np.int64)
     return bool(_backend.loops.depth(nodes, work) <= head.depth)
 
 
-def _ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> Array:
-    """Where each tree's slice of each stream starts, and where the last one ends, in bytes."""
+def _find_ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> Array:
+    """Find where each tree's slice of each stream starts, and where the last one ends, in bytes."""
     if len(rules) != count or len(items) != count * COUNT:
-        raise CorruptShardError("rules or lengths of another number of trees")
+        raise CorruptShardError("rules or lengths for the wrong number of trees")
     if (items < 0).any() or (items > 1 << 48).any():
         raise CorruptShardError("a stream's length is out of range")
     widths = np.array([stream.width for stream in STREAMS])
@@ -148,7 +148,7 @@ def _ends(rules: Array, items: Array, streams: Sequence[Array], count: int) -> A
     ends = np.zeros((count + 1, COUNT), np.int64)
     np.cumsum(sizes, axis=0, out=ends[1:])
     if ends[-1].tolist() != [len(stream) for stream in streams]:
-        raise CorruptShardError("the streams of the trees do not add up to their columns")
+        raise CorruptShardError("the trees' streams and their columns differ in size")
     return ends
 
 
@@ -166,8 +166,8 @@ _ONLY_WITH = {
 _ALL_RULES = sum(Rule)
 
 
-def _go_together(rules: int) -> bool:
-    """Whether the encoder could have verified these rules of one tree."""
+def _are_compatible(rules: int) -> bool:
+    """Whether the encoder can verify these rules for one tree."""
     if rules & (Rule.RAW | Rule.INFERENCE):
         return rules in (Rule.RAW, Rule.INFERENCE, Rule.INFERENCE | Rule.PERMUTED)
     return (
@@ -177,11 +177,11 @@ def _go_together(rules: int) -> bool:
     )
 
 
-def _chunks(trees: Sequence[Tree]) -> list[Sequence[Tree]]:
-    return [trees[cut.start : cut.stop] for cut in _cut([tree.head.nbytes for tree in trees])]
+def _split_chunks(trees: Sequence[Tree]) -> list[Sequence[Tree]]:
+    return [trees[cut.start : cut.stop] for cut in _cut_sizes([tree.head.nbytes for tree in trees])]
 
 
-def _cut(sizes: Sequence[int]) -> list[range]:
+def _cut_sizes(sizes: Sequence[int]) -> list[range]:
     cuts: list[range] = []
     start = filled = 0
     for number, size in enumerate(sizes):
@@ -198,18 +198,18 @@ def _cut(sizes: Sequence[int]) -> list[range]:
 _of_thread = threading.local()
 
 
-def _scratch(name: str, count: int, dtype: Any) -> Array:
-    """Memory of this thread, for as long as it lives: fresh memory costs a page fault each time."""
-    known: Array | None = getattr(_of_thread, name, None)
-    if known is None or len(known) < count:
-        known = np.empty(count, dtype)
-        setattr(_of_thread, name, known)
-    return known[:count]
+def _get_scratch(name: str, count: int, dtype: Any) -> Array:
+    """Return memory that this thread keeps: fresh memory costs a page fault each time."""
+    memory: Array | None = getattr(_of_thread, name, None)
+    if memory is None or len(memory) < count:
+        memory = np.empty(count, dtype)
+        setattr(_of_thread, name, memory)
+    return memory[:count]
 
 
-def _work(head: Head) -> Array:
+def _get_work(head: Head) -> Array:
     count = work_items(head.nodes, len(head.classes), head.width, head.features)
-    return _scratch("work", count, np.int64)
+    return _get_scratch("work", count, np.int64)
 
 
 def _encode_chunk(
@@ -218,19 +218,19 @@ def _encode_chunk(
     most = np.array([most_bytes(tree.head.nodes, tree.head.width) for tree in trees], np.int64)
     raw = [np.int64(0), *np.cumsum(most.sum(axis=0))]
     bases = np.array(raw[:-1], np.int64)
-    room = _scratch("room", int(raw[-1]) + 1, np.uint8)
+    room = _get_scratch("room", int(raw[-1]) + 1, np.uint8)
     places = bases.copy()
     rules: list[int] = []
     lengths: list[Array] = []
-    besides: dict[str, list[Array]] = {"order": [], "raw": []}
+    extras: dict[str, list[Array]] = {"order": [], "raw": []}
     for tree in trees:
         length = np.zeros(COUNT, np.int64)
-        found = _encode_tree(tree, tables, room, places, length, besides)
+        rules_of_tree = _encode_tree(tree, tables, room, places, length, extras)
         places = places + np.where(_IN_ROOM, length, 0)
-        rules.append(found)
+        rules.append(rules_of_tree)
         lengths.append(length)
     columns = [room[a:b].copy() for a, b in zip(bases, places, strict=True)]
-    for name, pieces in besides.items():
+    for name, pieces in extras.items():
         columns[INDEX[name]] = np.concatenate([np.zeros(0, np.uint8), *pieces])
     return rules, lengths, columns
 
@@ -244,7 +244,7 @@ def _encode_tree(
     room: Array,
     places: Array,
     length: Array,
-    besides: dict[str, list[Array]],
+    extras: dict[str, list[Array]],
 ) -> int:
     head = tree.head.numbers()
     nodes, values = tree.memory
@@ -253,26 +253,26 @@ def _encode_tree(
     ):
         raise ValueError("a tree's head and its arrays differ")
     rules: int = _backend.loops.encode(
-        nodes, values, head, *tables.arrays, room, places, length, _work(tree.head)
+        nodes, values, head, *tables.arrays, room, places, length, _get_work(tree.head)
     )
     if rules != Rule.RAW:
         return rules
     order = preorder(tree.nodes)
     if order is not None:
-        nodes, values = _renumbered(tree, order)
+        nodes, values = _renumber(tree, order)
         rules = _backend.loops.encode(
-            nodes, values, head, *tables.arrays, room, places, length, _work(tree.head)
+            nodes, values, head, *tables.arrays, room, places, length, _get_work(tree.head)
         )
         if rules != Rule.RAW:
-            _beside(besides, length, "order", _numbering(tree.nodes, order))
+            _add_extra(extras, length, "order", _get_numbering(tree.nodes, order))
             return rules | Rule.PERMUTED
-    _beside(besides, length, "raw", _words(tree))
+    _add_extra(extras, length, "raw", _to_words(tree))
     return int(Rule.RAW)
 
 
-def _beside(besides: dict[str, list[Array]], length: Array, name: str, words: Array) -> None:
+def _add_extra(extras: dict[str, list[Array]], length: Array, name: str, words: Array) -> None:
     data = words.view(np.uint8)
-    besides[name].append(data)
+    extras[name].append(data)
     length[INDEX[name]] = len(data)
 
 
@@ -293,17 +293,26 @@ def _decode_one(
     if rules & Rule.RAW:
         _from_words(words("raw"), end - begin, nodes, values)
     elif len(words("raw")) or (len(words("order")) and not rules & Rule.PERMUTED):
-        raise ValueError("streams that no rule reads")
+        raise ValueError("its streams have data that no rule reads")
     elif rules & Rule.PERMUTED:
-        there = np.zeros_like(nodes), np.empty_like(values)  # padding is copied with the rest
+        # Zeros, because padding is copied too.
+        preordered = np.zeros_like(nodes), np.empty_like(values)
         numbers = head.numbers()
         _backend.loops.decode(
-            streams, begin, end, rules, numbers, *tables.arrays, *there, _work(head)
+            streams, begin, end, rules, numbers, *tables.arrays, *preordered, _get_work(head)
         )
-        _number(words("order").view(np.int64), head, *there, nodes, values)
+        _restore_numbers(words("order").view(np.int64), head, *preordered, nodes, values)
     else:
         _backend.loops.decode(
-            streams, begin, end, rules, head.numbers(), *tables.arrays, nodes, values, _work(head)
+            streams,
+            begin,
+            end,
+            rules,
+            head.numbers(),
+            *tables.arrays,
+            nodes,
+            values,
+            _get_work(head),
         )
 
 
@@ -311,7 +320,7 @@ def _decode_one(
 
 
 def preorder(nodes: Array) -> Array | None:
-    """Numbers of the nodes in preorder; None if they are not one binary tree."""
+    """Number the nodes in preorder; None if they are not one binary tree."""
     n = len(nodes)
     left, right = nodes["left_child"], nodes["right_child"]
     levels: list[Array] = []
@@ -337,7 +346,7 @@ def preorder(nodes: Array) -> Array | None:
     return order if seen == n and n and (order >= 0).all() else None
 
 
-def _renumbered(tree: Tree, order: Array) -> tuple[Array, Array]:
+def _renumber(tree: Tree, order: Array) -> tuple[Array, Array]:
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
     nodes = tree.nodes[order]
@@ -347,8 +356,8 @@ def _renumbered(tree: Tree, order: Array) -> tuple[Array, Array]:
     return nodes.view(np.uint8).reshape(-1), tree.values.reshape(len(order), -1)[order].reshape(-1)
 
 
-def _numbering(nodes: Array, order: Array) -> Array:
-    """The left children's numbers where siblings follow each other, else all, in preorder."""
+def _get_numbering(nodes: Array, order: Array) -> Array:
+    """Return the left children's numbers if siblings follow each other, else all, in preorder."""
     inner = order[nodes["left_child"][order] != -1]
     left = nodes["left_child"][inner]
     if (nodes["right_child"][inner] == left + 1).all() and order[0] == 0:
@@ -356,10 +365,10 @@ def _numbering(nodes: Array, order: Array) -> Array:
     return order
 
 
-def _number(
-    stored: Array, head: Head, there: Array, values: Array, nodes: Array, flat: Array
+def _restore_numbers(
+    stored: Array, head: Head, preordered: Array, values: Array, nodes: Array, flat: Array
 ) -> None:
-    source = there.view(NODE)
+    source = preordered.view(NODE)
     n = head.nodes
     inner = np.flatnonzero(source["left_child"] != -1)
     order = stored
@@ -368,17 +377,17 @@ def _number(
         order[inner + 1] = stored
         order[source["right_child"][inner]] = stored + 1
     if len(order) != n or (order < 0).any() or (order >= n).any():
-        raise ValueError("numbers of nodes out of range")
+        raise ValueError("a node's number is out of range")
     if (np.bincount(order, minlength=n) != 1).any():
-        raise ValueError("a node's number stands twice")
+        raise ValueError("two nodes have the same number")
     for side in ("left_child", "right_child"):
         source[side][inner] = order[source[side][inner]]
     nodes.view(NODE)[order] = source
     flat.reshape(n, -1)[order] = values.reshape(n, -1)
 
 
-def _words(tree: Tree) -> Array:
-    """Every field as it is, padding aside, and the values."""
+def _to_words(tree: Tree) -> Array:
+    """Return every field as it is, except padding, and the values."""
     nodes = tree.nodes.copy()
     nodes.view(NODE)["padding"] = b""
     return np.concatenate([nodes.view(np.uint64), np.ascontiguousarray(tree.memory[1]).view("u8")])
@@ -386,10 +395,10 @@ def _words(tree: Tree) -> Array:
 
 def _from_words(words: Array, lengths: Array, nodes: Array, values: Array) -> None:
     if len(words) * 8 != len(nodes) + len(values) * 8 or lengths.sum() != len(words) * 8:
-        raise ValueError("raw words of another number")
+        raise ValueError("the wrong number of raw words")
     fields = words[: len(nodes) // 8].view(NODE)
     if (words[7 : len(nodes) // 8 : 8] > 255).any():  # `missing_go_to_left` and the padding
-        raise ValueError("raw nodes with something between them")
+        raise ValueError("raw nodes with data in their padding")
     nodes.view(NODE)[:] = fields
     values[:] = words[len(nodes) // 8 :].view(np.float64)
 

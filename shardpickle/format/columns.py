@@ -1,6 +1,6 @@
-"""Values of one place as columns, by the codec that their spec names; and back.
+"""Values to columns and back, by the codec that their spec names.
 
-Knows codecs and layouts; knows no pickle, class, manifest or file. Adding a codec is adding a class
+Knows codecs and layouts; knows no pickle, class, manifest or file. To add a codec, add a class
 here and a name to `CODECS`.
 """
 
@@ -14,14 +14,14 @@ from shardpickle.codecs import arrays, dtypes, hist_nodes, trees
 from shardpickle.codecs.arrays import Column, Leaf
 from shardpickle.codecs.tree_arrays import Head
 from shardpickle.codecs.tree_tables import Tables
-from shardpickle.codecs.trees import Each
+from shardpickle.codecs.trees import ParallelMap
 from shardpickle.errors import CorruptShardError
 from shardpickle.pickling.values import Array, Spec
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A column, and what `inspect` calls it."""
+    """A column, and its name in `inspect`."""
 
     label: str
     column: Column
@@ -29,7 +29,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Values of one meaning: their spec, where they stand (part, place), and their contents."""
+    """Values of one meaning: their spec, their positions (part, place), and their contents."""
 
     spec: Spec
     members: Sequence[tuple[int, int]]
@@ -37,10 +37,10 @@ class Group:
 
 
 def runs(layout: Sequence[Spec]) -> Iterator[tuple[Spec, range]]:
-    """The places of a layout whose values go into the same columns.
+    """Yield the places of a layout whose values go into the same columns.
 
-    Each place is by itself, but for long runs of equal specs: what an ensemble keeps for each of
-    its estimators.
+    Places are separate, except in long runs of equal specs: an ensemble's value for each of its
+    estimators.
     """
     start = 0
     while start < len(layout):
@@ -57,9 +57,9 @@ _LONG_RUN = 8
 
 
 class TreeMemory(Protocol):
-    """Where trees' memory comes from while a shard is read, and who is told when it is filled.
+    """Supplies memory for trees while a shard is read; `done` is called when it is filled.
 
-    `derived` says that the columns cannot describe anything but one tree over its features.
+    `derived` means that the columns can only describe one tree over its features.
     """
 
     def take(self, part: int, place: int, head: Head) -> tuple[Array, Array]: ...
@@ -67,16 +67,18 @@ class TreeMemory(Protocol):
 
 
 class Codec(Protocol):
-    """How the values of a group become columns."""
+    """Turns the values of a group into columns and back."""
 
-    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
-        """Columns to be written."""
+    def encode(
+        self, group: Group, tables: Tables | None, map_parallel: ParallelMap
+    ) -> list[Labelled]:
+        """Make the columns to write."""
 
     def count(self, spec: Spec) -> int:
-        """How many columns there are."""
+        """Count the columns."""
 
     def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
-        """Columns of these bytes, to be filled."""
+        """Make columns of these bytes, to be filled."""
 
     def decode(
         self,
@@ -84,22 +86,24 @@ class Codec(Protocol):
         columns: Sequence[Labelled],
         tables: Tables | None,
         tree_memory: TreeMemory,
-        each: Each,
+        map_parallel: ParallelMap,
     ) -> None:
-        """From filled columns to values, where filling was not all."""
+        """Turn filled columns into values, if filling does not do it already."""
 
 
 class Arrays:
     """One column for each leaf field of the dtype: a view of the values' own memory."""
 
-    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
-        return self._views(group)
+    def encode(
+        self, group: Group, tables: Tables | None, map_parallel: ParallelMap
+    ) -> list[Labelled]:
+        return self._view_fields(group)
 
     def count(self, spec: Spec) -> int:
         return len(list(arrays.leaves(dtypes.from_text(spec.dtype))))
 
     def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
-        return self._views(group)
+        return self._view_fields(group)
 
     def decode(
         self,
@@ -107,41 +111,47 @@ class Arrays:
         columns: Sequence[Labelled],
         tables: Tables | None,
         tree_memory: TreeMemory,
-        each: Each,
+        map_parallel: ParallelMap,
     ) -> None:
         return None
 
-    def _views(self, group: Group) -> list[Labelled]:
+    def _view_fields(self, group: Group) -> list[Labelled]:
         columns = [
             Column(group.pieces, leaf) for leaf in arrays.leaves(dtypes.from_text(group.spec.dtype))
         ]
         plain = group.spec.kind in ("ndarray", "memmap")
-        return [Labelled(each.leaf.label if plain else group.spec.kind, each) for each in columns]
+        return [
+            Labelled(column.leaf.label if plain else group.spec.kind, column) for column in columns
+        ]
 
 
 _WIDTHS = {width: np.dtype(f"<u{width}") for width in (1, 4, 8)}
 
 
 class Nodes:
-    """What does not follow from the rest of nodes: columns of plain numbers, named beforehand."""
+    """The values of nodes that cannot be recomputed: a fixed list of columns of plain numbers."""
 
     columns: Sequence[tuple[str, int, str]]  # name, bytes of an item, field
 
-    def encode(self, group: Group, tables: Tables | None, each: Each) -> list[Labelled]:
-        encoded = self.encode_arrays(group, tables, each)
+    def encode(
+        self, group: Group, tables: Tables | None, map_parallel: ParallelMap
+    ) -> list[Labelled]:
+        encoded = self.encode_arrays(group, tables, map_parallel)
         return [
-            Labelled(field, _column(array.view(np.uint8), width))
+            Labelled(field, _make_column(array.view(np.uint8), width))
             for array, (_, width, field) in zip(encoded, self.columns, strict=True)
         ]
 
-    def encode_arrays(self, group: Group, tables: Tables | None, each: Each) -> list[Array]:
+    def encode_arrays(
+        self, group: Group, tables: Tables | None, map_parallel: ParallelMap
+    ) -> list[Array]:
         raise NotImplementedError
 
     def count(self, spec: Spec) -> int:
         return len(self.columns)
 
     def room(self, group: Group, sizes: Sequence[int]) -> list[Labelled]:
-        return _room(self.columns, sizes)
+        return _make_columns(self.columns, sizes)
 
     def decode(
         self,
@@ -149,7 +159,7 @@ class Nodes:
         columns: Sequence[Labelled],
         tables: Tables | None,
         tree_memory: TreeMemory,
-        each: Each,
+        map_parallel: ParallelMap,
     ) -> None:
         raise NotImplementedError
 
@@ -159,8 +169,10 @@ class Trees(Nodes):
 
     columns = trees.COLUMNS
 
-    def encode_arrays(self, group: Group, tables: Tables | None, each: Each) -> list[Array]:
-        return trees.encode(group.pieces, tables, each)
+    def encode_arrays(
+        self, group: Group, tables: Tables | None, map_parallel: ParallelMap
+    ) -> list[Array]:
+        return trees.encode(group.pieces, tables, map_parallel)
 
     def decode(
         self,
@@ -168,7 +180,7 @@ class Trees(Nodes):
         columns: Sequence[Labelled],
         tables: Tables | None,
         tree_memory: TreeMemory,
-        each: Each,
+        map_parallel: ParallelMap,
     ) -> None:
         bytes_of = [labelled.column.whole() for labelled in columns]
         numbers = [bytes_of[0], *(array.view(np.int64) for array in bytes_of[1:3])]
@@ -180,7 +192,9 @@ class Trees(Nodes):
         def done(number: int, derived: bool) -> None:
             tree_memory.done(*group.members[number], derived)
 
-        trees.decode([*numbers, *bits, *bytes_of[5:]], group.pieces, tables, take, done, each)
+        trees.decode(
+            [*numbers, *bits, *bytes_of[5:]], group.pieces, tables, take, done, map_parallel
+        )
 
 
 class HistNodes(Nodes):
@@ -188,7 +202,9 @@ class HistNodes(Nodes):
 
     columns = hist_nodes.COLUMNS
 
-    def encode_arrays(self, group: Group, tables: Tables | None, each: Each) -> list[Array]:
+    def encode_arrays(
+        self, group: Group, tables: Tables | None, map_parallel: ParallelMap
+    ) -> list[Array]:
         return hist_nodes.encode(group.pieces)
 
     def decode(
@@ -197,23 +213,23 @@ class HistNodes(Nodes):
         columns: Sequence[Labelled],
         tables: Tables | None,
         tree_memory: TreeMemory,
-        each: Each,
+        map_parallel: ParallelMap,
     ) -> None:
         hist_nodes.decode(
             [labelled.column.whole().view(np.uint8) for labelled in columns], group.pieces
         )
 
 
-def _room(columns: Sequence[tuple[str, int, str]], sizes: Sequence[int]) -> list[Labelled]:
+def _make_columns(columns: Sequence[tuple[str, int, str]], sizes: Sequence[int]) -> list[Labelled]:
     if any(size % width for size, (_, width, _) in zip(sizes, columns, strict=True)):
-        raise CorruptShardError("a column holds a fraction of a number")
+        raise CorruptShardError("a column's size is not a whole number of items")
     return [
-        Labelled(field, _column(np.empty(size, np.uint8), width))
+        Labelled(field, _make_column(np.empty(size, np.uint8), width))
         for size, (_, width, field) in zip(sizes, columns, strict=True)
     ]
 
 
-def _column(data: Array, width: int) -> Column:
+def _make_column(data: Array, width: int) -> Column:
     return Column([data.view(_WIDTHS[width])], Leaf((), _WIDTHS[width]))
 
 

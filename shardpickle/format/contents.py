@@ -1,12 +1,11 @@
-"""What one shard holds, as columns: skeletons, and the values that left them; and back.
+"""The contents of one shard as columns: skeletons and the values that they refer to.
 
 Knows codecs and shapes; knows no pickle, no class, no manifest and no file. The same `Contents`
 is built from a split model (to be read into frames) and from a shard's index (to be filled from
 frames), so both directions walk the same columns in the same order.
 
-Values that like parts have in the same place form one column: the k-th value of every part whose
-values have the same specs (a *layout*). That is one field of one meaning over all trees of a
-forest, found without knowing what a tree is.
+The k-th values of all parts whose values have the same specs (a *layout*) form one column. That is
+one field of all trees of a forest, found without knowing what a tree is.
 """
 
 import hashlib
@@ -35,7 +34,7 @@ _INTS = np.dtype("<i8")
 _BYTES = np.dtype("u1")
 _ALIGNED = 64
 _DIRECTORY = ("skeleton sizes", "skeleton of part", "layout of part", "shapes")
-_MOST_GROWTH = 4  # columns of trees are at most so many times the trees
+_MOST_GROWTH = 4  # columns of trees are at most 4 times the size of the trees
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +50,9 @@ class Sizes:
 class Contents:
     """The parts of one shard: for each its skeleton and its values' memory.
 
-    `pieces` holds for each part its values' contents: arrays, and for a tree its arrays
-    (`tree_arrays.Tree`) or, where they have not been read, its head. `tables` are those that the
-    shard shares with others, None where it has its own.
+    `pieces` has the values of each part: arrays, and for a tree its arrays (`tree_arrays.Tree`)
+    or, before they are read, its head. `tables` are those that the shard shares with others, None
+    if it has its own.
     """
 
     def __init__(self, sizes: Sizes, directory: list[Array]) -> None:
@@ -70,7 +69,7 @@ class Contents:
         return sum(self.part_sizes())
 
     def directory_columns(self) -> list[Labelled]:
-        """The columns that say how large the others are."""
+        """The columns with the sizes of the others."""
         return [
             Labelled(label, Column([array], arrays.Leaf((), _INTS)))
             for label, array in zip(_DIRECTORY, self.directory, strict=True)
@@ -80,7 +79,7 @@ class Contents:
         return Labelled("skeletons", Column([self.skeletons], arrays.Leaf((), _BYTES)))
 
     def groups(self) -> Iterator[Group]:
-        """The values of every layout, those of one meaning together (`columns.runs`)."""
+        """Yield the values of every layout, those of one meaning together (`columns.runs`)."""
         layout_of = self.directory[2]
         order = np.argsort(layout_of, kind="stable")
         edges = np.searchsorted(layout_of[order], np.arange(len(self.sizes.layouts) + 1))
@@ -90,12 +89,12 @@ class Contents:
                 members = [(part, place) for place in places for part in parts]
                 yield Group(spec, members, [self.pieces[part][place] for part, place in members])
 
-    def tables_of_trees(self) -> Tables:
-        """What repeats in the trees of this shard."""
-        found = [
+    def find_tables(self) -> Tables:
+        """Find the values that repeat in the trees of this shard."""
+        trees = [
             piece for part in self.pieces for piece in part if isinstance(piece, tree_arrays.Tree)
         ]
-        return tree_tables.tables_of(found) if found else tree_tables.NO_TABLES
+        return tree_tables.tables_of(trees) if trees else tree_tables.NO_TABLES
 
     def skeleton_list(self) -> list[bytes]:
         """The distinct skeletons, in order."""
@@ -114,30 +113,32 @@ class Contents:
         return self.sizes.layouts[int(self.directory[2][part])]
 
     def differences(self, other: "Contents") -> Iterator[str]:
-        """Labels of what differs in two contents, bit for bit; trees aside (`Comparison`)."""
+        """Yield the labels of columns that differ in any bit, except trees (`Comparison`)."""
         if self.sizes != other.sizes:
             yield "sizes"
             return
-        ours, theirs = ([*each.directory_columns(), *each._views()] for each in (self, other))
-        for mine, yours in zip(ours, theirs, strict=True):
-            if not _equal(mine.column, yours.column):
-                yield mine.label
+        ours, theirs = (
+            [*contents.directory_columns(), *contents._view_columns()] for contents in (self, other)
+        )
+        for column, other_column in zip(ours, theirs, strict=True):
+            if not _are_equal(column.column, other_column.column):
+                yield column.label
 
     def digest(self) -> bytes:
-        """The SHA-256 of everything that is data: equal contents, and only these, have it."""
-        whole = hashlib.sha256(repr(self.sizes).encode())
-        for labelled in (*self.directory_columns(), *self._views()):
+        """The SHA-256 of all data. Only equal contents have the same."""
+        hasher = hashlib.sha256(repr(self.sizes).encode())
+        for labelled in (*self.directory_columns(), *self._view_columns()):
             column = labelled.column
             step = max(1, _STEP // max(1, column.item))
             count = column.nbytes // max(1, column.item)
             for start in range(0, count, step):
-                whole.update(column.read(start, min(start + step, count)).tobytes())
-        for piece in (each for part in self.pieces for each in part):
+                hasher.update(column.read(start, min(start + step, count)).tobytes())
+        for piece in (content for part in self.pieces for content in part):
             if isinstance(piece, tree_arrays.Tree):
-                whole.update(tree_arrays.digest(piece.head, *piece.memory))
-        return whole.digest()
+                hasher.update(tree_arrays.digest(piece.head, *piece.memory))
+        return hasher.digest()
 
-    def _views(self) -> Iterator[Labelled]:
+    def _view_columns(self) -> Iterator[Labelled]:
         yield self.skeleton_column()
         for group in self.groups():
             if group.spec.codec != "trees":
@@ -147,23 +148,23 @@ class Contents:
 def of_parts(
     parts: Sequence[tuple[bytes, Sequence[Value]]], *, inference: Collection[int] = ()
 ) -> Contents:
-    """The contents of a shard that holds these parts: (skeleton, values) each.
+    """Build the contents of a shard from its parts, each (skeleton, values).
 
-    Those of `inference`, by their places here, without what trees keep of their training (copies;
-    the model stays as it is).
+    Parts whose positions are in `inference` go without the trees' training statistics. They are
+    copies; the model does not change.
     """
     skeletons: dict[bytes, int] = {}
     layouts: dict[Layout, int] = {}
-    held: list[list[Any]] = []
+    all_pieces: list[list[Any]] = []
     of_part: list[tuple[int, int]] = []
     shapes: list[int] = []
     for number, (skeleton, lifted) in enumerate(parts):
         cut = number in inference
-        pieces = [_dropped(value) if cut else value.piece() for value in lifted]
+        pieces = [_drop_training(value) if cut else value.piece() for value in lifted]
         layout = tuple(
             values.spec_of(value.kind, piece) for value, piece in zip(lifted, pieces, strict=True)
         )
-        held.append(pieces)
+        all_pieces.append(pieces)
         shapes.extend(size for piece in pieces for size in values.shape_of(piece))
         of_part.append(
             (
@@ -171,7 +172,7 @@ def of_parts(
                 layouts.setdefault(layout, len(layouts)),
             )
         )
-    sizes = Sizes(len(held), len(skeletons), len(shapes), tuple(layouts))
+    sizes = Sizes(len(all_pieces), len(skeletons), len(shapes), tuple(layouts))
     directory = [
         np.array([len(skeleton) for skeleton in skeletons], _INTS),
         np.array([pair[0] for pair in of_part], _INTS),
@@ -180,11 +181,11 @@ def of_parts(
     ]
     contents = Contents(sizes, directory)
     contents.skeletons = np.frombuffer(b"".join(skeletons), _BYTES)
-    contents.pieces = held
+    contents.pieces = all_pieces
     return contents
 
 
-def _dropped(value: Value) -> Any:
+def _drop_training(value: Value) -> Any:
     piece = value.piece()
     if isinstance(piece, tree_arrays.Tree):
         return tree_arrays.dropped(piece)
@@ -195,8 +196,8 @@ def _is_nodes(kind: str, piece: Any) -> bool:
     return values.spec_of(kind, piece).codec == "predictors"
 
 
-def trees_in(lifted: Sequence[Value]) -> frozenset[int]:
-    """Which values of a part are trees, or the nodes of histogram boosting's."""
+def find_trees(lifted: Sequence[Value]) -> frozenset[int]:
+    """Find the values of a part that are trees or histogram boosting's nodes."""
     return frozenset(
         number
         for number, value in enumerate(lifted)
@@ -205,32 +206,32 @@ def trees_in(lifted: Sequence[Value]) -> frozenset[int]:
 
 
 def of_sizes(sizes: Sizes) -> Contents:
-    """Contents to be filled: first `directory_columns`, then `allocate`, then the rest."""
+    """Make contents to fill: first `directory_columns`, then `allocate`, then the rest."""
     return Contents(sizes, [np.zeros(count, _INTS) for count in directory_counts(sizes)])
 
 
 def directory_counts(sizes: Sizes) -> tuple[int, int, int, int]:
-    """Numbers in each column of the directory."""
+    """Count the numbers in each column of the directory."""
     return sizes.skeletons, sizes.parts, sizes.parts, sizes.dimensions
 
 
 def allocate(
     contents: Contents, most: int, stored: Sequence[int], *, together: bool = False
 ) -> None:
-    """Take the memory that the (filled) directory asks for, which is `most` bytes exactly.
+    """Allocate the memory that the (filled) directory asks for, which must be `most` bytes.
 
-    `stored` is what the frames of each column after the directory hold: memory is taken for what
-    is there. Trees' memory is taken when they are read.
+    `stored` is the raw bytes in the frames of each column after the directory. Memory is taken only
+    for data that is there. Trees' memory is taken when they are read.
 
-    `together` takes one block for all arrays: it is given back to the system at once, but every
-    array holds the whole of it.
+    `together` takes one block for all arrays: the system gets it back at once, but any array keeps
+    all of it alive.
     """
     lengths, of_part, layout_of, shapes = contents.directory
     sizes = contents.sizes
-    _in_range(lengths, most + 1, "a skeleton's size")
-    _in_range(of_part, sizes.skeletons, "a skeleton's number")
-    _in_range(layout_of, len(sizes.layouts), "a layout's number")
-    _in_range(shapes, 1 << 62, "a dimension")
+    _check_range(lengths, most + 1, "a skeleton's size")
+    _check_range(of_part, sizes.skeletons, "a skeleton's number")
+    _check_range(layout_of, len(sizes.layouts), "a layout's number")
+    _check_range(shapes, 1 << 62, "a dimension")
     plan: list[list[_Planned]] = []
     known: dict[str, _Known] = {}
     rows = shapes.tolist()
@@ -242,20 +243,20 @@ def allocate(
             shape = tuple(rows[at : at + spec.ndim])
             at += spec.ndim
             if len(shape) != spec.ndim:
-                raise CorruptShardError("there are fewer dimensions than values")
-            planned.append(_plan(spec, shape, known))
-        total += sum(each.nbytes for each in planned)
-        needed += sum(each.data for each in planned)
+                raise CorruptShardError("it has fewer dimensions than its values need")
+            planned.append(_plan_value(spec, shape, known))
+        total += sum(value.nbytes for value in planned)
+        needed += sum(value.data for value in planned)
         plan.append(planned)
     if total != most or at != sizes.dimensions:
-        raise CorruptShardError("its values have another size", expected=most, actual=total)
-    held = _held_by_arrays(sizes, stored, most)
-    if needed != held:
-        raise CorruptShardError("its frames hold another size", expected=needed, actual=held)
+        raise CorruptShardError("its values have the wrong size", expected=most, actual=total)
+    available = _count_array_bytes(sizes, stored, most)
+    if needed != available:
+        raise CorruptShardError("its frames have the wrong size", expected=needed, actual=available)
     contents.skeletons = np.empty(int(lengths.sum()), _BYTES)
     empty = _Block(most, sizes).empty if together else Spec.empty
     contents.pieces = [
-        [each.head or empty(each.spec, each.shape, each.dtype) for each in planned]
+        [value.head or empty(value.spec, value.shape, value.dtype) for value in planned]
         for planned in plan
     ]
 
@@ -266,23 +267,23 @@ class _Planned:
     shape: tuple[int, ...]
     nbytes: int
     dtype: np.dtype[Any]
-    data: int  # bytes of its columns; 0 where they do not follow from the shape
+    data: int  # bytes of its columns; 0 if the shape does not determine them
     head: Head | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A dtype of many values, and its bytes that are data (the rest is padding)."""
+    """A dtype that many values share, and its bytes of data (the rest is padding)."""
 
     dtype: np.dtype[Any]
     data: int
 
-    def own(self) -> np.dtype[Any]:
-        """For one array: names of fields can be changed, so each array has a dtype of its own."""
-        return self.dtype if self.dtype.names is None else dtypes.copied(self.dtype)
+    def copy_dtype(self) -> np.dtype[Any]:
+        """Return a dtype for one array. Field names are mutable, so arrays must not share it."""
+        return self.dtype if self.dtype.names is None else dtypes.copy(self.dtype)
 
 
-def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, _Known]) -> _Planned:
+def _plan_value(spec: Spec, shape: tuple[int, ...], known: dict[str, _Known]) -> _Planned:
     of_spec = known.get(spec.dtype)
     if of_spec is None:
         dtype = dtypes.from_text(spec.dtype)
@@ -291,35 +292,37 @@ def _plan(spec: Spec, shape: tuple[int, ...], known: dict[str, _Known]) -> _Plan
     if spec.kind == "tree":
         head = values.head_of(spec, shape)
         if max(head.nodes, 1) * (64 + 8 * head.width) >= 1 << 62:
-            raise CorruptShardError("a tree is larger than any memory")
+            raise CorruptShardError("a tree is too large for any memory")
         return _Planned(spec, shape, head.nbytes, of_spec.dtype, 0, head)
-    dtype = of_spec.own()
+    dtype = of_spec.copy_dtype()
     if prod(max(1, size) for size in shape) * max(1, dtype.itemsize) >= 1 << 62:
-        raise CorruptShardError("a value is larger than any memory")
+        raise CorruptShardError("a value is too large for any memory")
     count = prod(shape)
     data = of_spec.data if spec.codec == "array" else 0
     return _Planned(spec, shape, count * dtype.itemsize, dtype, count * data)
 
 
-def _held_by_arrays(sizes: Sizes, stored: Sequence[int], most: int) -> int:
-    """Bytes of the columns whose sizes follow from shapes; the others must be within bounds."""
-    at, held = 1, sum(stored[:1])
+def _count_array_bytes(sizes: Sizes, stored: Sequence[int], most: int) -> int:
+    """Count the bytes of columns whose sizes follow from shapes, and check bounds of the others."""
+    first, total = 1, sum(stored[:1])
     for layout in sizes.layouts:
         for spec, _ in columns.runs(layout):
             count = columns.CODECS[spec.codec].count(spec)
-            nbytes = sum(stored[at : at + count])
+            nbytes = sum(stored[first : first + count])
             if spec.codec == "array":
-                held += nbytes
+                total += nbytes
             elif nbytes > _MOST_GROWTH * most + (1 << 16):
-                raise CorruptShardError("columns are larger than what they describe")
-            at += count
-    if at != len(stored):
-        raise CorruptShardError("another number of columns", expected=at, actual=len(stored))
-    return held
+                raise CorruptShardError(
+                    "its columns are too large for the trees that they describe"
+                )
+            first += count
+    if first != len(stored):
+        raise CorruptShardError("wrong number of columns", expected=first, actual=len(stored))
+    return total
 
 
 class _Block:
-    """Memory for many arrays."""
+    """One block of memory for many arrays."""
 
     def __init__(self, nbytes: int, sizes: Sizes) -> None:
         # Up to 64 bytes before each array, so that it is aligned.
@@ -336,7 +339,7 @@ class _Block:
         return array
 
 
-def _in_range(numbers: Array, stop: int, what: str) -> None:
+def _check_range(numbers: Array, stop: int, what: str) -> None:
     if numbers.size and not (int(numbers.min()) >= 0 and int(numbers.max()) < stop):
         raise CorruptShardError(f"{what} is out of range")
 
@@ -344,12 +347,12 @@ def _in_range(numbers: Array, stop: int, what: str) -> None:
 _STEP = 1 << 18
 
 
-def _equal(mine: Column, yours: Column, step: int = _STEP) -> bool:
-    if mine.nbytes != yours.nbytes:
+def _are_equal(column: Column, other: Column, step: int = _STEP) -> bool:
+    if column.nbytes != other.nbytes:
         return False
-    count = mine.nbytes // mine.item if mine.item else 0
-    items = max(1, step // mine.item) if mine.item else 1
+    count = column.nbytes // column.item if column.item else 0
+    items = max(1, step // column.item) if column.item else 1
     return all(
-        np.array_equal(mine.read(a, min(a + items, count)), yours.read(a, min(a + items, count)))
+        np.array_equal(column.read(a, min(a + items, count)), other.read(a, min(a + items, count)))
         for a in range(0, count, items)
     )

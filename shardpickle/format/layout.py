@@ -4,9 +4,9 @@
 
     magic "SHRDPKL1" | frame | frame | … | index (one zstd frame of JSON) | trailer (24 bytes)
 
-Frames lie one behind the other in the order of the columns, so their offsets follow from their
-sizes: they cannot overlap or leave a hole. The trailer ends the file, so a shard can be written
-while it is made, and the index can be read without the rest.
+Frames follow each other in the order of the columns, so their sizes give their offsets: they
+cannot overlap or leave a gap. The trailer ends the file, so a shard can be written while it is
+made, and the index can be read without the rest.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _MEMBERS = {"parts", "skeletons", "dimensions", "layouts", "columns"}
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
-    """Where a frame lies in its shard, what it decodes to, and how it is arranged."""
+    """A frame's offset and stored size in its shard, its raw size, and its byte arrangement."""
 
     offset: int
     stored: int
@@ -45,14 +45,14 @@ class FrameRef:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a shard says of itself: its sizes, and the frames of each column in order."""
+    """A shard's own description: its sizes, and the frames of each column in order."""
 
     sizes: Sizes
     columns: tuple[tuple[FrameRef, ...], ...]
 
 
 class Layer:
-    """Lays frames one behind the other; equal frames once."""
+    """Places frames one after the other. Equal frames are stored once."""
 
     def __init__(self) -> None:
         self.end = len(MAGIC)
@@ -63,7 +63,7 @@ class Layer:
         self.columns.append([])
 
     def place(self, frame: Frame) -> bytes:
-        """The bytes to write for this frame: none if an equal one is there already."""
+        """Return the bytes to write for this frame: none if an equal one is there already."""
         key = hashlib.sha256(frame.data).digest() + bytes([frame.form])
         known = self._known.get(key)
         if known is not None:
@@ -75,12 +75,12 @@ class Layer:
         return frame.data
 
     def footer(self, sizes: Sizes) -> bytes:
-        """Index and trailer, which end the file."""
+        """Make the index and trailer, which end the file."""
         document = {
             "parts": sizes.parts,
             "skeletons": sizes.skeletons,
             "dimensions": sizes.dimensions,
-            "layouts": [[_spec_document(spec) for spec in layout] for layout in sizes.layouts],
+            "layouts": [[_spec_to_json(spec) for spec in layout] for layout in sizes.layouts],
             "columns": self.columns,
         }
         raw = json.dumps(document, separators=(",", ":")).encode()
@@ -89,22 +89,22 @@ class Layer:
 
 
 def index_range(head: bytes, trailer: bytes, size: int, most: int) -> tuple[int, int, int]:
-    """Offset, stored and raw size of the index, from a file's first 8 and last 24 bytes.
+    """Read the index's offset, stored and raw size from a file's first 8 and last 24 bytes.
 
-    `most` is the raw size that it may have.
+    `most` is the largest raw size allowed.
     """
     if head != MAGIC or len(trailer) != TRAILER_BYTES:
         raise CorruptShardError("not a shard of this format")
     offset, stored, nbytes, magic = _TRAILER.unpack(trailer)
     if nbytes > most:
-        raise CorruptShardError("its index declares too large a size", actual=nbytes)
+        raise CorruptShardError("its index declares a size that is too large", actual=nbytes)
     if magic != MAGIC or offset + stored + TRAILER_BYTES != size or offset < len(MAGIC):
-        raise CorruptShardError("the end of the file is not a shard's")
+        raise CorruptShardError("the file does not end as a shard does")
     return offset, stored, nbytes
 
 
 def parse_index(data: bytes, nbytes: int, end: int) -> Index:
-    """The index of a shard whose frames end at `end`.
+    """Parse the index of a shard whose frames end at `end`.
 
     Raises
     ------
@@ -113,15 +113,15 @@ def parse_index(data: bytes, nbytes: int, end: int) -> Index:
     """
     raw = frames.decode(Frame(data, nbytes, frames.PLAIN), 1).tobytes()
     try:
-        document = json.loads(raw, object_pairs_hook=_closed)
-        layouts = tuple(_layout(each) for each in document["layouts"])
+        document = json.loads(raw, object_pairs_hook=_check_members)
+        layouts = tuple(_parse_layout(layout_entry) for layout_entry in document["layouts"])
         sizes = Sizes(
-            _count(document["parts"]),
-            _count(document["skeletons"]),
-            _count(document["dimensions"]),
+            _check_count(document["parts"]),
+            _check_count(document["skeletons"]),
+            _check_count(document["dimensions"]),
             layouts,
         )
-        refs = _frame_refs(document["columns"], end)
+        refs = _parse_frames(document["columns"], end)
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, CorruptShardError):
             raise
@@ -129,58 +129,60 @@ def parse_index(data: bytes, nbytes: int, end: int) -> Index:
     return Index(sizes, refs)
 
 
-def _closed(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _check_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if set(document) != _MEMBERS or len(pairs) != len(_MEMBERS):
-        raise ValueError("other members than an index has")
+        raise ValueError(f"an index has exactly the members {sorted(_MEMBERS)}")
     return document
 
 
-def _frame_refs(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
-    at = len(MAGIC)
+def _parse_frames(columns: Any, end: int) -> tuple[tuple[FrameRef, ...], ...]:
+    offset = len(MAGIC)
     known: list[FrameRef] = []
-    found: list[tuple[FrameRef, ...]] = []
+    all_refs: list[tuple[FrameRef, ...]] = []
     for column in columns:
         refs: list[FrameRef] = []
         for entry in column:
             if type(entry) is int:
-                refs.append(known[_count(entry)])
+                refs.append(known[_check_count(entry)])
                 continue
             stored, nbytes, form = entry
             if type(form) is not int or form not in _FORMS:
-                raise ValueError(f"no form of a frame: {form!r:.80}")
-            ref = FrameRef(at, _count(stored), _count(nbytes), form)
+                raise ValueError(f"unknown form of a frame: {form!r:.80}")
+            ref = FrameRef(offset, _check_count(stored), _check_count(nbytes), form)
             if ref.nbytes > ref.stored * _MOST_RATIO:
-                raise ValueError("a frame declares more than zstd can hold")
-            at += ref.stored
+                raise ValueError("a frame declares a larger size than zstd can reach")
+            offset += ref.stored
             known.append(ref)
             refs.append(ref)
-        found.append(tuple(refs))
-    if at != end:
+        all_refs.append(tuple(refs))
+    if offset != end:
         raise CorruptShardError(
-            "its frames do not end where the index starts", expected=end, actual=at
+            "its frames do not end where the index starts", expected=end, actual=offset
         )
-    return tuple(found)
+    return tuple(all_refs)
 
 
-def _spec_document(spec: values.Spec) -> list[Any]:
+def _spec_to_json(spec: values.Spec) -> list[Any]:
     return [spec.codec, spec.kind, spec.dtype, spec.ndim, spec.order, spec.writeable]
 
 
-def _layout(entries: Sequence[Any]) -> Layout:
+def _parse_layout(entries: Sequence[Any]) -> Layout:
     layout = []
     for codec, kind, dtype, ndim, order, writeable in entries:
         if codec not in columns.CODECS:
-            raise CorruptShardError(f"no codec of this version is called {codec!r}")
+            raise CorruptShardError(f"this version has no codec {codec!r}")
         if not all(type(text) is str for text in (kind, dtype, order)):
-            raise ValueError("a spec of other types")
+            raise ValueError("a spec's kind, dtype and order must be strings")
         if type(writeable) is not bool:
-            raise ValueError("an invalid flag")
-        layout.append(values.check(values.Spec(kind, dtype, _count(ndim), order, writeable, codec)))
+            raise ValueError("a spec's writeable flag must be true or false")
+        layout.append(
+            values.check(values.Spec(kind, dtype, _check_count(ndim), order, writeable, codec))
+        )
     return tuple(layout)
 
 
-def _count(value: Any) -> int:
+def _check_count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise ValueError(f"not a count: {value!r}")
     return value

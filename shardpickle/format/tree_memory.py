@@ -1,7 +1,7 @@
-"""Where the memory of trees comes from while a shard is read. Knows no bytes and no paths.
+"""Supplies memory for trees while a shard is read. Knows no bytes and no paths.
 
-Loading fills scikit-learn's own trees in place; reading back and verifying need each tree for a
-moment only, so every thread has memory for one.
+Loading fills scikit-learn's own trees in place. Reading back and verifying need each tree only
+briefly, so every thread has memory for one.
 """
 
 import threading
@@ -19,64 +19,64 @@ from shardpickle.sklearn_support import classes
 
 
 class Growing:
-    """Makes the trees of a shard; each takes its head's place in the contents when it is filled."""
+    """Makes the trees of a shard. A filled tree replaces its head in the contents."""
 
-    def __init__(self, held: Contents, grower: classes.Grower) -> None:
-        self._held = held
+    def __init__(self, contents: Contents, grower: classes.Grower) -> None:
+        self._contents = contents
         self._grower = grower
-        self._young: dict[tuple[int, int], Any] = {}
+        self._growing: dict[tuple[int, int], Any] = {}
 
     def take(self, part: int, place: int, head: Head) -> tuple[Array, Array]:
         tree, nodes, values = self._grower.grow(head)
-        self._young[part, place] = tree
+        self._growing[part, place] = tree
         return nodes, values
 
     def done(self, part: int, place: int, derived: bool) -> None:
-        tree = self._held.pieces[part][place] = self._young.pop((part, place))
+        tree = self._contents.pieces[part][place] = self._growing.pop((part, place))
         if not derived:
             self._grower.odd.append(tree)
 
 
 class Passing:
-    """Memory for one tree in each thread, used again for the next."""
+    """Memory for one tree in each thread, reused for the next."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
     def take(self, part: int, place: int, head: Head) -> tuple[Array, Array]:
-        here = self._of_thread.__dict__
+        memory = self._of_thread.__dict__
         sizes = {"nodes": head.nodes * NODE.itemsize, "values": head.nodes * head.width * 8}
         for name, size in sizes.items():
-            if len(here.get(name, ())) < size:
-                here[name] = np.empty(size, np.uint8)
-        here["last"] = (
-            here["nodes"][: sizes["nodes"]],
-            here["values"][: sizes["values"]].view(np.float64),
+            if len(memory.get(name, ())) < size:
+                memory[name] = np.empty(size, np.uint8)
+        memory["last"] = (
+            memory["nodes"][: sizes["nodes"]],
+            memory["values"][: sizes["values"]].view(np.float64),
         )
-        last: tuple[Array, Array] = here["last"]
+        last: tuple[Array, Array] = memory["last"]
         return last
 
     def done(self, part: int, place: int, derived: bool) -> None:
         return None
 
     def last(self) -> tuple[Array, Array]:
-        found: tuple[Array, Array] = self._of_thread.last
-        return found
+        last: tuple[Array, Array] = self._of_thread.last
+        return last
 
 
 class Hollow(Passing):
-    """Leaves a tree without nodes in the place of each; `check` sees nodes that may be unsound."""
+    """Puts a tree without nodes in place of each; calls `check` on nodes that may be unsound."""
 
-    def __init__(self, held: Contents, check: Callable[[Array, Head], None]) -> None:
+    def __init__(self, contents: Contents, check: Callable[[Array, Head], None]) -> None:
         super().__init__()
-        self._held = held
+        self._contents = contents
         self._check = check
 
     def done(self, part: int, place: int, derived: bool) -> None:
-        head = self._held.pieces[part][place]
+        head = self._contents.pieces[part][place]
         if not derived:
             self._check(self.last()[0], head)
-        self._held.pieces[part][place] = classes.hollow(head)
+        self._contents.pieces[part][place] = classes.hollow(head)
 
 
 class Comparing(Passing):
@@ -86,7 +86,7 @@ class Comparing(Passing):
         super().__init__()
         self._written = written
         self.differing: list[str] = []
-        self.odd: list[tree_arrays.Tree] = []  # whose columns do not make sure that they are trees
+        self.odd: list[tree_arrays.Tree] = []  # the columns do not prove that these are trees
 
     def done(self, part: int, place: int, derived: bool) -> None:
         if not derived:

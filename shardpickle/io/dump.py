@@ -155,7 +155,7 @@ class Dumper:
                 return copy.tables, _Copy(copy.reader, copy.table, None, None)
         if run is None:
             return None, None  # each shard has its own
-        tables = tree_tables.NO_TABLES if first is None else first.tables_of_trees()
+        tables = tree_tables.NO_TABLES if first is None else first.find_tables()
         return tables, _contents_of_tables(tables) if tables else None
 
     def _copied(self, box: plan.Box) -> "_Copy | None":
@@ -259,7 +259,7 @@ class Dumper:
         error = self.rehearsal.refusal
         if error is None or error.part is None:
             return error
-        place = places.place(
+        place = places.describe_place(
             error.part,
             error.step,
             [part.references for part in self.parts],
@@ -279,7 +279,7 @@ class Dumper:
             sealing.encode(
                 held,
                 level=self.level,
-                each=pool.map,
+                map_parallel=pool.map,
                 batch=pool.workers,
                 write=writer.write,
                 advance=share,
@@ -402,7 +402,7 @@ def _holder(part: Part) -> inference.Holder:
             trees = frozenset({0} if classes.is_own_tree(kind) else ())
             return inference.Holder(None, trees, references)
         content = content.written()
-    trees = contents.trees_in(content.values)
+    trees = contents.find_trees(content.values)
     plain = classes.is_own_tree(kind) and len(part.members) == len(trees) == 1
     return inference.Holder(None if plain else content.skeleton, trees, references)
 
@@ -466,7 +466,7 @@ def _cut(
     try:
         return split(model, is_boundary=is_boundary, write=write, kind=kind)
     except lazy.ReferenceInDumpError as error:
-        raise diagnose.explain_reference(model, error.found, error) from error
+        raise diagnose.explain_reference(model, error.lazy_object, error) from error
 
 
 def _may_be_copied(made: Manifest, profile: str) -> bool:

@@ -137,9 +137,9 @@ class Unloaded:
                 self.referred.update((id(obj), obj) for obj in stored.referred)
         if any(map(materialize.is_lazy, self.referred.values())):
             self.stored.clear()
-        self.model = materialize.thawed(
+        self.model = materialize.copy_model(
             model,
-            enter=lambda obj: None if id(obj) in self.stored else materialize.loaded(obj),
+            enter=lambda obj: None if id(obj) in self.stored else materialize.load_stand_in(obj),
             fixed=self.referred,
         )
 

@@ -65,7 +65,7 @@ def survey(data: Bytes) -> Survey:
     """
     listing = _Listing()
     reader = Reader(data, listing, None)
-    reader.whole()
+    reader.read_file()
     return Survey(
         tuple(listing.names),
         frozenset(reader.fetched),
@@ -96,7 +96,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     targets = {name: each.target for name, each in known.items()}
     makers = Makers([*BY_DILL, *TRANSPORT.values(), *known.values()])
     made = _VettedForeign(targets, makers, (), (), _Adapted(surveyed.swapped), ledger)
-    found = Reader(data, made, surveyed.fetched).whole()
+    found = Reader(data, made, surveyed.fetched).read_file()
     made.finish()
     with checks.one_run(own=makers.is_own):
         check_instances(ledger, makers)
@@ -106,7 +106,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
 def read_anything(data: Bytes, surveyed: Survey, targets: Mapping[Name, Any]) -> Any:
     """The object of a pickle, as pickle itself would make it: runs whatever the file says."""
     made = _AnyForeign(targets, (), (), _Adapted(surveyed.swapped))
-    found = Reader(data, made, surveyed.fetched).whole()
+    found = Reader(data, made, surveyed.fetched).read_file()
     if any(module == DILL for module, _ in surveyed.names):
         _point_to_main(found)
     return found

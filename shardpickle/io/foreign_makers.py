@@ -13,7 +13,7 @@ import numpy as np
 
 from shardpickle.codecs import dtypes
 from shardpickle.errors import CorruptShardError
-from shardpickle.pickling.dialects import Wrapper, items, need
+from shardpickle.pickling.dialects import Wrapper, count_items, need
 from shardpickle.sklearn_support import gone_names
 from shardpickle.trust.constructors import CALLABLES, CONSTRUCTORS
 from shardpickle.trust.names import Known
@@ -43,7 +43,7 @@ def made_dtype(*args: Any) -> np.dtype[Any]:
     with suppress(TypeError, ValueError, SyntaxError):
         found = np.dtype(args[0])
         if found.kind in "biufcmMSUVO" and found.names is None and found.subdtype is None:
-            return dtypes.copied(found)
+            return dtypes.copy(found)
     raise refused("a dtype of other letters")
 
 
@@ -107,7 +107,7 @@ def from_buffer(target: Any) -> Maker:
     def call(*args: Any) -> Any:
         need(len(args) == 4 and type(args[0]) in (bytes, bytearray), "an array's buffer")
         buffer, dtype, shape, order = args
-        count = items(dtype, shape, order)
+        count = count_items(dtype, shape, order)
         need(len(buffer) == count * dtype.itemsize, "an array's buffer of another length")
         array = np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
         array.flags.writeable = type(buffer) is bytearray  # as it was: pickle tells them apart so

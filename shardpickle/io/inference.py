@@ -82,7 +82,7 @@ class _Search:
 
     def reasons(self) -> Iterator[str]:
         for reason, places in self.places.items():
-            for place in outline.joined(each.lstrip(".") for each in places):
+            for place in outline.join_paths(each.lstrip(".") for each in places):
                 yield f"{place or 'the model'}: {reason}"
 
     def follow(self, number: int, path: str, reason: str | None) -> bool:

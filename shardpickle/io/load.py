@@ -92,7 +92,7 @@ class PartReader:
         self.uses[place] -= 1
         pieces, specs = contents.pieces[part.slot], contents.specs(part.slot)
         if self.uses[place]:  # an equal part comes later: it gets memory of its own
-            pieces = [spec.copied(piece) for spec, piece in zip(specs, pieces, strict=True)]
+            pieces = [spec.copy(piece) for spec, piece in zip(specs, pieces, strict=True)]
         else:
             contents.pieces[part.slot] = []
         return [spec.finish(piece) for spec, piece in zip(specs, pieces, strict=True)]
@@ -107,7 +107,7 @@ def locate(reader: ModelReader, error: RefusedError, number: int) -> RefusedErro
 
     references = [part.references for part in reader.manifest.parts]
     try:
-        place = places.place(number, error.step, references, steps_of)
+        place = places.describe_place(number, error.step, references, steps_of)
     except (FormatError, StorageError):  # another file is damaged
         place = f"part {number}"
     return error.located(path=reader.name, place=place)

@@ -49,7 +49,7 @@ def gather(source: Source, model: Any, pool: Pool, advance: Advance) -> Any:
             _, number = lazy.place(stood)
             if number in made:
                 lazy.keep(stood, made[number][0])
-    return materialize.whole(_undamaged(source, model) if source.lost else model)
+    return materialize.copy_whole(_undamaged(source, model) if source.lost else model)
 
 
 def _waiting(source: Source, model: Any) -> dict[int, list[Any]]:

@@ -146,7 +146,7 @@ class ModelReader:
                 checked = _check_digest(shard, entry)
                 index = open_index(checked, entry)
                 contents = sealing.open_contents(checked.read_at, index, entry.raw, together=True)
-                sealing.fill_skeletons(checked.read_at, index, contents, each=pool.map)
+                sealing.fill_skeletons(checked.read_at, index, contents, map_parallel=pool.map)
                 self.keep_skeletons(entry, contents)
         return self._skeletons[entry.sha256]
 
@@ -226,7 +226,9 @@ def read_shard(
         if grow is not None:
             share = Share(advance, entry.raw)
             into = grow(contents)
-            sealing.fill(checked.read_at, index, contents, into, each=pool.map, advance=share)
+            sealing.fill(
+                checked.read_at, index, contents, into, map_parallel=pool.map, advance=share
+            )
             share.finish()
         return contents
 
@@ -273,7 +275,7 @@ def _table(pieces: list[Any]) -> Tables:
         piece.ndim != 1 for piece in pieces
     ):
         raise CorruptShardError("a table is not one")
-    return tree_tables.checked(Tables(*pieces))
+    return tree_tables.check_tables(Tables(*pieces))
 
 
 def _manifest_file(store: Store) -> bytes:

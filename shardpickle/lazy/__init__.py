@@ -1,6 +1,6 @@
-"""Models whose estimators are loaded when they are used, within one limit of memory.
+"""Models whose estimators load when they are used, within one memory limit.
 
-Pickles of lazy models name this package: what it exports stays.
+Pickles of lazy models refer to this package, so its exports stay.
 """
 
 from shardpickle.lazy.cache import (

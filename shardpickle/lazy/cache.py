@@ -1,7 +1,7 @@
-"""What lazy models hold, within one limit. Knows threads and memory; no file, codec or class.
+"""The cache of lazy models, within one limit. Knows threads and memory; no file, codec or class.
 
-A `Shelf` knows the deferred parts of one model and is given `fetch`, which makes those of a shard.
-What is fetched is held by the one `CACHE` of the process.
+A `Shelf` lists the deferred parts of one model. Its `fetch` loads those of a shard.
+The one `CACHE` of the process keeps what is fetched.
 """
 
 import os
@@ -18,23 +18,23 @@ from shardpickle.errors import LazyReferenceWarning
 
 Fetched = dict[int, tuple[Any, int]]  # part: the object, and its bytes
 
-_HEADROOM = 8  # one of so many bytes of a limit is for what malloc keeps and what decoding takes
-OBJECT_BYTES = 2048  # an estimator's own dict and small objects, beside its arrays
-_SAME_VISIT = 4  # visits of other shards in between that do not make it another visit
+_HEADROOM = 8  # one byte in 8 of the limit is left for malloc's overhead and for decoding
+OBJECT_BYTES = 2048  # an estimator's own dict and small objects, besides its arrays
+_SAME_VISIT = 4  # a shard asked for again within so many visits is still the same visit
 _NEVER = 1 << 62
-_A_WHILE = 0.05  # seconds after which room is looked for again: objects die without telling
+_RETRY_SECONDS = 0.05  # memory is checked again this often: dying objects notify nobody
 
 
 @dataclass(slots=True)
 class _Visit:
-    """When a shard was asked for: the last time, and how long after the time before."""
+    """When a shard was last asked for, and how long after the time before."""
 
     last: int = -_NEVER
     interval: int = _NEVER
 
 
 class Fetch(Protocol):
-    """Makes the deferred parts of a shard, in the background (`ahead`) or not, or one of them."""
+    """Loads the deferred parts of a shard, or one of them; `ahead` means in the background."""
 
     def __call__(self, shard: int, ahead: bool, only: int | None = None, /) -> Fetched: ...
 
@@ -47,7 +47,7 @@ class _Ticket:
 
 
 class _Loading(threading.local):
-    """The shards that this thread is loading, each for the sake of the one before."""
+    """The shards that this thread is loading, each because the one before needs it."""
 
     def __init__(self) -> None:
         self.keys: list[tuple[int, int]] = []
@@ -60,15 +60,15 @@ class Deferred:
     Attributes
     ----------
     costs : mapping of int to int
-        For each shard, in the order of the model, the bytes that loading it takes.
+        For each shard, in the order of the model, the bytes needed to load it.
     parts : mapping of int to sequence of int
-        For each shard its deferred parts.
+        The deferred parts of each shard.
     kinds : mapping of int to type
         The class of each part.
     inner : mapping of int to sequence of int
-        For each part the deferred ones that it refers to, which have lower numbers.
+        The deferred parts that each part refers to. They have lower numbers.
     resident : int
-        Bytes of what is always in memory.
+        Bytes that are always in memory.
     """
 
     costs: Mapping[int, int]
@@ -79,12 +79,12 @@ class Deferred:
 
     def homes(self) -> dict[int, int]:
         """The shard of each part."""
-        return {part: shard for shard, these in self.parts.items() for part in these}
+        return {part: shard for shard, parts in self.parts.items() for part in parts}
 
     def needs(self) -> dict[int, int]:
-        """For each shard, the bytes that loading it takes with the shards that are loaded within.
+        """For each shard, the bytes needed to load it and the shards that it loads meanwhile.
 
-        A part is loaded while another one is made that holds it as an attribute, and so on.
+        A part that is an attribute of another one is loaded while that one is made, and so on.
         """
         home = self.homes()
         chain: dict[int, int] = {}
@@ -96,17 +96,17 @@ class Deferred:
             + max(
                 (
                     chain[other]
-                    for part in these
+                    for part in parts
                     for other in self.inner[part]
                     if home[other] != shard
                 ),
                 default=0,
             )
-            for shard, these in self.parts.items()
+            for shard, parts in self.parts.items()
         }
 
     def least(self) -> int:
-        """The least limit: one shard is used while another one is loaded."""
+        """The lowest limit that works: one shard is used while another one is loaded."""
         needed = max(self.costs.values(), default=0) + max(self.needs().values(), default=0)
         return (self.resident + needed) * _HEADROOM // (_HEADROOM - 1) + 1
 
@@ -117,14 +117,14 @@ class Shelf:
     Parameters
     ----------
     deferred : Deferred
-        Which they are, and what they cost.
+        The parts and their sizes.
     fetch : callable
-        ``fetch(shard, ahead)`` makes the deferred parts of a shard, in the background or not, and
-        ``fetch(shard, ahead, only)`` one of them: for each part the object and its bytes.
+        ``fetch(shard, ahead)`` loads the deferred parts of a shard, in the background or not.
+        ``fetch(shard, ahead, only)`` loads one of them. Both return each part's object and bytes.
     stored : callable
         For a stand-in, what a dump needs to copy its part.
     reference : tuple
-        What pickle stores for the shelf: a callable and its arguments, but the memory limit.
+        What pickle stores for the shelf: a callable and its arguments, without the memory limit.
     """
 
     def __init__(
@@ -137,10 +137,10 @@ class Shelf:
         self.costs = dict(deferred.costs)
         self.needs = deferred.needs()
         self.least = deferred.least()
-        self.plain = {  # shards that are loaded without any other one
+        self.plain = {  # shards whose loading loads no other shard
             shard
-            for shard, these in deferred.parts.items()
-            if not any(deferred.inner[part] for part in these)
+            for shard, parts in deferred.parts.items()
+            if not any(deferred.inner[part] for part in parts)
         }
         self.kinds = deferred.kinds
         self.fetch = fetch
@@ -151,9 +151,9 @@ class Shelf:
         self.before = dict(zip(order[1:], order, strict=False))
         self.after = {shard: other for other, shard in self.before.items()}
         self.alive: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        self.held: dict[int, dict[int, Any]] = {}  # shards in the cache
+        self.cached: dict[int, dict[int, Any]] = {}  # by shard
         self.visits: dict[int, _Visit] = {}
-        self.ahead: set[int] = set()  # shards loaded before they were asked for, and not yet since
+        self.ahead: set[int] = set()  # shards loaded in the background, not asked for yet
         self.stand_ins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         CACHE.add(self)
 
@@ -161,8 +161,8 @@ class Shelf:
         refuse_in_dumps(self)
         if not getattr(_REFERRING, "meant", False):
             warn_caller(
-                "a lazy model is pickled as a reference to its directory, which whoever unpickles "
-                "it has to see; shardpickle.materialize(model) makes it whole",
+                "a lazy model is pickled as a reference to its directory, so the pickle loads only "
+                "where that directory exists; shardpickle.materialize(model) loads all of it",
                 LazyReferenceWarning,
             )
         make, arguments = self.reference
@@ -173,24 +173,22 @@ _REFERRING = threading.local()
 
 
 class ReferenceInDumpError(Exception):
-    """What is dumped would refer to the directory of a lazy model: something of it was missed.
+    """The dump would refer to the directory of a lazy model, because part of that was missed.
 
     Attributes
     ----------
-    found : object
-        The shelf, or the list of stand-ins, that was met.
+    lazy_object : object
+        The shelf, or the list of stand-ins, that pickle reached.
     """
 
-    def __init__(self, found: Any) -> None:
-        super().__init__(
-            "it belongs to a lazy model: shardpickle.materialize(model) makes it whole"
-        )
-        self.found = found
+    def __init__(self, lazy_object: Any) -> None:
+        super().__init__("it belongs to a lazy model; call shardpickle.materialize(model) first")
+        self.lazy_object = lazy_object
 
 
 @contextmanager
 def dumping() -> Iterator[None]:
-    """Where this thread pickles for good, and a reference to a directory is an error."""
+    """A context in which this thread pickles for a dump: references to directories are errors."""
     before = getattr(_REFERRING, "refused", False)
     _REFERRING.refused = True
     try:
@@ -199,14 +197,14 @@ def dumping() -> Iterator[None]:
         _REFERRING.refused = before
 
 
-def refuse_in_dumps(found: Any) -> None:
+def refuse_in_dumps(lazy_object: Any) -> None:
     if getattr(_REFERRING, "refused", False):
-        raise ReferenceInDumpError(found)
+        raise ReferenceInDumpError(lazy_object)
 
 
 @contextmanager
 def referring() -> Iterator[None]:
-    """Where pickling references in this thread is meant, and no warning is given."""
+    """A context in which this thread pickles references on purpose, without a warning."""
     _REFERRING.meant = True
     try:
         yield
@@ -215,19 +213,19 @@ def referring() -> Iterator[None]:
 
 
 class Cache:
-    """What the lazy models of a process hold. One limit, in bytes, for all of them.
+    """The loaded estimators of a process's lazy models. One limit, in bytes, for all of them.
 
-    An object counts for as long as it lives, whoever holds it. When room is needed, the shard goes
-    that will not be asked for again for the longest time, which is judged as LIRS does (Jiang and
+    An object counts for as long as it lives, whoever refers to it. When memory is needed, the
+    cache drops the shard that it expects to be asked for last. It judges as LIRS does (Jiang and
     Zhang, "LIRS: an efficient low inter-reference recency set replacement policy", 2002): by the
-    time between its last two visits, or since the last one if that is longer. Among equals the
-    latest goes, so a scan over more than fits finds again what the scan before it left.
+    time between a shard's last two visits, or since the last one if that is longer. Among equals
+    the latest goes, so repeated scans over more than fits find part of it in the cache.
     """
 
     def __init__(self) -> None:
         self._own: int | None = None
         self._lent: tuple[list[int], ...] = ()
-        # Visits of shards that were kept since another visit, decoded ahead, and not there.
+        # Visits of shards that were in the cache, were loaded ahead, and were absent.
         self.hits = self.ahead = self.misses = 0
         self._shelves: weakref.WeakSet[Shelf] = weakref.WeakSet()
         self._freed: deque[int] = deque()
@@ -235,7 +233,7 @@ class Cache:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Locks and loads under way belong to threads that a forked process does not have."""
+        """Reset locks and unfinished loads: a forked process does not have their threads."""
         self._own, self._lent = self.limit, ()
         self.lock = threading.RLock()
         self._room = threading.Condition(self.lock)
@@ -248,7 +246,7 @@ class Cache:
 
     @property
     def limit(self) -> int | None:
-        """Bytes, or None: that of the call that began last, else that of the process."""
+        """Bytes, or None. The limit of the latest running call, else that of the process."""
         lent = self._lent
         return lent[-1][0] if lent else self._own
 
@@ -257,14 +255,14 @@ class Cache:
         self._own = limit
 
     @property
-    def _most(self) -> int:
-        """What the limit leaves for objects."""
+    def _capacity(self) -> int:
+        """Bytes that the limit leaves for objects."""
         limit = self.limit or 0
         return limit - limit // _HEADROOM
 
     @property
     def used(self) -> int:
-        """Bytes of what lives."""
+        """Bytes of the objects that are alive."""
         while True:
             try:
                 self._used -= self._freed.popleft()
@@ -280,42 +278,42 @@ class Cache:
         return len(self._shelves) > 0
 
     def account(self, owner: Any, nbytes: int) -> None:
-        """Count bytes for as long as an object lives."""
+        """Count bytes until an object dies."""
         with self.lock:
             self._used += nbytes
         weakref.finalize(owner, self._freed.append, nbytes).atexit = False
 
     def get(self, shelf: Shelf, part: int, *, scan: bool = True) -> Any:
-        """A deferred part, loaded if it is not here; in a `scan`, others are expected to follow."""
+        """Return a deferred part, loaded if need be; a `scan` expects others to follow."""
         shard = shelf.home[part]
-        found = shelf.alive.get(part)
-        here = found is not None
+        estimator = shelf.alive.get(part)
+        is_loaded = estimator is not None
         if scan and (id(shelf), shard) != self._last:
-            self._visit(shelf, shard, here)
-        return found if here else self._load(shelf, shard, part)
+            self._visit(shelf, shard, is_loaded)
+        return estimator if is_loaded else self._load(shelf, shard, part)
 
-    def _visit(self, shelf: Shelf, shard: int, here: bool) -> None:
+    def _visit(self, shelf: Shelf, shard: int, is_loaded: bool) -> None:
         with self.lock:
             self._now += 1
             visit = shelf.visits.setdefault(shard, _Visit())
             since = self._now - visit.last
-            kept = here and shard not in shelf.ahead
+            kept = is_loaded and shard not in shelf.ahead
             shelf.ahead.discard(shard)
             if since > _SAME_VISIT:
                 visit.interval = min(since, _NEVER)
                 self.hits += kept
-                self.ahead += here and not kept
-                self.misses += not here
+                self.ahead += is_loaded and not kept
+                self.misses += not is_loaded
             visit.last = self._now
             self._last = id(shelf), shard
             following = shelf.after.get(shard)
             if (
                 following is None
-                or following in shelf.held
+                or following in shelf.cached
                 or (id(shelf), following) in self._tickets
                 or (id(shelf), following) in self._planned
                 or not _in_order(shelf, shard)
-                or not self._fits(shelf.costs[following] + (0 if here else shelf.costs[shard]))
+                or not self._fits(shelf.costs[following] + (0 if is_loaded else shelf.costs[shard]))
             ):
                 return
             self._planned.add((id(shelf), following))
@@ -328,34 +326,34 @@ class Cache:
             self._planned.discard((id(shelf), following))
 
     def _fits(self, nbytes: int) -> bool:
-        """Whether there is room, if all but the latest shards go."""
+        """Whether there is memory, once all shards but the latest are dropped."""
         if self.limit is None:
             return True
-        return self.used + self._reserved - self._loose() + nbytes <= self._most
+        return self.used + self._reserved - self._loose() + nbytes <= self._capacity
 
     def _loose(self) -> int:
         return sum(
             shelf.costs[shard]
             for shelf in self._shelves
-            for shard in shelf.held
+            for shard in shelf.cached
             if (id(shelf), shard) != self._last
         )
 
     def _load_ahead(self, shelf: Shelf, shard: int) -> None:
         try:
             self._load_whole(shelf, shard, ahead=True)
-        except Exception:  # whoever needs the shard meets the same error
+        except Exception:  # the thread that needs the shard gets the same error
             return
         finally:
             self._planned.discard((id(shelf), shard))
 
     def _load(self, shelf: Shelf, shard: int, part: int) -> Any:
-        """A part, with its shard, if that does not lead to further loads within this one.
+        """Load a part with its shard, or by itself where that could lead to a deadlock.
 
-        Loads within a load are what makes threads wait for each other, or for themselves. So they
-        wait for nothing but a shard that is being loaded without any other one: their room is
-        part of what the outermost load reserved. Of the other shards they load one part, which
-        refers to parts of lower numbers only, so that this ends.
+        Nested loads make threads wait for each other, or for themselves. So a nested load waits
+        only for shards whose loading loads no other shard. Its memory is part of what the
+        outermost load reserved. Of other shards it loads one part, which refers only to parts of
+        lower numbers, so the nesting ends.
         """
         within = self._loading.keys
         if within and (shard not in shelf.plain or (id(shelf), shard) in within):
@@ -369,67 +367,67 @@ class Cache:
         with self.lock:
             ticket = None
             while True:
-                held = shelf.held.get(shard)
-                if held is None and ticket is not None:
-                    held = ticket.objects  # loaded while this thread waited, and dropped again
-                if held is not None:
-                    return held
+                objects = shelf.cached.get(shard)
+                if objects is None and ticket is not None:
+                    objects = ticket.objects  # loaded and dropped while this thread waited
+                if objects is not None:
+                    return objects
                 ticket = self._tickets.get(key)
-                if ticket is None and (within or self._makes_room(nbytes)):
+                if ticket is None and (within or self._make_room(nbytes)):
                     break
-                self._room.wait(_A_WHILE)
-            mine = self._tickets[key] = _Ticket()
+                self._room.wait(_RETRY_SECONDS)
+            own_ticket = self._tickets[key] = _Ticket()
             self._reserved += nbytes
         within.append(key)
         try:
             fetched = shelf.fetch(shard, ahead)
             with self.lock:
-                mine.objects = shelf.held[shard] = self._register(shelf, fetched)
+                own_ticket.objects = shelf.cached[shard] = self._register(shelf, fetched)
         finally:
             within.pop()
             with self.lock:
                 self._reserved -= nbytes
                 del self._tickets[key]
                 self._room.notify_all()
-        return mine.objects
+        return own_ticket.objects
 
     def offer(self, shelf: Shelf, shard: int, fetched: Fetched) -> None:
-        """Take in a shard that was loaded for another reason, if there is room."""
+        """Keep a shard that was loaded for another reason, if there is room."""
         with self.lock:
-            if self.limit is None or self.used + shelf.costs[shard] <= self._most:
-                shelf.held[shard] = self._register(shelf, fetched)
+            if self.limit is None or self.used + shelf.costs[shard] <= self._capacity:
+                shelf.cached[shard] = self._register(shelf, fetched)
 
     def _register(self, shelf: Shelf, fetched: Fetched) -> dict[int, Any]:
         objects: dict[int, Any] = {}
         with self.lock:
-            for part, (made, nbytes) in fetched.items():
-                living = shelf.alive.get(part)  # somebody may have held it all the time
-                objects[part] = made if living is None else living
-                if living is None:
-                    shelf.alive[part] = made
-                    self.account(made, nbytes + OBJECT_BYTES)
+            for part, (estimator, nbytes) in fetched.items():
+                known = shelf.alive.get(part)  # the caller may have kept it
+                objects[part] = estimator if known is None else known
+                if known is None:
+                    shelf.alive[part] = estimator
+                    self.account(estimator, nbytes + OBJECT_BYTES)
         return objects
 
-    def _makes_room(self, nbytes: int) -> bool:
-        """Make room. With nothing left to give up, one load at a time goes on."""
-        while self.limit is not None and self.used + self._reserved + nbytes > self._most:
+    def _make_room(self, nbytes: int) -> bool:
+        """Make room. With nothing left to drop, loads go on one at a time."""
+        while self.limit is not None and self.used + self._reserved + nbytes > self._capacity:
             if not self._drop_one():
                 return self._reserved == 0
         return True
 
     def _drop_one(self) -> bool:
-        """Give up a shard; its objects stay with those who use them."""
+        """Drop a shard. Its objects live on where they are used."""
         victims = [
             (max(visit.interval, self._now - visit.last), visit.last, shelf, shard)
             for shelf in self._shelves
-            for shard in shelf.held
+            for shard in shelf.cached
             for visit in [shelf.visits.setdefault(shard, _Visit(self._now))]
             if (id(shelf), shard) != self._last
         ]
         if not victims:
             return False
-        *_, shelf, shard = max(victims, key=lambda each: each[:2])
-        del shelf.held[shard]
+        *_, shelf, shard = max(victims, key=lambda victim: victim[:2])
+        del shelf.cached[shard]
         return True
 
     def set_limit(self, limit: int) -> None:
@@ -439,25 +437,25 @@ class Cache:
 
     @contextmanager
     def within(self, limit: int) -> Iterator[None]:
-        """A limit for as long as a call takes; limits that are set meanwhile count after it."""
-        mine = [limit]
+        """Apply a limit for the length of a call; limits set meanwhile apply after it."""
+        own_limit = [limit]
         with self.lock:
-            self._lent += (mine,)
+            self._lent += (own_limit,)
             self._shrink()
         try:
             yield
         finally:
             with self.lock:
-                self._lent = tuple(each for each in self._lent if each is not mine)
+                self._lent = tuple(lent for lent in self._lent if lent is not own_limit)
                 self._shrink()
 
     def _shrink(self) -> None:
-        while self.limit is not None and self.used > self._most and self._drop_one():
+        while self.limit is not None and self.used > self._capacity and self._drop_one():
             pass
 
 
 def _in_order(shelf: Shelf, shard: int) -> bool:
-    """Whether a shard is asked for after the one before it, or is the first."""
+    """Whether shards are asked for in order: this one after the one before it, or the first."""
     before = shelf.before.get(shard)
     if before is None:
         return True

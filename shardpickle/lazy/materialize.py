@@ -1,8 +1,8 @@
-"""A model's objects, walked as pickle walks them, and copies in which some stand for others.
+"""Walks a model's objects as pickle does, and copies models with some objects replaced.
 
-What belongs to a model is what its pickle holds: attributes, items, and what bound methods,
-partial functions and closures hold on to. A copy is made by pickling in memory, where everything
-that cannot lead to a lazy list stays the very same object. Knows pickle; knows no file or shard.
+A model's objects are those in its pickle: attributes, items, and what bound methods, partial
+functions and closures capture. A copy is made by pickling in memory. Everything that cannot lead
+to a lazy list stays the same object. Knows pickle; knows no file or shard.
 """
 
 import copyreg
@@ -29,63 +29,63 @@ from shardpickle.sklearn_support import classes
 
 Element = Callable[[Any], Any]
 
-# Whether a partial function has a `__dict__` is not asked: asking makes one, which pickle keeps.
+# Never ask whether a partial function has a `__dict__`: asking makes one, which pickle keeps.
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque, lazy.LazyList, MethodType, partial)
 
 
-def thawed(
+def copy_model(
     model: Any,
     *,
     enter: Element | None = None,
-    element: Element | None = None,
-    listed: Callable[[Sequence[Any]], None] | None = None,
+    replace: Element | None = None,
+    on_list: Callable[[Sequence[Any]], None] | None = None,
     apart: Callable[[Any], bool] | None = None,
     fixed: Collection[int] = (),
 ) -> Any:
-    """A copy of a model in which lists of estimators are lists.
+    """Copy a model so that its lists of estimators are plain lists.
 
     Parameters
     ----------
     enter : callable, optional
-        What takes the place of an object and is copied in its stead; None for an object that is
-        copied itself, and for a stand-in that stays.
-    element : callable, optional
-        What takes the place of a stand-in that is not entered, as it is.
-    listed : callable, optional
-        Is shown each lazy list, and each list of lazy lists before these, before any element.
+        Returns the object to copy instead of the one given; None to copy that one itself, or to
+        leave a stand-in.
+    replace : callable, optional
+        Returns the object to put, uncopied, in place of a stand-in that is not entered.
+    on_list : callable, optional
+        Is called with each lazy list, before any element. A list of lazy lists comes before these.
     apart : callable, optional
-        Whether `element` is asked what takes the place of an object, as for a stand-in.
+        Whether `replace` applies to an object, as it does to a stand-in.
     fixed : collection of int
-        Identities of objects that stay as they are, whatever they hold.
+        Identities of objects that stay as they are, whatever they contain.
     """
-    pickler = _Pickler(enter=enter, listed=listed, fixed=fixed, apart=apart)
+    pickler = _Pickler(enter=enter, on_list=on_list, fixed=fixed, apart=apart)
     pickler.dump(model)
-    return _Unpickler(pickler, element).load()
+    return _Unpickler(pickler, replace).load()
 
 
-def rebound(model: Any, instead: Mapping[int, Any]) -> Any:
-    """A model in which objects, given by identity, are others, wherever they are referred to.
+def replace_objects(model: Any, instead: Mapping[int, Any]) -> Any:
+    """Replace objects, given by identity, wherever the model refers to them.
 
-    The model itself if it refers to none of them. Lists stay lazy.
+    Returns the model itself if it refers to none of them. Lists stay lazy.
     """
     pickler = _Pickler(enter=lambda obj: instead.get(id(obj)), lists=False)
     pickler.dump(model)
     return _Unpickler(pickler, None).load() if pickler.entered else model
 
 
-def referenced(model: Any) -> bytes:
-    """A lazy model as a pickle that refers to its directory, for tasks of our own."""
+def pickle_reference(model: Any) -> bytes:
+    """Pickle a lazy model as a reference to its directory, for tasks of our own."""
     with lazy.referring():
         return pickle.dumps(model, protocol=5)
 
 
-def from_reference(data: bytes) -> Any:
-    """The lazy model that `referenced` refers to."""
+def load_reference(data: bytes) -> Any:
+    """Load the lazy model that `pickle_reference` refers to."""
     return pickle.loads(data)
 
 
-def survives(error: Exception) -> bool:
-    """Whether an error arrives in another process as what it is."""
+def survives_pickling(error: Exception) -> bool:
+    """Whether an error reaches another process as the same class."""
     try:
         return type(pickle.loads(pickle.dumps(error))) is type(error)
     except Exception:
@@ -94,43 +94,43 @@ def survives(error: Exception) -> bool:
 
 def is_lazy(model: Any) -> bool:
     """Whether there is a lazy list or a stand-in in a model."""
-    lists: list[Any] = []
-    pickler = _Pickler(listed=lists.append)
+    lazy_lists: list[Any] = []
+    pickler = _Pickler(on_list=lazy_lists.append)
     try:
         pickler.dump(model)
-    except Exception:  # it cannot be pickled at all, which is for others to tell
+    except Exception:  # it cannot be pickled at all, which the dump reports
         return False
-    return bool(lists) or any(map(lazy.is_stand_in, pickler.left))
+    return bool(lazy_lists) or any(map(lazy.is_stand_in, pickler.left))
 
 
 def stand_ins(model: Any) -> list[Any]:
-    """The stand-ins in a model, each once."""
+    """List the stand-ins in a model, each once."""
     pickler = _Pickler()
     pickler.dump(model)
     return list(filter(lazy.is_stand_in, pickler.left))
 
 
-def whole(model: Any) -> Any:
-    """A copy of a model with everything in it."""
-    return thawed(model, enter=loaded)
+def copy_whole(model: Any) -> Any:
+    """Copy a model with all of its estimators loaded."""
+    return copy_model(model, enter=load_stand_in)
 
 
-def loaded(obj: Any) -> Any:
-    """What is entered in place of a stand-in in a whole model: the real estimator."""
+def load_stand_in(obj: Any) -> Any:
+    """Return the real estimator of a stand-in, loaded if need be; None for other objects."""
     if not lazy.is_stand_in(obj):
         return None
-    found = lazy.present(obj)
-    return lazy.real(obj) if found is None else found
+    estimator = lazy.present(obj)
+    return lazy.real(obj) if estimator is None else estimator
 
 
 class _Pickler(pickle.Pickler):
-    """Walks a model. What it does not go into is `left`, and stands in the pickle by number."""
+    """Walks a model. Objects that it does not enter are in `left`; the pickle has their numbers."""
 
     def __init__(
         self,
         *,
         enter: Element | None = None,
-        listed: Callable[[Sequence[Any]], None] | None = None,
+        on_list: Callable[[Sequence[Any]], None] | None = None,
         fixed: Collection[int] = (),
         apart: Callable[[Any], bool] | None = None,
         lists: bool = True,
@@ -138,11 +138,11 @@ class _Pickler(pickle.Pickler):
         self.buffer = io.BytesIO()
         super().__init__(self.buffer, protocol=5)
         self.enter = enter
-        self.listed = listed
+        self.on_list = on_list
         self.fixed = fixed
         self.apart = apart
         self.lists = lists
-        self.left: list[Any] = []  # alive, so that identities stay theirs
+        self.left: list[Any] = []  # kept alive, so that their ids are not reused
         self.numbers: dict[int, int] = {}
         self.instead: dict[int, Any] = {}
         self.entered: list[Any] = []
@@ -151,8 +151,8 @@ class _Pickler(pickle.Pickler):
         if type(obj) is _Left:
             obj = obj.obj
         elif id(obj) not in self.numbers and self.goes_into(obj):
-            if self.listed is not None and _is_lazy(obj):
-                self.listed(obj)
+            if self.on_list is not None and _is_lazy(obj):
+                self.on_list(obj)
             return None
         number = self.numbers.get(id(obj))
         if number is None:
@@ -164,9 +164,9 @@ class _Pickler(pickle.Pickler):
         if id(obj) in self.instead:
             return True
         if self.enter is not None:
-            other = self.enter(obj)
-            if other is not None:
-                self.instead[id(obj)] = other
+            replacement = self.enter(obj)
+            if replacement is not None:
+                self.instead[id(obj)] = replacement
                 self.entered.append(obj)
                 return True
         if not _leads_on(obj) or id(obj) in self.fixed:
@@ -179,40 +179,41 @@ class _Pickler(pickle.Pickler):
         if type(obj) is lazy.LazyList and self.lists:
             return list, (), None, iter(lazy.items_of(obj))
         if type(obj) is MethodType:
-            # Not as pickle does, which looks the name up before the owner has its attributes.
-            return _bound, (obj.__func__, type(obj.__self__), obj.__self__)
+            # Unlike pickle, which looks the name up before the owner has its attributes.
+            return _bind, (obj.__func__, type(obj.__self__), obj.__self__)
         if type(obj) is FunctionType:
-            return _same, (_Left(_Shell(obj)),), _held_by(obj), None, None, _fill
+            return _same, (_Left(_Shell(obj)),), _get_captured(obj), None, None, _fill
         try:
             reduce = copyreg.dispatch_table.get(type(obj))
-            found = obj.__reduce_ex__(5) if reduce is None else reduce(obj)
+            reduced = obj.__reduce_ex__(5) if reduce is None else reduce(obj)
         except Exception:  # what cannot be pickled stays as it is
-            found = ""
-        # A name (a str) stands for a global, which is nobody's copy.
-        return (_same, (_Left(obj),)) if isinstance(found, str) else found
+            reduced = ""
+        # A str names a global, which is not copied.
+        return (_same, (_Left(obj),)) if isinstance(reduced, str) else reduced
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, pickler: _Pickler, element: Element | None) -> None:
+    def __init__(self, pickler: _Pickler, replace: Element | None) -> None:
         super().__init__(io.BytesIO(pickler.buffer.getvalue()))
         self.left = pickler.left
         self.apart = pickler.apart
-        self.element = element
-        self.cells: dict[int, CellType] = {}  # of functions; those that share one share its copy
+        self.replace = replace
+        # Cells of functions; functions that share a cell share its copy.
+        self.cells: dict[int, CellType] = {}
 
     def persistent_load(self, number: int) -> Any:
-        found = self.left[number]
-        if type(found) is _Shell:
-            return found.made(self.cells)
-        if self.element is not None and (
-            lazy.is_stand_in(found) or (self.apart is not None and self.apart(found))
+        obj = self.left[number]
+        if type(obj) is _Shell:
+            return obj.make(self.cells)
+        if self.replace is not None and (
+            lazy.is_stand_in(obj) or (self.apart is not None and self.apart(obj))
         ):
-            return self.element(found)
-        return found
+            return self.replace(obj)
+        return obj
 
 
 class _Left:
-    """Around an object that stays as it is, whatever it is."""
+    """Wraps an object that stays as it is, whatever it is."""
 
     __slots__ = ("obj",)
 
@@ -221,35 +222,41 @@ class _Left:
 
 
 class _Shell:
-    """A function without what it holds on to."""
+    """A function without what it captures."""
 
     __slots__ = ("function",)
 
     def __init__(self, function: FunctionType) -> None:
         self.function = function
 
-    def made(self, cells: dict[int, CellType]) -> FunctionType:
-        given = self.function
-        closure = tuple(cells.setdefault(id(each), CellType()) for each in given.__closure__ or ())
-        made = FunctionType(given.__code__, given.__globals__, given.__name__, None, closure)
-        made.__qualname__, made.__module__ = given.__qualname__, given.__module__
-        return made
+    def make(self, cells: dict[int, CellType]) -> FunctionType:
+        function = self.function
+        closure = tuple(
+            cells.setdefault(id(cell), CellType()) for cell in function.__closure__ or ()
+        )
+        copy = FunctionType(
+            function.__code__, function.__globals__, function.__name__, None, closure
+        )
+        copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+        return copy
 
 
-def _held_by(function: FunctionType) -> tuple[Any, ...]:
-    cells = {at: each for at, each in enumerate(function.__closure__ or ()) if _is_filled(each)}
+def _get_captured(function: FunctionType) -> tuple[Any, ...]:
+    cells = {
+        index: cell for index, cell in enumerate(function.__closure__ or ()) if _is_filled(cell)
+    }
     return (
-        {at: each.cell_contents for at, each in cells.items()},
+        {index: cell.cell_contents for index, cell in cells.items()},
         function.__defaults__,
         function.__kwdefaults__,
         vars(function),
     )
 
 
-def _fill(function: FunctionType, held: tuple[Any, ...]) -> None:
-    contents, function.__defaults__, function.__kwdefaults__, attributes = held
-    for at, value in contents.items():
-        (function.__closure__ or ())[at].cell_contents = value
+def _fill(function: FunctionType, state: tuple[Any, ...]) -> None:
+    contents, function.__defaults__, function.__kwdefaults__, attributes = state
+    for index, value in contents.items():
+        (function.__closure__ or ())[index].cell_contents = value
     function.__dict__.update(attributes)
 
 
@@ -265,24 +272,24 @@ def _same(obj: Any) -> Any:
     return obj
 
 
-def _bound(function: Callable[..., Any], kind: type, owner: Any) -> Any:
-    """A method of an owner, which may be something else in its place."""
+def _bind(function: Callable[..., Any], kind: type, owner: Any) -> Any:
+    """Make a method of an owner, which may be a replacement."""
     if isinstance(owner, kind):
         return MethodType(function, owner)
     return getattr(owner, function.__name__)
 
 
 def _leads_on(obj: Any) -> bool:
-    """Whether an object may hold lazy lists or stand-ins, or what else is to be replaced."""
+    """Whether an object may lead to lazy lists, stand-ins or other objects to replace."""
     kind = type(obj)
     if kind in _ATOMS or lazy.is_stand_in(obj) or isinstance(obj, (type, ModuleType)):
         return False
     if classes.is_tree_class(kind):
-        return any(map(_leads_on_from_a_tree, vars(obj).values()))
+        return any(map(_leads_on_from_tree, vars(obj).values()))
     if isinstance(obj, np.ndarray):
         names = obj.dtype.names
         return bool(obj.dtype.hasobject) and (
-            names is not None or any(type(each) not in _ATOMS for each in obj.flat)
+            names is not None or any(type(item) not in _ATOMS for item in obj.flat)
         )
     if isinstance(obj, _CONTAINERS):
         return True
@@ -294,25 +301,30 @@ def _leads_on(obj: Any) -> bool:
     return hasattr(obj, "__dict__") or _has_slots(kind)
 
 
-def _leads_on_from_a_tree(value: Any) -> bool:
-    """The same of a tree's attribute; most have parameters and arrays alone."""
+def _leads_on_from_tree(value: Any) -> bool:
+    """The same for a tree's attribute; most are only parameters and arrays."""
     items = [value]
     if type(value) in (list, tuple, dict):
         items = [*value, *value.values()] if type(value) is dict else value
-    return any(lazy.is_stand_in(each) or _leads_on(each) for each in items)
+    return any(lazy.is_stand_in(item) or _leads_on(item) for item in items)
 
 
 def _holds(function: FunctionType) -> bool:
-    """Whether a function holds on to something, and is not one that pickle knows by its name."""
-    found: Any = sys.modules.get(function.__module__)
+    """Whether a function captures objects, and pickle does not find it by its name."""
+    named: Any = sys.modules.get(function.__module__)
     for name in function.__qualname__.split("."):
-        found = getattr(found, name, None)
-    if found is function:
+        named = getattr(named, name, None)
+    if named is function:
         return False
-    contents, defaults, keywords, attributes = _held_by(function)
-    held = [*contents.values(), *(defaults or ()), *(keywords or {}).values(), *attributes.values()]
+    contents, defaults, keywords, attributes = _get_captured(function)
+    captured = [
+        *contents.values(),
+        *(defaults or ()),
+        *(keywords or {}).values(),
+        *attributes.values(),
+    ]
     return any(
-        type(each) is FunctionType or lazy.is_stand_in(each) or _leads_on(each) for each in held
+        type(item) is FunctionType or lazy.is_stand_in(item) or _leads_on(item) for item in captured
     )
 
 
@@ -323,7 +335,7 @@ def _has_slots(kind: type) -> bool:
 def _is_lazy(obj: Any) -> bool:
     kind = type(obj)
     return kind is lazy.LazyList or (
-        kind is list and bool(obj) and all(type(each) is lazy.LazyList for each in obj)
+        kind is list and bool(obj) and all(type(item) is lazy.LazyList for item in obj)
     )
 
 

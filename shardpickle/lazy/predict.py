@@ -1,13 +1,13 @@
 """Predictions of lazy models in tasks, each of which opens its own shards. Knows no file.
 
-scikit-learn's own code adds up: a private copy of the model holds, in place of its lazy lists,
-lists of proxies. The first call of a proxy's method sends the same call for all estimators of the
-list to tasks, a shard each, and every proxy gives its own result, in the list's order. So results
-are those of scikit-learn bit for bit, whatever the number of workers.
+scikit-learn's own code combines the results. A private copy of the model has lists of proxies in
+place of its lazy lists. The first call of a proxy's method sends the same call for all estimators
+of the list to tasks, one shard each. Every proxy returns its own result, in the list's order. So
+results are those of scikit-learn bit for bit, whatever the number of workers.
 
-Where scikit-learn's compiled code reads the trees themselves (gradient boosting), or asks each tree
-about features of its own (bagging), tasks take rows instead of shards: each has a lazy model of its
-own and a block of rows, and what trees say of a row does not depend on the others.
+Gradient boosting reads the trees in compiled code, and bagging gives each tree features of its own.
+There, tasks take rows instead of shards: each has its own lazy model and a block of rows. A tree's
+prediction for a row does not depend on other rows.
 """
 
 import os
@@ -28,7 +28,13 @@ from shardpickle._util.progress import Listener, Meter
 from shardpickle.errors import WorkerLostError
 from shardpickle.lazy import Shelf
 from shardpickle.lazy import rows as results
-from shardpickle.lazy.materialize import from_reference, referenced, stand_ins, survives, thawed
+from shardpickle.lazy.materialize import (
+    copy_model,
+    load_reference,
+    pickle_reference,
+    stand_ins,
+    survives_pickling,
+)
 from shardpickle.lazy.worker_watch import WorkerWatch
 from shardpickle.sklearn_support import classes
 
@@ -39,7 +45,7 @@ METHODS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a caller of `predict` asks for; see there."""
+    """The arguments of `shardpickle.predict`."""
 
     method: str
     workers: int | None
@@ -48,38 +54,38 @@ class Prediction:
     on_progress: Listener | None
 
 
-def predict_rows(model: Any, features: Any, asked: Prediction) -> Any:
-    """What a lazy model answers to rows, a block of them at a time."""
-    file = None if asked.out is None else results.NpyFile(asked.out)
-    chosen = asked.workers is not None or is_backend_chosen()
-    tasks = asked.workers if chosen else checked_workers(None)
-    spread = proxied(model, tasks, lazy.CACHE.limit)
-    total = 0 if hasattr(features, "__next__") else results.rows(features)
+def predict_rows(model: Any, features: Any, request: Prediction) -> Any:
+    """Predict rows with a lazy model, a block of them at a time."""
+    file = None if request.out is None else results.NpyFile(request.out)
+    chosen = request.workers is not None or is_backend_chosen()
+    task_limit = request.workers if chosen else checked_workers(None)
+    predictor = make_proxies(model, task_limit, lazy.CACHE.limit)
+    total = 0 if hasattr(features, "__next__") else results.count_rows(features)
     answers: list[Any] = []
     with (
         calm(),
         file or nullcontext(),
-        Meter("predict", total, asked.progress, asked.on_progress, unit="rows") as meter,
+        Meter("predict", total, request.progress, request.on_progress, unit="rows") as meter,
     ):
-        for block in results.blocks(features, _ROWS):
-            answer = getattr(spread, asked.method)(block)
+        for block in results.split_rows(features, _ROWS):
+            answer = getattr(predictor, request.method)(block)
             if file is None:
                 answers.append(answer)
             else:
                 file.append(answer)
-            meter.advance(results.rows(block))
+            meter.advance(results.count_rows(block))
     if file is not None:
         return file.array()
     if not answers:
-        raise ValueError("there are no rows to predict")
-    return results.joined(answers)
+        raise ValueError("no rows to predict: pass at least one row of features")
+    return results.join_answers(answers)
 
 
-_ROWS = 1 << 16  # of features at a time: what 14 trees say of 5 classes is 37 MB
+_ROWS = 1 << 16  # rows at a time: 14 trees' predictions for 5 classes take 37 MB
 
 
-def proxied(model: Any, workers: int | None, limit: int | None) -> Any:
-    """A copy of a lazy model whose lists of estimators ask tasks.
+def make_proxies(model: Any, workers: int | None, limit: int | None) -> Any:
+    """Copy a lazy model so that its lists of estimators predict in tasks.
 
     Parameters
     ----------
@@ -89,49 +95,51 @@ def proxied(model: Any, workers: int | None, limit: int | None) -> Any:
         Bytes that all tasks may hold together.
     """
     proxies: dict[int, Proxy] = {}
-    made: dict[int, tuple[Any, Any]] = {}  # models, and what takes their places
+    replacements: dict[int, tuple[Any, Any]] = {}  # by id: models, and their replacements
 
-    def listed(found: Sequence[Any]) -> None:
-        nested = not isinstance(found, lazy.LazyList)
-        items = [each for inner in (found if nested else [found]) for each in lazy.items_of(inner)]
-        waiting = [each for each in items if lazy.is_stand_in(each) and lazy.kept(each) is None]
-        waiting = [each for each in waiting if id(each) not in proxies]
-        calls = _Calls([lazy.place(each) for each in waiting], workers, limit)
-        proxies.update({id(one): Proxy(one, calls, number) for number, one in enumerate(waiting)})
+    def make_list_proxies(estimators: Sequence[Any]) -> None:
+        lists = [estimators] if isinstance(estimators, lazy.LazyList) else estimators
+        items = [item for inner in lists for item in lazy.items_of(inner)]
+        waiting = [item for item in items if lazy.is_stand_in(item) and lazy.kept(item) is None]
+        waiting = [item for item in waiting if id(item) not in proxies]
+        calls = _Calls([lazy.place(item) for item in waiting], workers, limit)
+        proxies.update({id(item): Proxy(item, calls, at) for at, item in enumerate(waiting)})
 
-    def element(found: Any) -> Any:
-        if id(found) in proxies:
-            return proxies[id(found)]
-        if lazy.is_stand_in(found):
-            if classes.is_tree_class(lazy.kind_of(found)):
-                return lazy.settled(found)
-            found = lazy.real(found)  # a model by itself, whose own trees are not loaded
-        if id(found) not in made:
-            made[id(found)] = found, spread(found)
-        return made[id(found)][1]
+    def replace_element(element: Any) -> Any:
+        if id(element) in proxies:
+            return proxies[id(element)]
+        if lazy.is_stand_in(element):
+            if classes.is_tree_class(lazy.kind_of(element)):
+                return lazy.settled(element)
+            element = lazy.real(element)  # a model by itself, whose own trees are not loaded
+        if id(element) not in replacements:
+            replacements[id(element)] = element, replace_model(element)
+        return replacements[id(element)][1]
 
-    def spread(found: Any) -> Any:
-        if _takes_rows(found):
-            return ByRows(found, workers, limit)
-        return thawed(found, element=element, listed=listed, apart=_takes_rows)
+    def replace_model(part: Any) -> Any:
+        if _takes_rows(part):
+            return ByRows(part, workers, limit)
+        return copy_model(
+            part, replace=replace_element, on_list=make_list_proxies, apart=_takes_rows
+        )
 
-    return spread(model)
+    return replace_model(model)
 
 
 def _takes_rows(model: Any) -> bool:
-    """Whether a model is one that tasks ask about rows: what it defers are trees only."""
+    """Whether tasks take rows of a model: it defers only trees."""
     if not classes.asks_apart(model):
         return False
     waiting = stand_ins(model)
-    return bool(waiting) and all(classes.is_tree_class(lazy.kind_of(one)) for one in waiting)
+    return bool(waiting) and all(classes.is_tree_class(lazy.kind_of(tree)) for tree in waiting)
 
 
-def _tasks(shelves: Iterable[Shelf], workers: int | None, limit: int | None) -> int:
-    """How many tasks run at a time: none would have less than it needs."""
-    many: int = joblib.effective_n_jobs(workers)
+def _count_tasks(shelves: Iterable[Shelf], workers: int | None, limit: int | None) -> int:
+    """Count the tasks that may run at a time, so that each has the memory that it needs."""
+    count: int = joblib.effective_n_jobs(workers)
     if limit is not None:
-        many = min(many, limit // max((shelf.least for shelf in shelves), default=1))
-    return max(1, many)
+        count = min(count, limit // max((shelf.least for shelf in shelves), default=1))
+    return max(1, count)
 
 
 def is_backend_chosen() -> bool:
@@ -141,23 +149,23 @@ def is_backend_chosen() -> bool:
 
 
 def calm() -> Any:
-    """A context in which scikit-learn starts no threads: what it adds up, it adds in order."""
+    """A context in which scikit-learn starts no threads, so that it adds results in order."""
     return joblib.parallel_config(backend="sequential")
 
 
 class Proxy:
-    """In place of one estimator: methods that predict are answered by a task."""
+    """Replaces one estimator: methods that predict run in a task."""
 
-    def __init__(self, stood: Any, calls: "_Calls", number: int) -> None:
-        self._stood = stood
+    def __init__(self, stand_in: Any, calls: "_Calls", number: int) -> None:
+        self._stand_in = stand_in
         self._calls = calls
         self._number = number
 
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
-            return getattr(self._stood, name)
-        if not classes.is_tree_class(lazy.kind_of(self._stood)):
-            getattr(self._stood, name)  # some have a method only if what they hold has it
+            return getattr(self._stand_in, name)
+        if not classes.is_tree_class(lazy.kind_of(self._stand_in)):
+            getattr(self._stand_in, name)  # some have a method only if their inner estimator has it
 
         def method(*args: Any, **kwargs: Any) -> Any:
             return self._calls.answer(self._number, (name, args, kwargs))
@@ -166,30 +174,30 @@ class Proxy:
 
 
 class ByRows:
-    """In place of an ensemble: methods that predict are answered by tasks, a block of rows each."""
+    """Replaces an ensemble: methods that predict run in tasks, one block of rows each."""
 
     def __init__(self, model: Any, workers: int | None, limit: int | None) -> None:
         self._model = model
         shelves = {id(shelf): shelf for shelf, _ in map(lazy.place, stand_ins(model))}
-        self._many = _tasks(shelves.values(), workers, limit)
-        self._share = None if limit is None else limit // self._many
+        self._task_count = _count_tasks(shelves.values(), workers, limit)
+        self._share = None if limit is None else limit // self._task_count
         self._parallel = joblib.Parallel(n_jobs=workers, max_nbytes=None)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._model, name)
-        if name not in METHODS or self._many == 1:
-            return found
+        attribute = getattr(self._model, name)
+        if name not in METHODS or self._task_count == 1:
+            return attribute
 
         def method(X: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N803
-            size = -(-results.rows(X) // self._many)
+            size = -(-results.count_rows(X) // self._task_count)
             if size == 0 or size < _LEAST_ROWS:
-                return found(X, *args, **kwargs)
-            model = referenced(self._model)
+                return attribute(X, *args, **kwargs)
+            model = pickle_reference(self._model)
             tasks = [
                 (_task_of_rows, model, self._share, (name, (rows, *args), kwargs))
-                for rows in results.blocks(X, size)
+                for rows in results.split_rows(X, size)
             ]
-            return results.joined(_run(self._parallel, tasks))
+            return results.join_answers(_run(self._parallel, tasks))
 
         return method
 
@@ -197,21 +205,21 @@ class ByRows:
         return True  # it has trees
 
 
-_LEAST_ROWS = 64  # what a task is worth
+_LEAST_ROWS = 64  # fewer rows are not worth a task
 
 
 _Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class _Calls:
-    """The calls of one list's estimators: those that are alike run in tasks, ahead."""
+    """The calls of one list's estimators. Equal calls run ahead in tasks."""
 
     def __init__(
         self, places: Sequence[tuple[Shelf, int]], workers: int | None, limit: int | None
     ) -> None:
         self._places = places
         self._parallel = joblib.Parallel(n_jobs=workers, max_nbytes=None)  # X is small: a block
-        self._many = _tasks((shelf for shelf, _ in places), workers, limit)
+        self._task_count = _count_tasks((shelf for shelf, _ in places), workers, limit)
         self._limit = limit
         self._call: _Call | None = None
         self._answers: Iterator[Any] = iter(())
@@ -219,20 +227,20 @@ class _Calls:
         self._alike = True
 
     def answer(self, number: int, call: _Call) -> Any:
-        """What one estimator answers."""
-        if self._call is None or number != self._next or not _same(call, self._call):
+        """Return one estimator's answer."""
+        if self._call is None or number != self._next or not _are_equal(call, self._call):
             self._alike = self._alike and self._next in (0, len(self._places))
             self._close()
             if not self._alike:
                 shelf, part = self._places[number]
-                return _asked(shelf, [part], call)[0]
+                return _call_parts(shelf, [part], call)[0]
             self._call, self._next = call, number
-            self._answers = self._started(number, call)
+            self._answers = self._start(number, call)
         self._next += 1
-        found = next(self._answers)
+        answer = next(self._answers)
         if self._next == len(self._places):
             self._close()
-        return found
+        return answer
 
     def _close(self) -> None:
         close = getattr(self._answers, "close", None)
@@ -240,50 +248,50 @@ class _Calls:
             close()
         self._call, self._answers = None, iter(())
 
-    def _started(self, first: int, call: _Call) -> Iterator[Any]:
+    def _start(self, first: int, call: _Call) -> Iterator[Any]:
         jobs = []
-        for _, group in groupby(self._places[first:], key=_shard_of):
+        for _, group in groupby(self._places[first:], key=_get_shard):
             places = list(group)
             jobs.append((places[0][0], [part for _, part in places]))
-        if self._many == 1:
+        if self._task_count == 1:
             for shelf, parts in jobs:
                 for part in parts:
-                    yield from _asked(shelf, [part], call)
+                    yield from _call_parts(shelf, [part], call)
             return
-        share = None if self._limit is None else self._limit // self._many
-        for start in range(0, len(jobs), 2 * self._many):
-            wave = jobs[start : start + 2 * self._many]
+        share = None if self._limit is None else self._limit // self._task_count
+        for start in range(0, len(jobs), 2 * self._task_count):
+            wave = jobs[start : start + 2 * self._task_count]
             tasks = [(_task, *shelf.reference, share, parts, call) for shelf, parts in wave]
             for answers in _run(self._parallel, tasks):
                 yield from answers
 
 
-def _shard_of(place: tuple[Shelf, int]) -> tuple[int, int]:
+def _get_shard(place: tuple[Shelf, int]) -> tuple[int, int]:
     shelf, part = place
     return id(shelf), shelf.home[part]
 
 
-def _same(one: _Call, other: _Call) -> bool:
-    values = [*one[1], *one[2].values()]
+def _are_equal(call: _Call, other: _Call) -> bool:
+    values = [*call[1], *call[2].values()]
     others = [*other[1], *other[2].values()]
     return (
-        (one[0], len(one[1]), list(one[2])) == (other[0], len(other[1]), list(other[2]))
+        (call[0], len(call[1]), list(call[2])) == (other[0], len(other[1]), list(other[2]))
         and len(values) == len(others)
-        and all(a is b or _plainly_equal(a, b) for a, b in zip(values, others, strict=True))
+        and all(a is b or _are_plain_and_equal(a, b) for a, b in zip(values, others, strict=True))
     )
 
 
-def _plainly_equal(one: Any, other: Any) -> bool:
-    return type(one) in (bool, int, float, str, type(None)) and one == other
+def _are_plain_and_equal(value: Any, other: Any) -> bool:
+    return type(value) in (bool, int, float, str, type(None)) and value == other
 
 
 def _run(parallel: joblib.Parallel, tasks: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """What tasks, each a function and its arguments, answer."""
+    """Run tasks, each a function and its arguments; returns their answers."""
     watch = WorkerWatch()
     try:
         with nullcontext() if is_backend_chosen() else watch:
             answers: list[Any] = parallel(
-                joblib.delayed(_told)(os.getpid(), *task) for task in tasks
+                joblib.delayed(_run_task)(os.getpid(), *task) for task in tasks
             )
     except BrokenProcessPool as error:  # also where a task cannot be unpickled in the worker
         if watch.ended_workers or isinstance(error, TerminatedWorkerError):
@@ -292,15 +300,15 @@ def _run(parallel: joblib.Parallel, tasks: Sequence[tuple[Any, ...]]) -> list[An
     return answers
 
 
-def _told(home: int, task: Callable[..., Any], *args: Any) -> Any:
-    """Run a task; an error that would not arrive in another process becomes text.
+def _run_task(home: int, task: Callable[..., Any], *args: Any) -> Any:
+    """Run a task; an error that cannot be pickled becomes a RuntimeError with its text.
 
-    Pools take one for the end of the worker, or wait for ever.
+    A pool takes such an error for the end of the worker, or waits forever.
     """
     try:
         return task(*args)
     except Exception as error:
-        if os.getpid() == home or survives(error):
+        if os.getpid() == home or survives_pickling(error):
             raise
         raise RuntimeError(f"{type(error).__qualname__}: {error}") from error
 
@@ -313,21 +321,21 @@ def _task(
     call: _Call,
 ) -> list[Any]:
     with _within(limit):
-        return _asked(make(*arguments, None), parts, call)
+        return _call_parts(make(*arguments, None), parts, call)
 
 
 def _task_of_rows(model: bytes, limit: int | None, call: _Call) -> Any:
     with _within(limit):
-        found = from_reference(model)
+        lazy_model = load_reference(model)
         method, args, kwargs = call
-        return getattr(found, method)(*args, **kwargs)
+        return getattr(lazy_model, method)(*args, **kwargs)
 
 
 def _within(limit: int | None) -> AbstractContextManager[None]:
-    """A task may run in the process of its caller, who has a limit of his own."""
+    """Apply a task's limit. It may run in its caller's process, which has its own limit."""
     return nullcontext() if limit is None else lazy.CACHE.within(limit)
 
 
-def _asked(shelf: Shelf, parts: Sequence[int], call: _Call) -> list[Any]:
+def _call_parts(shelf: Shelf, parts: Sequence[int], call: _Call) -> list[Any]:
     method, args, kwargs = call
     return [getattr(lazy.CACHE.get(shelf, part), method)(*args, **kwargs) for part in parts]

@@ -1,6 +1,6 @@
-"""What stands in a model in place of its deferred estimators: they load on access.
+"""Stand-ins for the deferred estimators of a model, which load on access.
 
-A `StandIn` stands for a deferred part wherever the model refers to it, and a `LazyList` for a list
+A `StandIn` replaces a deferred part wherever the model refers to it; a `LazyList` replaces a list
 of them. Knows sequences and shelves; no file, codec or class.
 """
 
@@ -17,19 +17,19 @@ from shardpickle.lazy.cache import (
 
 
 class StandIn:
-    """In place of an estimator: every attribute is that of the real one, loaded when asked for.
+    """Replaces an estimator and loads it when an attribute is asked for.
 
-    `isinstance` says the real class. What is set on a stand-in stays: from then on it holds the
-    real one.
+    `isinstance` sees the real class. Setting an attribute makes the stand-in keep the real
+    estimator, so the change stays.
     """
 
-    __slots__ = ("__weakref__", "_mine", "_part", "_shelf")
+    __slots__ = ("__weakref__", "_kept", "_part", "_shelf")
     kind: type
 
     def __init__(self, shelf: Shelf, part: int) -> None:
         object.__setattr__(self, "_shelf", shelf)
         object.__setattr__(self, "_part", part)
-        object.__setattr__(self, "_mine", None)
+        object.__setattr__(self, "_kept", None)
 
     def __getattribute__(self, name: str) -> Any:
         if name in _OWN:
@@ -54,15 +54,15 @@ class StandIn:
         return copy.copy(real(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        mine = _slot(self, "_mine")
-        if mine is not None:
-            return copy.deepcopy(mine, memo)
+        estimator = _slot(self, "_kept")
+        if estimator is not None:
+            return copy.deepcopy(estimator, memo)
         return type(self)(_slot(self, "_shelf"), _slot(self, "_part"))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        mine = _slot(self, "_mine")
-        if mine is not None:
-            return mine.__reduce_ex__(protocol)
+        estimator = _slot(self, "_kept")
+        if estimator is not None:
+            return estimator.__reduce_ex__(protocol)
         refuse_in_dumps(self)
         return stand_in, (_slot(self, "_shelf"), _slot(self, "_part"))
 
@@ -75,35 +75,35 @@ def is_stand_in(obj: Any) -> bool:
     return issubclass(type(obj), StandIn)
 
 
-def place(stood: Any) -> tuple[Shelf, int]:
-    """Where the real one is: its shelf, and its part there."""
-    return _slot(stood, "_shelf"), _slot(stood, "_part")
+def place(placeholder: Any) -> tuple[Shelf, int]:
+    """The shelf of the real object, and its part there."""
+    return _slot(placeholder, "_shelf"), _slot(placeholder, "_part")
 
 
 def real(obj: Any) -> Any:
-    """The real object, where a stand-in is given; anything else as it is."""
+    """The real object of a stand-in, loaded if need be; anything else as it is."""
     if not is_stand_in(obj):
         return obj
-    mine = _slot(obj, "_mine")
-    return CACHE.get(*place(obj)) if mine is None else mine
+    estimator = _slot(obj, "_kept")
+    return CACHE.get(*place(obj)) if estimator is None else estimator
 
 
 def settled(obj: Any) -> Any:
-    """The real object that a stand-in holds itself, in place of that; else what is given."""
-    mine = kept(obj) if is_stand_in(obj) else None
-    return obj if mine is None else mine
+    """The real object that a stand-in keeps; if it keeps none, the argument as it is."""
+    estimator = kept(obj) if is_stand_in(obj) else None
+    return obj if estimator is None else estimator
 
 
-def kept(stood: Any) -> Any:
-    """The real object that a stand-in holds itself; None if it holds none."""
-    return _slot(stood, "_mine")
+def kept(placeholder: Any) -> Any:
+    """The real object that a stand-in keeps, or None."""
+    return _slot(placeholder, "_kept")
 
 
-def present(stood: Any) -> Any:
-    """The real object, if it is in memory; else None."""
-    shelf, part = place(stood)
-    mine = kept(stood)
-    return shelf.alive.get(part) if mine is None else mine
+def present(placeholder: Any) -> Any:
+    """The real object if it is in memory, else None."""
+    shelf, part = place(placeholder)
+    estimator = kept(placeholder)
+    return shelf.alive.get(part) if estimator is None else estimator
 
 
 def kind_of(obj: Any) -> type:
@@ -112,47 +112,48 @@ def kind_of(obj: Any) -> type:
     return kind
 
 
-def keep(stood: Any, found: Any = None) -> Any:
-    """Make a stand-in hold its real object, which may have been `found`; gives that."""
-    if found is None:
-        mine = kept(stood)
-        found = CACHE.get(*place(stood), scan=False) if mine is None else mine
-    object.__setattr__(stood, "_mine", found)
-    return found
+def keep(placeholder: Any, estimator: Any = None) -> Any:
+    """Make a stand-in keep its real object (default: load it) and return that."""
+    if estimator is None:
+        estimator = kept(placeholder)
+    if estimator is None:
+        estimator = CACHE.get(*place(placeholder), scan=False)
+    object.__setattr__(placeholder, "_kept", estimator)
+    return estimator
 
 
 def stand_in(shelf: Shelf, part: int) -> Any:
-    """The one object that stands for a part."""
+    """Return the one stand-in of a part."""
     with CACHE.lock:
-        found = shelf.stand_ins.get(part)
-        if found is None:
-            found = shelf.stand_ins[part] = _class_of(shelf.kinds[part])(shelf, part)
-    return found
+        placeholder = shelf.stand_ins.get(part)
+        if placeholder is None:
+            placeholder = shelf.stand_ins[part] = _make_class(shelf.kinds[part])(shelf, part)
+    return placeholder
 
 
-_stand_in = stand_in  # as pickles of earlier versions say
+_stand_in = stand_in  # the name in pickles of earlier versions
 
 
 @cache
-def _class_of(kind: type) -> type[StandIn]:
-    """Stand-ins of a class; what Python looks up on types (``len``, iteration) is forwarded."""
+def _make_class(kind: type) -> type[StandIn]:
+    """Make the stand-in of a class. Methods that Python looks up on types (``len``) forward."""
     members: dict[str, Any] = {"__slots__": (), "kind": kind, "__module__": kind.__module__}
     for name in dir(kind):
         special = name.startswith("__") and name.endswith("__")
         if special and not hasattr(StandIn, name) and callable(getattr(kind, name)):
-            members[name] = _forwarded(name)
+            members[name] = _forward(name)
     return type(kind.__name__, (StandIn,), members)
 
 
-def _forwarded(name: str) -> Callable[..., Any]:
+def _forward(name: str) -> Callable[..., Any]:
     return lambda self, *args, **kwargs: getattr(real(self), name)(*args, **kwargs)
 
 
 class LazyList(MutableSequence[Any]):
-    """A list of estimators that are loaded when they are taken out.
+    """A list of estimators that load when you take them out.
 
-    With a memory limit they are dropped again when nobody uses them, and with them what was
-    changed on them: assign an estimator to its place to keep it. `load` keeps all.
+    To keep a change to an estimator, assign it to its place: with a memory limit, estimators that
+    nobody uses are dropped, and changes with them. `load` keeps all.
     """
 
     __slots__ = ("_items",)
@@ -168,8 +169,8 @@ class LazyList(MutableSequence[Any]):
     @overload
     def __getitem__(self, index: slice) -> "LazyList": ...
     def __getitem__(self, index: Any) -> Any:
-        found = self._items[index]
-        return LazyList(found) if isinstance(index, slice) else real(found)
+        selected = self._items[index]
+        return LazyList(selected) if isinstance(index, slice) else real(selected)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._items[index] = items_of(value) if isinstance(index, slice) else value
@@ -190,27 +191,27 @@ class LazyList(MutableSequence[Any]):
         return map(real, reversed(self._items))
 
     def __contains__(self, value: Any) -> bool:
-        return any(map(self._finder(value), self._items))
+        return any(map(self._make_finder(value), self._items))
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
-        same = self._finder(value)
+        same = self._make_finder(value)
         for at in range(*slice(start, stop).indices(len(self))):
             if same(self._items[at]):
                 return at
         raise ValueError("the estimator is not in this list")
 
     def count(self, value: Any) -> int:
-        return sum(map(self._finder(value), self._items))
+        return sum(map(self._make_finder(value), self._items))
 
-    def _finder(self, value: Any) -> Callable[[Any], bool]:
-        """Whether an item is a value; estimators are equal if they are the same, so none loads."""
+    def _make_finder(self, value: Any) -> Callable[[Any], bool]:
+        """Make a test for items equal to a value. Nothing loads: estimators compare by identity."""
 
-        def same(item: Any) -> bool:
+        def is_value(item: Any) -> bool:
             if item is value or not is_stand_in(item):
                 return bool(item is value or item == value)
             return value is present(item)
 
-        return same
+        return is_value
 
     def __add__(self, other: Any) -> "LazyList":
         if not isinstance(other, (list, LazyList)):
@@ -228,10 +229,10 @@ class LazyList(MutableSequence[Any]):
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, (list, LazyList)):
             return NotImplemented
-        theirs = list(items_of(other))
-        return len(theirs) == len(self) and all(
-            self._finder(yours)(mine) or (mine is yours)
-            for mine, yours in zip(self._items, theirs, strict=True)
+        other_items = list(items_of(other))
+        return len(other_items) == len(self) and all(
+            self._make_finder(other_item)(item) or (item is other_item)
+            for item, other_item in zip(self._items, other_items, strict=True)
         )
 
     # Like a list it can be changed and compares by content; typeshed wants a function here.
@@ -243,8 +244,8 @@ class LazyList(MutableSequence[Any]):
     __copy__ = copy
 
     def __repr__(self) -> str:
-        kinds = sorted({(each.__class__).__name__ for each in self._items})
-        waiting = sum(is_stand_in(each) and kept(each) is None for each in self._items)
+        kinds = sorted({(item.__class__).__name__ for item in self._items})
+        waiting = sum(is_stand_in(item) and kept(item) is None for item in self._items)
         return f"<{len(self)} × {', '.join(kinds)}, {waiting} of them loaded on access>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -252,7 +253,7 @@ class LazyList(MutableSequence[Any]):
         return LazyList, (self._items,)
 
     def load(self) -> "LazyList":
-        """Load all and keep them, whatever the memory limit. Gives the list itself."""
+        """Load all and keep them, whatever the memory limit. Returns the list itself."""
         for item in self._items:
             if is_stand_in(item):
                 keep(item)
@@ -260,23 +261,23 @@ class LazyList(MutableSequence[Any]):
 
 
 def items_of(values: Iterable[Any]) -> Iterable[Any]:
-    """The items of a sequence as they stand in it: nothing is loaded."""
+    """The items of a sequence as they are stored: nothing is loaded."""
     return values._items if isinstance(values, LazyList) else values
 
 
 def relisted(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
-    """A list of stand-ins as a lazy one, also in a list of lists; anything else as it is.
+    """Return a list of stand-ins as a lazy one, also in a list of lists; anything else as it is.
 
-    `done` has what was made of each list, so that lists that were one stay one.
+    `done` maps each list to its result, so that a list in two places stays one list.
     """
     if type(value) is list:
         if id(value) not in done:
-            inner = any(type(each) is list for each in value)
-            made: Any = value
+            inner = any(type(item) is list for item in value)
+            lazy_list: Any = value
             if inner:
-                value[:] = [relisted(each, done) for each in value]
+                value[:] = [relisted(item, done) for item in value]
             elif any(map(is_stand_in, value)):
-                made = LazyList(value)
-            done[id(value)] = value, made
+                lazy_list = LazyList(value)
+            done[id(value)] = value, lazy_list
         return done[id(value)][1]
     return value

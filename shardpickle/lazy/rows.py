@@ -1,4 +1,4 @@
-"""Rows of predictions as they come, in memory or in a ``.npy`` file. Knows nothing of models."""
+"""Collects rows of predictions in memory or in a ``.npy`` file. Knows nothing of models."""
 
 import os
 from collections.abc import Iterator
@@ -19,44 +19,44 @@ def read_features(path: str | os.PathLike[str]) -> Any:
     if kind == ".npy":
         return np.load(path, mmap_mode="r")
     if kind not in (".parquet", ".csv"):
-        raise ValueError(f"{path} is no .npy, .parquet or .csv file")
+        raise ValueError(f"cannot read {path}: give a .npy, .parquet or .csv file")
     try:
         import pandas  # type: ignore[import-untyped]  # has no types of its own
     except ImportError:
-        raise ImportError(f"{path} is read through pandas: pip install pandas") from None
+        raise ImportError(f"reading {path} needs pandas: pip install pandas") from None
     return pandas.read_parquet(path) if kind == ".parquet" else pandas.read_csv(path)
 
 
 def read_labelled(path: str | os.PathLike[str], target: str | None) -> tuple[Any, Any]:
-    """Features and targets: ``X`` and ``y`` of an ``.npz``, or a table and its column `target`.
+    """Read features and targets: ``X`` and ``y`` of an ``.npz``, or a table with column `target`.
 
     Raises
     ------
     ValueError
-        If they are not there.
+        If the file lacks them.
     """
     if Path(path).suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as held:
-            if not {"X", "y"} <= set(held.files):
-                raise ValueError(f"{path} holds {sorted(held.files)}, not X and y")
-            return held["X"], held["y"]
+        with np.load(path, allow_pickle=False) as archive:
+            if not {"X", "y"} <= set(archive.files):
+                raise ValueError(f"{path} contains {sorted(archive.files)}, not X and y")
+            return archive["X"], archive["y"]
     table = read_features(path)
     columns = list(getattr(table, "columns", ()))
     if target not in columns:
-        raise ValueError(f"--target is to be a column of {path}: {columns}")
+        raise ValueError(f"--target must be a column of {path}: {columns}")
     return table.drop(columns=[target]), table[target].to_numpy()
 
 
-def rows(features: Any) -> int:
-    """How many rows there are."""
+def count_rows(features: Any) -> int:
+    """Count the rows of features."""
     shape = getattr(features, "shape", None)
     return len(features) if shape is None else int(shape[0])
 
 
-def blocks(features: Any, size: int) -> Iterator[Any]:
-    """Features, or an iterator of chunks of them, in blocks of at most `size` rows."""
+def split_rows(features: Any, size: int) -> Iterator[Any]:
+    """Split features, or an iterator of chunks of them, into blocks of at most `size` rows."""
     for chunk in features if hasattr(features, "__next__") else [features]:
-        count = rows(chunk)
+        count = count_rows(chunk)
         if count <= size:
             yield chunk
             continue
@@ -65,18 +65,18 @@ def blocks(features: Any, size: int) -> Iterator[Any]:
             yield sliced[start : start + size]
 
 
-def joined(answers: list[Any]) -> Any:
-    """Answers to blocks of rows as the answer to all of them."""
+def join_answers(answers: list[Any]) -> Any:
+    """Join the answers to blocks of rows into the answer to all of them."""
     first = answers[0]
     if len(answers) == 1:
         return first
     if isinstance(first, (list, tuple)):  # one array for each output
-        return type(first)(joined(list(each)) for each in zip(*answers, strict=True))
+        return type(first)(join_answers(list(outputs)) for outputs in zip(*answers, strict=True))
     return np.concatenate(answers)
 
 
 class NpyFile:
-    """A ``.npy`` file that grows; it takes its name when it is whole.
+    """A ``.npy`` file that grows; it gets its name when it is complete.
 
     NumPy leaves room in the header for the number of rows, so that it can be written last
     (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
@@ -85,7 +85,7 @@ class NpyFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = anchored(checked(path))
         if self.path.suffix.lower() != ".npy":
-            raise ValueError(f"out is the .npy file to write, not {path}")
+            raise ValueError(f"out must be a path that ends in .npy, not {path}")
         self._open = ExitStack()
         self._stream: IO[bytes] | None = None
         self._dtype: np.dtype[Any] = np.dtype(float)
@@ -105,28 +105,30 @@ class NpyFile:
         if kind is None and self._stream is not None:
             with self._open:
                 self._stream.seek(0)
-                self._head(self._stream)
+                self._write_header(self._stream)
         else:
             self._open.__exit__(kind, error, traceback)
 
     def append(self, answer: Any) -> None:
-        """Add the answer to a block of rows."""
+        """Append the answer to a block of rows."""
         if not isinstance(answer, np.ndarray) or answer.dtype.hasobject:
             raise TypeError(
-                f"a .npy file holds one array of numbers or text, not {type(answer).__name__} "
-                f"{getattr(answer, 'dtype', '')}; leave `out` away"
+                f"a .npy file stores one array of numbers or text, not {type(answer).__name__} "
+                f"{getattr(answer, 'dtype', '')}; omit `out`"
             )
         stream = self._stream
         assert stream is not None
         if stream.tell() == 0:
             self._dtype, self._shape = answer.dtype, answer.shape[1:]
-            self._head(stream)
+            self._write_header(stream)
         if answer.shape[1:] != self._shape:
-            raise ValueError(f"answers of shapes {self._shape} and {answer.shape[1:]} of a row")
+            raise ValueError(
+                f"each row must have the same shape: expected {self._shape}, got {answer.shape[1:]}"
+            )
         stream.write(np.ascontiguousarray(answer, self._dtype).tobytes())
         self._rows += len(answer)
 
-    def _head(self, stream: IO[bytes]) -> None:
+    def _write_header(self, stream: IO[bytes]) -> None:
         header = {
             "descr": npy.dtype_to_descr(self._dtype),
             "fortran_order": False,
@@ -135,6 +137,6 @@ class NpyFile:
         npy.write_array_header_1_0(stream, header)
 
     def array(self) -> Any:
-        """The finished file, as a memory map."""
+        """Open the finished file as a memory map."""
         with named(self.path, "map the file that was written"):
             return np.load(self.path, mmap_mode="r")

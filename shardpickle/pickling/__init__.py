@@ -1,1 +1,1 @@
-"""Pickle's bytes: from an object graph to parts and skeletons, and back to steps."""
+"""Pickling: object graphs to parts and skeletons, and skeletons to steps."""

@@ -1,11 +1,11 @@
-"""Pickles of all protocols as steps that are run as they are read, with joblib's arrays in them.
+"""Reads pickles of all protocols, with joblib's arrays in them, and runs each step at once.
 
 The opcodes that Python 3's picklers emit: protocols 0 to 5, with and without a memo. Knows no
-classes: what is made is decided by the `Construct` that is given, as for our own skeletons
-(`machine`), which have fewer opcodes.
+classes: the caller's `Construct` decides what is made, as for our own skeletons (`machine`), which
+have fewer opcodes.
 
 Sources: CPython's ``Lib/pickletools.py``; joblib's ``numpy_pickle.py`` (``NumpyArrayWrapper``: the
-array's bytes follow the wrapper's BUILD, behind one byte that says how many bytes of padding come).
+array's bytes follow the wrapper's BUILD, after one byte with the number of padding bytes).
 """
 
 import _compat_pickle
@@ -29,15 +29,15 @@ class CutOffError(CorruptShardError):
 
 
 class NoPickleError(CorruptShardError):
-    """There is something that no pickler writes."""
+    """The bytes are not what any pickler writes."""
 
 
 class Python2Error(CorruptShardError):
-    """Only the picklers of Python 2 write what is there."""
+    """Only Python 2's picklers write these bytes."""
 
 
 class Wrapper:
-    """In the place of joblib's `NumpyArrayWrapper`: says what array follows."""
+    """Replaces joblib's `NumpyArrayWrapper`: describes the array that follows."""
 
     subclass: Any = np.ndarray
     shape: Any = ()
@@ -47,18 +47,18 @@ class Wrapper:
 
 
 def need(condition: Any, what: str) -> None:
-    """Refuse what shardpickle does not allow."""
+    """Raise an error unless a condition holds."""
     if not condition:
         raise CorruptShardError(f"shardpickle does not allow this in a pickle: {what}")
 
 
-def items(dtype: Any, shape: Any, order: Any) -> int:
-    """How many items an array has.
+def count_items(dtype: Any, shape: Any, order: Any) -> int:
+    """Count the items of an array.
 
     Raises
     ------
     CorruptShardError
-        If it is no array of plain numbers, texts or fields.
+        If it is not an array of plain numbers, text or fields.
     """
     need(isinstance(dtype, np.dtype) and not dtype.hasobject and dtype.itemsize, "an array")
     need(type(shape) is tuple and len(shape) <= 32 and order in ("C", "F"), "an array's shape")
@@ -71,7 +71,7 @@ def items(dtype: Any, shape: Any, order: Any) -> int:
 
 
 class _Skipped:
-    """Stands for bytes and texts that the first reading does not copy."""
+    """Replaces bytes and text that the first reading does not copy."""
 
 
 SKIPPED = _Skipped()
@@ -79,7 +79,7 @@ LONG = 256
 
 
 class _Now:
-    """Where a parser puts its steps: they are run at once, and none is kept."""
+    """Takes a parser's steps, runs each at once and keeps none."""
 
     heap = 0  # each step takes a byte of the file
 
@@ -90,11 +90,11 @@ class _Now:
         step[0](self.machine, step[1])
 
 
-_MOST_STACK = 1 << 22  # a tuple of more would be the only reason, and takes a minute to read
+_MOST_STACK = 1 << 22  # only a tuple could need more, and it takes a minute to read
 
 
 class Reader(Parser):
-    """Parses and runs. `fetched`: the memo entries that are needed; None notes them instead."""
+    """Parses and runs. `fetched`: the memo entries that are needed; None records them instead."""
 
     def __init__(self, data: Bytes, construct: Construct, fetched: frozenset[int] | None) -> None:
         super().__init__(data, {}, None)  # type: ignore[arg-type]  # an mmap reads as bytes
@@ -105,21 +105,22 @@ class Reader(Parser):
         self.wanted = fetched
         self.fetched: set[int] = set()
         self.writes = 0  # memo entries so far, in this pickle and those inside it
-        self.entries: dict[int, tuple[int, Any]] = {}  # by the pickle's number: which, and what
+        # By the pickle's number: which write it was, and its value.
+        self.entries: dict[int, tuple[int, Any]] = {}
         self.protocol = 0
 
-    def whole(self) -> Any:
-        """The one object of the file."""
-        found = self.one()
+    def read_file(self) -> Any:
+        """Read the one object of the file."""
+        obj = self.read_pickle()
         if self.at != len(self.data):
             raise CorruptShardError(
-                f"more follows behind the first object (byte {self.at} of {len(self.data)}): it "
-                "holds several pickles, or something else"
+                f"the file goes on after its first object (byte {self.at} of {len(self.data)}): "
+                "it has several pickles, or other data"
             )
-        return found
+        return obj
 
-    def one(self) -> Any:
-        """The object of the pickle that starts here."""
+    def read_pickle(self) -> Any:
+        """Read the object of the pickle that starts here."""
         steps = 0
         try:
             while (code := self.data[self.at]) != STOP:
@@ -129,22 +130,20 @@ class Reader(Parser):
                     raise CorruptShardError("it has more than 4 million objects on its stack")
                 read = _READERS[code]
                 if read is None:
-                    raise _refusal(code, self.at - 1)
+                    raise _make_refusal(code, self.at - 1)
                 read(self)
             self.at += 1
             self.flush()
         except CorruptShardError:
             raise
         except RecursionError as error:
-            raise CorruptShardError(
-                "its objects are nested too deeply in each other (RecursionError)"
-            ) from error
+            raise CorruptShardError("its objects are nested too deeply (RecursionError)") from error
         except (*MISTAKES, ValueError) as error:
             if self.at >= len(self.data):
                 raise CutOffError(_CUT_OFF) from error
-            raise NoPickleError(f"what stands at byte {self.at} is no part of a pickle") from error
+            raise NoPickleError(f"byte {self.at} is not part of a valid pickle") from error
         if self.machine.marks or len(self.machine.stack) != 1:
-            raise NoPickleError("a pickle that does not end where it should")
+            raise NoPickleError("the pickle does not end where it should")
         return self.machine.stack[0]
 
     def take(self, count: int) -> bytes:
@@ -166,7 +165,7 @@ class Reader(Parser):
         if self.listing and size > LONG:
             self._skip(size)
         else:
-            self.run.append(_shared(self, self.take(size)))
+            self.run.append(_share_text(self, self.take(size)))
 
     def _long_bytes(self, size: int) -> None:
         if self.listing and size > LONG:
@@ -198,7 +197,7 @@ class Reader(Parser):
     def proto(self) -> None:
         self.protocol = self.take(1)[0]
         if self.protocol > 5:
-            raise NoPickleError(f"pickle's protocol {self.protocol}, which is not known here")
+            raise NoPickleError(f"unknown pickle protocol {self.protocol}; the highest is 5")
 
     def int1(self) -> None:
         self.run.append(self.take(1)[0])
@@ -208,46 +207,46 @@ class Reader(Parser):
 
     # Protocols 0 and 1: lines of text
 
-    def _line(self) -> bytes:
+    def _read_line(self) -> bytes:
         end = self.data.find(b"\n", self.at)
         if end < 0:
             raise CutOffError(_CUT_OFF)
         return self.take(end + 1 - self.at)[:-1]
 
     def int_line(self) -> None:
-        line = self._line()
+        line = self._read_line()
         self.run.append(line == b"01" if line in (b"00", b"01") else int(line))
 
     def long_line(self) -> None:
-        self.run.append(int(self._line().removesuffix(b"L")))
+        self.run.append(int(self._read_line().removesuffix(b"L")))
 
     def float_line(self) -> None:
-        self.run.append(float(self._line()))
+        self.run.append(float(self._read_line()))
 
     def text_line(self) -> None:
-        line = self._line()
+        line = self._read_line()
         skipped = self.listing and len(line) > LONG
         self.run.append(SKIPPED if skipped else str(line, "raw-unicode-escape"))
 
     def global_line(self) -> None:
-        module, name = self._line().decode("utf-8"), self._line().decode("utf-8")
-        self._named(module, name)
+        module, name = self._read_line().decode("utf-8"), self._read_line().decode("utf-8")
+        self._add_name(module, name)
 
     def stack_global(self) -> None:
         name, module = self.run.pop(), self.run.pop()
         if type(name) is not str or type(module) is not str:
-            raise TypeError("a name that is no string")
-        self._named(module, name)
+            raise TypeError("a name that is not a string")
+        self._add_name(module, name)
 
-    def _named(self, module: str, name: str) -> None:
-        if self.protocol < 3:  # as Python 2 called them
+    def _add_name(self, module: str, name: str) -> None:
+        if self.protocol < 3:  # names are those of Python 2
             if (module, name) in _compat_pickle.NAME_MAPPING:
                 module, name = _compat_pickle.NAME_MAPPING[module, name]
             else:
                 module = _compat_pickle.IMPORT_MAPPING.get(module, module)
         self.step(Machine.find, (module, name))
 
-    # The memo: a dict, in which what is never fetched is not kept
+    # The memo: a dict, without the values of entries that are never fetched
 
     def memoize(self) -> None:
         self._put(len(self.entries))
@@ -259,48 +258,48 @@ class Reader(Parser):
         self._put(self.number(U32, 4))
 
     def put_line(self) -> None:
-        self._put(int(self._line()))
+        self._put(int(self._read_line()))
 
     def _put(self, number: int) -> None:
-        which, self.writes = self.writes, self.writes + 1
-        if self.wanted is not None and which not in self.wanted:
-            self.entries[number] = which, None
+        entry, self.writes = self.writes, self.writes + 1
+        if self.wanted is not None and entry not in self.wanted:
+            self.entries[number] = entry, None
         elif self.run:
-            self.entries[number] = which, (self.run[-1],)
+            self.entries[number] = entry, (self.run[-1],)
         else:
-            self.entries[number] = which, len(self.machine.memo)
+            self.entries[number] = entry, len(self.machine.memo)
             self.step(Machine.memoize)
 
     def get(self, number: int) -> None:
-        which, kept = self.entries[number]
-        self.fetched.add(which)
+        entry, kept = self.entries[number]
+        self.fetched.add(entry)
         if type(kept) is tuple:
             self.run.append(kept[0])
         else:
             self.step(Machine.get, kept)
 
     def get_line(self) -> None:
-        self.get(int(self._line()))
+        self.get(int(self._read_line()))
 
     # Containers of protocol 0
 
     def list_(self) -> None:
-        self.step(_list)
+        self.step(_make_list)
 
     def dict_(self) -> None:
-        self.step(_dict)
+        self.step(_make_dict)
 
     # joblib's arrays
 
     def build(self) -> None:
         self.step(Machine.build)
         if type(self.machine.stack[-1]) is Wrapper:
-            self.machine.stack[-1] = self._array(self.machine.stack[-1])
+            self.machine.stack[-1] = self._read_array(self.machine.stack[-1])
 
-    def _array(self, wrapper: Wrapper) -> Any:
+    def _read_array(self, wrapper: Wrapper) -> Any:
         if isinstance(wrapper.dtype, np.dtype) and wrapper.dtype.hasobject:
-            return self._inner()
-        count = items(wrapper.dtype, wrapper.shape, wrapper.order)
+            return self._read_inner()
+        count = count_items(wrapper.dtype, wrapper.shape, wrapper.order)
         if wrapper.numpy_array_alignment_bytes is not None:
             self.take(self.take(1)[0])
         nbytes = count * wrapper.dtype.itemsize
@@ -319,40 +318,40 @@ class Reader(Parser):
             array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
         return array.view(np.matrix) if wrapper.subclass is np.matrix else array
 
-    def _inner(self) -> Any:
-        """A pickle in the pickle: an array of objects."""
+    def _read_inner(self) -> Any:
+        """Read a pickle in the pickle: an array of objects."""
         inner = Reader(self.data, self.construct, self.wanted)
         inner.at, inner.writes, inner.fetched = self.at, self.writes, self.fetched
-        found = inner.one()
+        obj = inner.read_pickle()
         self.at, self.writes = inner.at, inner.writes
-        return found
+        return obj
 
 
 def _is_swapped(dtype: np.dtype[Any]) -> bool:
-    """Whether joblib brings arrays of this dtype to this machine's byte order: as it decides it.
+    """Whether joblib converts arrays of this dtype to this machine's byte order.
 
     Source: ``_is_numpy_array_byte_order_mismatch`` of joblib's ``numpy_pickle_utils.py``. Records
-    whose fields are not all of the other order stay as they are.
+    stay as they are unless all of their fields have the other order.
     """
     if dtype.names is None:
         return dtype.byteorder == _OTHER_ORDER
-    fields = [each[0] for each in (dtype.fields or {}).values()]
-    return bool(fields) and all(each.byteorder == _OTHER_ORDER for each in fields)
+    fields = [entry[0] for entry in (dtype.fields or {}).values()]
+    return bool(fields) and all(field.byteorder == _OTHER_ORDER for field in fields)
 
 
 _OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
 _CUT_OFF = "it ends in the middle of a pickle"
 
 
-def _refusal(code: int, at: int) -> CorruptShardError:
+def _make_refusal(code: int, at: int) -> CorruptShardError:
     if code in _PYTHON_2:
-        return Python2Error(f"byte {at}: opcode {code:#04x}: only Python 2 writes it")
+        return Python2Error(f"byte {at}: only Python 2 writes opcode {code:#04x}")
     if code in _REFUSED:
         return CorruptShardError(_REFUSED[code])
-    return NoPickleError(f"what stands at byte {at} is no part of a pickle")
+    return NoPickleError(f"byte {at} is not part of a valid pickle")
 
 
-def _shared(reader: Reader, chunk: bytes) -> str:
+def _share_text(reader: Reader, chunk: bytes) -> str:
     if len(chunk) > LONG:
         return chunk.decode("utf-8", "surrogatepass")
     text = reader.texts.get(chunk)
@@ -361,13 +360,13 @@ def _shared(reader: Reader, chunk: bytes) -> str:
     return text
 
 
-def _list(machine: Machine, _: None) -> None:
+def _make_list(machine: Machine, _: None) -> None:
     items = machine.items()
     machine.stack.append([])
     machine.construct.extend(machine.stack[-1], items)
 
 
-def _dict(machine: Machine, _: None) -> None:
+def _make_dict(machine: Machine, _: None) -> None:
     items = machine.items()
     if len(items) % 2:
         raise IndexError("a key without a value")
@@ -408,6 +407,6 @@ for _opcode, _read in {
 _PYTHON_2 = frozenset(b"STUio")
 _REFUSED = {
     **dict.fromkeys(b"PQ", "it refers to objects that are not in the file"),
-    **dict.fromkeys(b"\x82\x83\x84", "a code of an extension registry that is not in the file"),
-    **dict.fromkeys(b"\x97\x98", "buffers that are not in the file"),
+    **dict.fromkeys(b"\x82\x83\x84", "it needs an extension registry that is not in the file"),
+    **dict.fromkeys(b"\x97\x98", "it needs buffers that are not in the file"),
 }

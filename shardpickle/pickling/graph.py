@@ -1,12 +1,12 @@
-"""A model's object graph becomes parts. Knows identity; knows no pickle, array, shard or file.
+"""Splits a model's object graph into parts. Knows identity; knows no pickle, array, shard or file.
 
 Each part is pickled once. An object whose identity matters (`write` shows them) belongs to the
-first part that reaches it; when a second part reaches it, it becomes a part of its own and only
+first part that reaches it. When a second part reaches it, it becomes a part of its own, and only
 the first one is written again. Parts that reach each other are folded into one.
 
-Objects that pickling makes and drops (states, argument lists) give their ids to others when they
-die. So every object whose id is in a table is kept alive by it, and after each part those that
-nothing but the table holds are dropped together with their ids.
+Pickling makes and drops objects (states, argument lists), whose ids other objects get when they
+die. So a table keeps every object alive whose id is in it. After each part, objects that only the
+table refers to are dropped together with their ids.
 """
 
 import sys
@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-HEAVY_BYTES = 1 << 20  # content that only pickling holds is dropped from here on, and made again
+HEAVY_BYTES = 1 << 20  # from here on, content that only pickling made is dropped and made again
 
 
 class Content(Protocol):
-    """What `write` gives: the split needs only its size and the objects that left."""
+    """What `write` returns: the split needs only its size and the objects that left."""
 
     @property
     def nbytes(self) -> int: ...
@@ -38,13 +38,13 @@ class Part:
     Attributes
     ----------
     members : tuple
-        The objects that other parts may refer to by their index here.
+        The objects that other parts may refer to, by their index here.
     references : tuple of (int, int)
         For the k-th reference of the skeleton: the part, and the index of the object in it.
     nbytes : int
         Raw bytes of the content.
     content : callable
-        Gives what `write` gave; writes the part again where that was too much to keep.
+        Returns the result of `write`; writes the part again if that was too large to keep.
     kept : bool
         Whether the content was kept.
     """
@@ -63,7 +63,7 @@ def split(
     write: Write,
     kind: Callable[[object], type] = type,
 ) -> list[Part]:
-    """Cut a model into parts, children before parents, the model's own part last.
+    """Split a model into parts, children before parents, the model's own part last.
 
     Parameters
     ----------
@@ -80,18 +80,18 @@ def split(
     Returns
     -------
     list of Part
-        Ordered by height above the leaves of the part graph, then by kind, then as pickle would
-        meet them: like parts are neighbours, and a grown ensemble keeps its old order.
+        Ordered by height above the leaves of the part graph, then by kind, then as pickle meets
+        them: like parts are neighbours, and an ensemble that grew keeps its old order.
     """
     graph = _Graph(is_boundary, write)
-    root = graph.part_of(model)
+    root = graph.make_part(model)
     graph.write_pending()
-    order = _components(root, graph.successors)
+    order = _find_components(root, graph.successors)
     while any(len(component) > 1 for component in order):
         graph.fold(component for component in order if len(component) > 1)
         root = graph.home[id(model)][0]
-        order = _components(root, graph.successors)
-    return _ordered([component[0] for component in order], graph, kind)
+        order = _find_components(root, graph.successors)
+    return _order_parts([component[0] for component in order], graph, kind)
 
 
 @dataclass(eq=False, slots=True)
@@ -103,7 +103,7 @@ class _Node:
     content: Any = None
     nbytes: int = 0
     met: int = 0
-    again: bool = False  # all its real boundaries are known: another one was made by pickling
+    rewritten: bool = False  # all its real boundaries are known: pickling made any other
 
 
 class _Graph:
@@ -115,7 +115,7 @@ class _Graph:
         self.fresh: deque[_Node] = deque()
         self.stale: dict[_Node, None] = {}  # parts that lost an object to a part of its own
 
-    def part_of(self, *members: object) -> _Node:
+    def make_part(self, *members: object) -> _Node:
         node = _Node(list(members))
         for index, member in enumerate(members):
             self.home[id(member)] = (node, index)
@@ -123,7 +123,7 @@ class _Graph:
         return node
 
     def write_pending(self) -> None:
-        # Stale parts first: an object they no longer hold must not look as if they did.
+        # Stale parts first: an object that left them must not look as if it were still there.
         while self.stale or self.fresh:
             if self.stale:
                 node = next(iter(self.stale))
@@ -137,35 +137,35 @@ class _Graph:
         node.references, node.numbers = {}, {}
         node.content = None
         content = self.write(node.members, lambda obj: self.outside(node, obj))
-        node.again = True
+        node.rewritten = True
         node.nbytes = content.nbytes
         node.content = content
         del content
         self.forget_temporaries(node)
-        if _loose_bytes(node) >= HEAVY_BYTES:
+        if _count_loose_bytes(node) >= HEAVY_BYTES:
             node.content = None
             self.forget_temporaries(node)
 
-    def content_of(self, node: _Node) -> Any:
+    def get_content(self, node: _Node) -> Any:
         if node.content is not None:
             return node.content
-        return self.write(node.members, lambda obj: self.settled(node, obj))
+        return self.write(node.members, lambda obj: self.look_up(node, obj))
 
-    def settled(self, node: _Node, obj: object) -> int | None:
-        # Writing again after the split: temporaries are new objects, all decisions are made.
+    def look_up(self, node: _Node, obj: object) -> int | None:
+        # After the split, temporaries are new objects and all decisions are made.
         return node.numbers.get(id(obj)) if id(obj) in self.home else None
 
     def outside(self, node: _Node, obj: object) -> int | None:
         key = id(obj)
         known = self.home.get(key)
         if known is None:
-            if node.again or not self.is_boundary(obj):
+            if node.rewritten or not self.is_boundary(obj):
                 owner = self.owner.setdefault(key, node)
                 if owner is node:
                     node.owned[key] = obj
                     return None
                 self.stale[owner] = None
-            known = (self.part_of(obj), 0)
+            known = (self.make_part(obj), 0)
         if known[0] is node:
             return None
         node.references[key] = obj
@@ -195,13 +195,13 @@ class _Graph:
             for node in component:
                 self.disown(node)
                 self.stale.pop(node, None)
-            folded = self.part_of(*(member for node in component for member in node.members))
-            folded.again = True
+            folded = self.make_part(*(member for node in component for member in node.members))
+            folded.rewritten = True
         self.write_pending()
 
 
-def _loose_bytes(node: _Node) -> int:
-    """Bytes that only the content of this part keeps in memory."""
+def _count_loose_bytes(node: _Node) -> int:
+    """Count the bytes that only the content of this part keeps in memory."""
     values: Sequence[Any] = node.content.values
     return sum(
         values[index].nbytes
@@ -214,17 +214,17 @@ def _loose_bytes(node: _Node) -> int:
 
 
 _probe = {0: object()}
-_ALONE = sys.getrefcount(_probe[0])  # what the count says of an object that one table holds
+_ALONE = sys.getrefcount(_probe[0])  # the count of an object that only one table refers to
 _COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def _components(root: _Node, successors: Callable[[_Node], list[_Node]]) -> list[list[_Node]]:
-    """Strongly connected components, children first; notes when each node was first met.
+def _find_components(root: _Node, successors: Callable[[_Node], list[_Node]]) -> list[list[_Node]]:
+    """Find strongly connected components, children first; records when each node was first met.
 
     Tarjan's algorithm (R. Tarjan, "Depth-first search and linear graph algorithms", 1972), with
     a stack of its own because part graphs can be deeper than Python's.
     """
-    found: list[list[_Node]] = []
+    components: list[list[_Node]] = []
     lowest: dict[_Node, int] = {}
     open_nodes: dict[_Node, None] = {}
     walk: list[tuple[_Node, list[_Node]]] = []
@@ -252,11 +252,11 @@ def _components(root: _Node, successors: Callable[[_Node], list[_Node]]) -> list
             component: list[_Node] = []
             while not component or component[-1] is not node:
                 component.append(open_nodes.popitem()[0])
-            found.append(component)
-    return found
+            components.append(component)
+    return components
 
 
-def _ordered(
+def _order_parts(
     children_first: list[_Node], graph: _Graph, kind: Callable[[object], type]
 ) -> list[Part]:
     heights: dict[_Node, int] = {}
@@ -278,12 +278,12 @@ def _ordered(
             members=tuple(node.members),
             references=tuple(place(key) for key in node.numbers),
             nbytes=node.nbytes,
-            content=_getter(graph, node),
+            content=_make_getter(graph, node),
             kept=node.content is not None,
         )
         for node in order
     ]
 
 
-def _getter(graph: _Graph, node: _Node) -> Callable[[], Any]:
-    return lambda: graph.content_of(node)
+def _make_getter(graph: _Graph, node: _Node) -> Callable[[], Any]:
+    return lambda: graph.get_content(node)

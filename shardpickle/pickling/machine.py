@@ -1,11 +1,11 @@
-"""Reads skeletons. Knows pickle's bytes, and no class, module or file.
+"""Runs skeletons. Knows pickle's bytes, and no class, module or file.
 
-Only the opcodes that CPython's pickler emits at protocol 5 are known, less those of the extension
-registry and of out-of-band buffers; any other byte is an error. A skeleton is parsed once into
-steps, in which runs of plain constants are one; the trees of a forest have a few skeletons in
-common, and each runs the same steps. What a global, a call or an instance means is decided by the
-`Construct` that they are run with: `unrestricted.Objects` makes the real things, `Names` notes the
-names and makes nothing, so listing and loading are one loop.
+Only the opcodes that CPython's pickler emits at protocol 5 are known, without those of the
+extension registry and of out-of-band buffers; any other byte is an error. A skeleton is parsed
+once into steps, and a run of plain constants is one step. The trees of a forest share a few
+skeletons, and each runs the same steps. The `Construct` decides what a global, a call or an
+instance means: `unrestricted.Objects` makes real objects, `Names` only records names. So listing
+and loading are one loop.
 
 Source: CPython's ``Lib/pickletools.py`` (the reference of the opcodes) and PEP 3154, 574.
 """
@@ -18,7 +18,7 @@ from shardpickle.errors import CorruptShardError, RefusedError
 
 
 class Construct(Protocol):
-    """What the loop asks for whenever a skeleton says more than plain data."""
+    """Called by the loop for everything in a skeleton that is not plain data."""
 
     def find(self, module: str, name: str) -> Any: ...
     def persistent(self, pid: Any) -> Any: ...
@@ -32,11 +32,11 @@ class Construct(Protocol):
 
 
 class _Blank:
-    """Stands for whatever a global, a call or a reference would have given."""
+    """Replaces the result of a global, a call or a reference."""
 
 
 class Names:
-    """A `Construct` that makes nothing: it notes names and references."""
+    """A `Construct` that makes nothing: it records names and references."""
 
     def __init__(self) -> None:
         self.globals: dict[tuple[str, str], None] = {}
@@ -59,7 +59,7 @@ class Names:
     def build(self, instance: Any, state: Any) -> None:
         return None
 
-    # Containers stay empty: to hash or compare what a file says may take for ever.
+    # Containers stay empty: hashing or comparing a file's objects may take forever.
 
     def frozen(self, items: list[Any]) -> Any:
         return _Blank()
@@ -75,19 +75,19 @@ class Names:
 
 
 def names(steps: "Steps") -> tuple[tuple[str, str], ...]:
-    """The globals that steps name, in the order of their first use; runs nothing."""
+    """List the globals that steps name, in the order of first use, without running them."""
     return tuple(dict.fromkeys(argument for step, argument, _ in steps if step is Machine.find))
 
 
 def run(steps: "Steps", construct: Construct) -> Any:
-    """What the steps of a skeleton make.
+    """Run the steps of a skeleton and return the object that they make.
 
     Parameters
     ----------
     steps : Steps
-        As `parse` gave them; they can be run any number of times.
+        From `parse`; they can be run any number of times.
     construct : Construct
-        Decides what names, calls and persistent ids give.
+        Decides what names, calls and persistent ids return.
 
     Raises
     ------
@@ -164,7 +164,7 @@ class Machine:
 
     def short_tuple(self, count: int) -> None:
         if len(self.stack) < count:
-            raise IndexError("a tuple of more than there is")
+            raise IndexError("a tuple of more items than the stack has")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def tuple_(self, _: None) -> None:
@@ -214,17 +214,17 @@ class Machine:
 
     def reduce(self, _: None) -> None:
         args = self.stack.pop()
-        self.stack[-1] = self.construct.call(self.stack[-1], _tuple(args))
+        self.stack[-1] = self.construct.call(self.stack[-1], _check_tuple(args))
 
     def newobj(self, _: None) -> None:
         args = self.stack.pop()
-        self.stack[-1] = self.construct.new(self.stack[-1], _tuple(args), {})
+        self.stack[-1] = self.construct.new(self.stack[-1], _check_tuple(args), {})
 
     def newobj_ex(self, _: None) -> None:
         kwargs, args = self.stack.pop(), self.stack.pop()
         if type(kwargs) is not dict:
-            raise TypeError("keyword arguments that are no dict")
-        self.stack[-1] = self.construct.new(self.stack[-1], _tuple(args), kwargs)
+            raise TypeError("keyword arguments that are not a dict")
+        self.stack[-1] = self.construct.new(self.stack[-1], _check_tuple(args), kwargs)
 
     def build(self, _: None) -> None:
         state = self.stack.pop()
@@ -234,20 +234,20 @@ class Machine:
         self.stack.append(self.construct.persistent(pid))
 
 
-def _tuple(args: Any) -> tuple[Any, ...]:
+def _check_tuple(args: Any) -> tuple[Any, ...]:
     if type(args) is not tuple:
-        raise TypeError("arguments that are no tuple")
+        raise TypeError("arguments that are not a tuple")
     return args
 
 
-Step = tuple[Callable[[Machine, Any], None], Any, int]  # its argument, and where it stands
+Step = tuple[Callable[[Machine, Any], None], Any, int]  # function, argument, and position in bytes
 
 
 class Steps(list[Step]):
     """The steps of a skeleton.
 
-    `heap` estimates the bytes of Python objects that one run makes, from above. Writer and reader
-    count it alike; 160 bytes take about as long as one step.
+    `heap` is an upper estimate of the bytes of Python objects that one run makes. Writer and reader
+    count it in the same way; 160 bytes take about as long as one step.
     """
 
     heap: int = 0

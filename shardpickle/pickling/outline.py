@@ -1,4 +1,4 @@
-"""A skeleton as plain data: what stands where. Makes nothing that the skeleton names."""
+"""A skeleton as plain data. Makes nothing that the skeleton names."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,14 +19,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An array, a tree or a long string, which left the skeleton; or a dtype or scalar."""
+    """An array, a tree or a long string that left the skeleton; or a dtype or scalar."""
 
     pid: Any
 
 
 @dataclass(eq=False, slots=True)
 class Made:
-    """What the skeleton would make: of a name, with arguments, a state, and items."""
+    """An object that the skeleton would make: its name, arguments, state and items."""
 
     name: Any
     args: tuple[Any, ...] = ()
@@ -35,14 +35,14 @@ class Made:
 
 
 def members(steps: Steps) -> tuple[Any, ...]:
-    """The objects of a part as dicts, lists, tuples, `Made`, `Reference` and `Value`."""
-    found = opcodes.run(steps, Plain())
-    return found if isinstance(found, tuple) else (found,)
+    """List the objects of a part as dicts, lists, tuples, `Made`, `Reference` and `Value`."""
+    result = opcodes.run(steps, Plain())
+    return result if isinstance(result, tuple) else (result,)
 
 
-def attributes(made: Any) -> dict[str, Any]:
-    """The attributes of what a part makes, where they are plain to see."""
-    state = made.state if isinstance(made, Made) else made
+def attributes(outlined: Any) -> dict[str, Any]:
+    """Return the attributes of an object of a part, if its state has them."""
+    state = outlined.state if isinstance(outlined, Made) else outlined
     if isinstance(state, tuple) and state and isinstance(state[0], dict):
         state = state[0]
     return (
@@ -52,25 +52,25 @@ def attributes(made: Any) -> dict[str, Any]:
     )
 
 
-def places(obj: Any) -> dict[int, str]:
-    """Where each reference stands first below an object, as Python would write it."""
-    found: dict[int, str] = {}
+def find_places(obj: Any) -> dict[int, str]:
+    """Find the first path of each reference below an object, in Python's notation."""
+    paths: dict[int, str] = {}
     for value, path in _walk([(value, name) for name, value in attributes(obj).items()]):
         if isinstance(value, Reference):
-            found.setdefault(value.number, path)
-    return found
+            paths.setdefault(value.number, path)
+    return paths
 
 
 def path_to_step(steps: Steps, step: int) -> str:
-    """Where what is made at a step stands below the part's first object; empty if it is that."""
+    """Find the path, below the part's first object, of what a step makes; empty for that object."""
     machine = opcodes.Machine(Plain())
     target: Any = None
-    for each, argument, at in steps:
-        each(machine, argument)
-        if at == step:
+    for step_function, argument, position in steps:
+        step_function(machine, argument)
+        if position == step:
             target = machine.stack[-1] if machine.stack else None
-    found = machine.stack[-1]
-    for number, member in enumerate(found if isinstance(found, tuple) else ()):
+    result = machine.stack[-1]
+    for number, member in enumerate(result if isinstance(result, tuple) else ()):
         if member is target:
             return ""
         top = [(value, f".{name}") for name, value in attributes(member).items()]
@@ -83,7 +83,7 @@ def path_to_step(steps: Steps, step: int) -> str:
 
 
 def _walk(todo: list[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
-    """What stands where, each thing once, in the order of a reader."""
+    """Yield values and their paths, each value once, in reading order."""
     seen: set[int] = set()
     todo.reverse()
     while todo:
@@ -96,40 +96,40 @@ def _walk(todo: list[tuple[Any, str]]) -> Iterator[tuple[Any, str]]:
         seen.add(id(value))
         yield value, path
         if isinstance(value, dict):
-            below = [(each, f"{path}[{key!r}]") for key, each in value.items()]
+            below = [(item, f"{path}[{key!r}]") for key, item in value.items()]
         elif isinstance(value, Made):
-            below = [(each, f"{path}.{name}") for name, each in attributes(value).items()]
+            below = [(item, f"{path}.{name}") for name, item in attributes(value).items()]
             below += [(value.args, path), (value.items, path)]
             if isinstance(value.state, tuple) and len(value.state) == 5:  # an array of objects
                 below.append((value.state[4], f"{path}.flat"))
         elif isinstance(value, (list, tuple)):
-            below = [(each, f"{path}[{at}]") for at, each in enumerate(value)]
+            below = [(item, f"{path}[{index}]") for index, item in enumerate(value)]
         else:
             continue
         todo.extend(reversed(below))
 
 
-def joined(paths: Iterable[str]) -> Iterator[str]:
-    """Paths, those of neighbours in a list as one: ``estimators_[0:25]``."""
+def join_paths(paths: Iterable[str]) -> Iterator[str]:
+    """Join the paths of neighbours in a list into one: ``estimators_[0:25]``."""
     by_list: dict[str, list[int]] = {}
     for path in paths:
-        found = re.fullmatch(r"(.*)\[(\d+)\]", path, re.DOTALL)
-        if found is None:
+        match = re.fullmatch(r"(.*)\[(\d+)\]", path, re.DOTALL)
+        if match is None:
             yield path
         else:
-            by_list.setdefault(found[1], []).append(int(found[2]))
+            by_list.setdefault(match[1], []).append(int(match[2]))
     for name, numbers in by_list.items():
         for _, run in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
             items = [number for _, number in run]
-            one = len(items) == 1
-            yield f"{name}[{items[0]}]" if one else f"{name}[{items[0]}:{items[-1] + 1}]"
+            single = len(items) == 1
+            yield f"{name}[{items[0]}]" if single else f"{name}[{items[0]}:{items[-1] + 1}]"
 
 
-_LONGEST = 500  # characters; nobody reads longer ones, and they would take memory
+_LONGEST = 500  # characters; nobody reads longer paths, and they take memory
 
 
 class Plain:
-    """An `machine.Construct` that makes plain data."""
+    """A `machine.Construct` that makes plain data."""
 
     def find(self, module: str, name: str) -> Any:
         return (module, name)

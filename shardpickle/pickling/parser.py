@@ -1,4 +1,4 @@
-"""From a skeleton's bytes to steps. Knows pickle's opcodes, and runs nothing."""
+"""Parses a skeleton's bytes into steps. Knows pickle's opcodes, and runs nothing."""
 
 import struct
 from collections.abc import Callable
@@ -11,22 +11,22 @@ SHARED_TEXT_BYTES = 1 << 20  # skeletons up to this size share equal strings wit
 
 
 def read(data: bytes, construct: Construct, texts: dict[bytes, str] | None = None) -> Any:
-    """What a skeleton describes: `parse`, then `run`."""
+    """Parse a skeleton and run its steps."""
     return run(parse(data, texts), construct)
 
 
 def parse(data: bytes, texts: dict[bytes, str] | None = None, most: int | None = None) -> "Steps":
-    """The steps of a skeleton.
+    """Parse a skeleton into steps.
 
     Parameters
     ----------
     data : bytes
-        One pickle, protocol 4 or 5, with nothing behind its STOP.
+        One pickle, protocol 4 or 5, with nothing after its STOP.
     texts : dict, optional
         Strings seen in other skeletons, by their UTF-8 form; equal ones are shared, as they are
         within one pickle.
     most : int, optional
-        What `Steps.heap` may be: an opcode of one byte can make an object of hundreds.
+        The highest `Steps.heap` allowed: an opcode of one byte can make an object of hundreds.
 
     Raises
     ------
@@ -57,15 +57,15 @@ _F64 = struct.Struct(">d").unpack_from
 
 # Bytes of `Steps.heap`: a constant and its place in a container, an entry of the memo, a container
 # or anything else that a step makes, an instance.
-_CONSTANT, _NOTED, _STEP, _INSTANCE = 64, 16, 160, 640
+_CONSTANT, _MEMO_ENTRY, _STEP, _INSTANCE = 64, 16, 160, 640
 
-_STRIDE = range(1 << 14)  # opcodes between two looks at the estimate
+_STRIDE = range(1 << 14)  # opcodes between two checks of the estimate
 
-MADE = object()  # stands in the parser's memo for what is not a constant
+MADE = object()  # replaces, in the parser's memo, what is not a constant
 
 
 class Parser:
-    """From bytes to steps. `run` are the constants on top of the stack that no step has yet."""
+    """Parses bytes into steps. `run` has the constants on top of the stack without a step yet."""
 
     def __init__(self, data: bytes, texts: dict[bytes, str], most: int | None) -> None:
         self.data = data
@@ -74,12 +74,12 @@ class Parser:
         self.texts = texts
         self.steps = Steps()
         self.run: list[Any] = []
-        self.noted: list[Any] = []
+        self.memoized: list[Any] = []
         self.memo: list[Any] = []
 
     def parse(self) -> Steps:
-        # The commonest opcodes stand here: where each tree has a skeleton of its own (a seed, say),
-        # a call for each would double the time of loading.
+        # The commonest opcodes are inline: if each tree has its own skeleton (a seed, say), a call
+        # for each would double the time of loading.
         data, texts, memo = self.data, self.texts, self.memo
         at = self.at
         while True:
@@ -102,7 +102,7 @@ class Parser:
                 elif code == _NONE:
                     self.run.append(None)
                 elif code == _MEMOIZE and self.run:
-                    self.noted.append(self.run[-1])
+                    self.memoized.append(self.run[-1])
                     memo.append(self.run[-1])
                 elif code == STOP:
                     self.at = at
@@ -114,7 +114,7 @@ class Parser:
                     self.at = at
                     self.other(code)
                     at = self.at
-            waiting = len(self.run) * _CONSTANT + len(self.noted) * _NOTED
+            waiting = len(self.run) * _CONSTANT + len(self.memoized) * _MEMO_ENTRY
             self.check(self.steps.heap + at + waiting)
 
     def check(self, heap: int) -> None:
@@ -136,10 +136,10 @@ class Parser:
         self.steps.heap += _INSTANCE if step in _INSTANCES else _STEP
 
     def flush(self) -> None:
-        if self.run or self.noted:
-            self.steps.append((Machine.push, (self.run, self.noted), self.at))
-            self.steps.heap += len(self.run) * _CONSTANT + len(self.noted) * _NOTED
-            self.run, self.noted = [], []
+        if self.run or self.memoized:
+            self.steps.append((Machine.push, (self.run, self.memoized), self.at))
+            self.steps.heap += len(self.run) * _CONSTANT + len(self.memoized) * _MEMO_ENTRY
+            self.run, self.memoized = [], []
 
     def take(self, count: int) -> bytes:
         chunk = self.data[self.at : self.at + count]
@@ -231,7 +231,7 @@ class Parser:
     # The memo
 
     def memoize(self) -> None:
-        self.step(Machine.memoize)  # a constant's stands in the loop
+        self.step(Machine.memoize)  # `parse` handles constants
         self.memo.append(MADE)
 
     def get(self, number: int) -> None:
@@ -247,12 +247,12 @@ class Parser:
     def get4(self) -> None:
         self.get(self.number(U32, 4))
 
-    # What a global or a persistent id says is a constant, or the skeleton is none of ours
+    # The arguments of a global or a persistent id are constants, or the skeleton is not ours
 
     def stack_global(self) -> None:
         name, module = self.run.pop(), self.run.pop()
         if type(name) is not str or type(module) is not str:
-            raise TypeError("a name that is no string")
+            raise TypeError("a name that is not a string")
         self.step(Machine.find, (module, name))
 
     def binpersid(self) -> None:

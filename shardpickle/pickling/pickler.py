@@ -1,8 +1,8 @@
-"""A part becomes a skeleton: pickle, without arrays, trees, long strings and other parts.
+"""Pickles a part as a skeleton, without arrays, trees, long strings and other parts.
 
-Knows pickle; knows no shard, no file and no other part: what is outside, `outside` decides.
+Knows pickle; knows no shard, no file and no other part: `outside` decides what is outside.
 
-Whatever leaves the skeleton stands in it as a persistent id:
+In the skeleton, a persistent id replaces whatever leaves it:
 
 ==================  ======================================================
 ``k`` (int)         the k-th value that left this part (`values.Value`)
@@ -11,7 +11,7 @@ text (str)          a NumPy dtype (`dtypes.to_text`)
 ``(text, bytes)``   a NumPy scalar of that dtype
 ==================  ======================================================
 
-Ids count within the part, so a skeleton never changes because others came or went.
+Ids are numbered within the part, so a skeleton never changes when other parts do.
 """
 
 import copyreg
@@ -37,7 +37,7 @@ OPTIMIZE_BYTES = 1 << 20  # skeletons up to here are optimized; docs/performance
 
 Outside = Callable[[object], int | None]
 
-# Values: what they are is all that counts, so two parts may each have a copy.
+# Objects without identity: only their value counts, so two parts may each have a copy.
 _PLAIN = frozenset(
     {
         type(None),
@@ -86,15 +86,15 @@ def write(objects: Sequence[object], outside: Outside) -> Written:
     objects : sequence
         They are written as one tuple.
     outside : callable
-        Is shown every object whose identity matters, and gives the number of the reference that
-        stands for it, or None if the object belongs inside.
+        Is called with every object whose identity matters. Returns the number of the reference
+        that replaces it, or None if the object belongs inside.
     """
     buffer = io.BytesIO()
     pickler = _Pickler(buffer, outside)
     pickler.dump(tuple(objects))
     skeleton = buffer.getvalue()
     if _EXTENSIONS:
-        skeleton = _by_name(skeleton)
+        skeleton = _name_extensions(skeleton)
     return Written(compact(skeleton), tuple(pickler.values))
 
 
@@ -113,7 +113,7 @@ class _Pickler(pickle.Pickler):
                 return self.lift(_LONG[kind], obj)
             return None
         if kind in _SCALARS:
-            return _scalar(obj)
+            return _encode_scalar(obj)
         if isinstance(obj, np.dtype):
             return dtypes.to_text(obj)
         if isinstance(obj, type) and kind not in copyreg.dispatch_table:
@@ -135,11 +135,11 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is np.ma.MaskedArray:
             # NumPy's own reduce puts data and mask in band, as bytes.
-            return np.ma.MaskedArray, _masked_arguments(obj)
-        for reduced in (pandas_objects.reduced, distributions.reduced):
-            found = reduced(obj)
-            if found is not None:
-                return found
+            return np.ma.MaskedArray, _get_masked_arguments(obj)
+        for reduce in (pandas_objects.reduced, distributions.reduced):
+            reduced = reduce(obj)
+            if reduced is not None:
+                return reduced
         return NotImplemented
 
     def lift(self, kind: str, obj: Any) -> int:
@@ -150,7 +150,7 @@ class _Pickler(pickle.Pickler):
         return number
 
     def lift_buffer(self, buffer: pickle.PickleBuffer) -> int | None:
-        # In band, pickle makes bytes of a read-only buffer and a bytearray of any other.
+        # In band, pickle turns a read-only buffer into bytes and any other into a bytearray.
         with memoryview(buffer) as view:
             if view.nbytes < LONG_STRING_BYTES or not view.contiguous:
                 return None
@@ -159,24 +159,24 @@ class _Pickler(pickle.Pickler):
         return self.lift(kind, raw)
 
 
-def _scalar(scalar: np.generic) -> tuple[str, bytes] | None:
+def _encode_scalar(scalar: np.generic) -> tuple[str, bytes] | None:
     text = dtypes.to_text(scalar.dtype)
     if text is None or scalar.dtype.itemsize >= LONG_STRING_BYTES:
         return None
-    # An empty string gives the bytes of one character, though its dtype has none.
+    # `tobytes` of an empty string gives one character, though its dtype has none.
     return text, scalar.tobytes()[: scalar.dtype.itemsize]
 
 
-def _masked_arguments(array: np.ma.MaskedArray[Any, Any]) -> tuple[Any, ...]:
-    # `_fill_value` is what NumPy's own state holds: None until somebody asks for it.
+def _get_masked_arguments(array: np.ma.MaskedArray[Any, Any]) -> tuple[Any, ...]:
+    # NumPy's own state has `_fill_value`: None until `fill_value` is first read.
     fill_value: Any = array._fill_value  # type: ignore[attr-defined]  # not in NumPy's stubs
     return (array.data, np.ma.getmaskarray(array).copy(), None, False, True, 0, fill_value)
 
 
 def compact(skeleton: bytes) -> bytes:
-    """The shortest form of a skeleton; the same for equal models, fresh or loaded.
+    """Shorten a skeleton to one form, the same for equal models, fresh or loaded.
 
-    Above `OPTIMIZE_BYTES` the skeleton stays as it was pickled.
+    Skeletons above `OPTIMIZE_BYTES` do not change.
     """
     if len(skeleton) > OPTIMIZE_BYTES:
         return skeleton
@@ -184,7 +184,7 @@ def compact(skeleton: bytes) -> bytes:
 
 
 def check_pid(pid: Any, values: int, references: int) -> None:
-    """Whether a persistent id is one of a part with so many values and references."""
+    """Raise an error unless a part with so many values and references has this persistent id."""
     match pid:
         case int() if 0 <= pid < values:
             return
@@ -194,25 +194,25 @@ def check_pid(pid: Any, values: int, references: int) -> None:
             dtypes.from_text(pid)
         case (str() as text, bytes() as content):
             dtypes.scalar(text, content)
-        case _:  # not shown: its repr may take for ever
-            raise CorruptShardError(f"a persistent id ({type(pid).__name__}) of nothing here")
+        case _:  # not shown: its repr may take forever
+            raise CorruptShardError(f"a persistent id ({type(pid).__name__}) refers to nothing")
 
 
 def _compact(skeleton: bytes) -> bytes:
     return pickletools.optimize(_share_equal_strings(skeleton))
 
 
-# Names that the process has given a number (copyreg.add_extension). The file names them in full: a
-# number means something in this process only.
+# Names that have a number in this process (copyreg.add_extension). The file has the full names: a
+# number has a meaning only in this process.
 _EXTENSIONS: Mapping[int, tuple[str, str]] = copyreg._inverted_registry  # type: ignore[attr-defined]
 
 
-def _by_name(skeleton: bytes) -> bytes:
-    """The same pickle, in which globals that have a number are named, as without that number.
+def _name_extensions(skeleton: bytes) -> bytes:
+    """Rewrite a pickle so that globals with an extension number are stored by name.
 
-    The first one enters the memo, with its name's strings, so later entries have other numbers.
+    The first use enters the memo, with its name's strings, so later entries get other numbers.
     """
-    operations = _operations(skeleton)
+    operations = _list_operations(skeleton)
     if not any(opcode.name in _NUMBERED for opcode, *_ in operations):
         return skeleton
     out: list[bytes] = []
@@ -225,14 +225,14 @@ def _by_name(skeleton: bytes) -> bytes:
             moved.append(count)
             count += 1
         elif opcode.name in ("BINGET", "LONG_BINGET"):
-            chunk = _get(moved[argument])
+            chunk = _encode_get(moved[argument])
         elif opcode.name == "FRAME":
             chunk = b""  # of another length now, and not needed
         elif opcode.name in _NUMBERED:
             if argument in named:
-                chunk = _get(named[argument])
+                chunk = _encode_get(named[argument])
             else:
-                chunk = b"".join(_text(each) + b"\x94" for each in _EXTENSIONS[argument])
+                chunk = b"".join(_encode_text(name) + b"\x94" for name in _EXTENSIONS[argument])
                 chunk += b"\x93\x94"  # STACK_GLOBAL, MEMOIZE
                 named[argument] = count + 2
                 count += 3
@@ -243,7 +243,7 @@ def _by_name(skeleton: bytes) -> bytes:
 _NUMBERED = frozenset({"EXT1", "EXT2", "EXT4"})
 
 
-def _text(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     data = text.encode("utf-8", "surrogatepass")
     short = len(data) < 256
     size = bytes([len(data)]) if short else len(data).to_bytes(4, "little")
@@ -254,42 +254,45 @@ _STRING_OPCODES = frozenset({"SHORT_BINUNICODE", "BINUNICODE"})
 
 
 def _share_equal_strings(skeleton: bytes) -> bytes:
-    """Fetch a string that was seen before from the memo.
+    """Fetch repeated strings from the memo.
 
-    Whether two equal strings are one object depends on the interpreter (attribute names are
-    interned, strings read from a file are not); the bytes of a shard must not.
+    The interpreter decides whether two equal strings are one object (attribute names are interned,
+    strings read from a file are not). The bytes of a shard must not depend on that.
     """
     out: list[bytes] = []
     first: dict[str, int] = {}  # string -> memo number of its first copy
     same: dict[int, int] = {}  # memo number of a later copy -> that of the first
     memoized = 0
     text: str | None = None
-    for opcode, argument, start, end in _operations(skeleton):
+    for opcode, argument, start, end in _list_operations(skeleton):
         name, chunk = opcode.name, skeleton[start:end]
         if name == "MEMOIZE":
             if text is not None:
                 number = first.setdefault(text, memoized)
                 if number != memoized:
                     same[memoized] = number
-                    out[-1] = _get(number)
+                    out[-1] = _encode_get(number)
             memoized += 1
         elif name in ("BINGET", "LONG_BINGET"):
-            chunk = _get(same.get(argument, argument))
+            chunk = _encode_get(same.get(argument, argument))
         text = argument if name in _STRING_OPCODES else None
         out.append(b"" if name == "FRAME" else chunk)
     return b"".join(out)
 
 
-def _operations(skeleton: bytes) -> list[tuple[pickletools.OpcodeInfo, Any, int, int]]:
-    found = [(opcode, arg, at or 0) for opcode, arg, at in pickletools.genops(skeleton)]
-    ends = [at for _, _, at in found[1:]] + [len(skeleton)]
-    return [(opcode, arg, at, end) for (opcode, arg, at), end in zip(found, ends, strict=True)]
+def _list_operations(skeleton: bytes) -> list[tuple[pickletools.OpcodeInfo, Any, int, int]]:
+    operations = [(opcode, arg, start or 0) for opcode, arg, start in pickletools.genops(skeleton)]
+    ends = [start for _, _, start in operations[1:]] + [len(skeleton)]
+    return [
+        (opcode, arg, start, end)
+        for (opcode, arg, start), end in zip(operations, ends, strict=True)
+    ]
 
 
-def _get(number: int) -> bytes:
+def _encode_get(number: int) -> bytes:
     return b"h" + bytes([number]) if number < 256 else b"j" + number.to_bytes(4, "little")
 
 
-# Thousands of small trees have a handful of skeletons in common.
+# Thousands of small trees share a handful of skeletons.
 _KEPT_BYTES = 1 << 14
 _kept_compact = functools.lru_cache(maxsize=64)(_compact)

@@ -1,4 +1,4 @@
-"""Where a part, or what one of its steps makes, stands in the model. Makes nothing."""
+"""Finds the place in the model of a part, or of what one of its steps makes. Makes nothing."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,46 +10,46 @@ Reference = tuple[int, int]
 _DEEPEST = 100
 
 
-def place(
+def describe_place(
     number: int,
     step: int,
     references: Sequence[Sequence[Reference]],
     steps_of: Callable[[int], Steps],
 ) -> str:
-    """Where what a part makes at a step stands, such as ``model.steps[0][1].score_func``.
+    """Describe the place of what a part makes at a step: ``model.steps[0][1].score_func``.
 
     Parameters
     ----------
     number : int
         The part.
     step : int
-        Where in its skeleton; 0 for the part itself.
+        The step's position in its skeleton; 0 for the part itself.
     references : sequence
-        Of each part: (part, object in it). The last part is the model.
+        For each part: (part, object in it). The last part is the model.
     steps_of : callable
-        The skeleton of a part.
+        Returns the skeleton of a part.
     """
     below = outline.path_to_step(steps_of(number), step) if step else ""
     for _ in range(_DEEPEST):
         if number == len(references) - 1:
             return f"model{below}"
-        found = next(
+        holder = next(
             (
-                (parent, at)
-                for parent, each in enumerate(references)
-                for at, (part, _) in enumerate(each)
+                (parent, index)
+                for parent, part_references in enumerate(references)
+                for index, (part, _) in enumerate(part_references)
                 if part == number
             ),
             None,
         )
-        if found is None:
+        if holder is None:
             break
-        number, at = found
+        number, index = holder
         try:
             members = outline.members(steps_of(number))
         except CorruptShardError:
             break
-        paths = [outline.places(member).get(at) for member in members]
-        path = next((each for each in paths if each is not None), None)
+        paths = [outline.find_places(member).get(index) for member in members]
+        path = next((known for known in paths if known is not None), None)
         below = (f".{path}" if path else "") + below
     return f"…{below}"

@@ -1,4 +1,4 @@
-"""What leaves a skeleton: arrays, trees, long strings. Knows no pickle and no file."""
+"""Values that leave a skeleton: arrays, trees, long strings. Knows no pickle and no file."""
 
 import copy
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _TREE_DIMENSIONS = 3  # of `Head.shape`, besides the classes of each output
 class Value:
     """One object that left a skeleton.
 
-    `kind` says what to make again: ``ndarray``, ``memmap``, ``bytes``, ``bytearray``, ``str`` or
+    `kind` is the type to make again: ``ndarray``, ``memmap``, ``bytes``, ``bytearray``, ``str`` or
     ``tree``.
     `source` is the object itself; nothing is copied until a shard is encoded.
     """
@@ -43,7 +43,7 @@ class Value:
 
     @property
     def owns_memory(self) -> bool:
-        """Whether the content would be freed with `source` (a view's would not)."""
+        """Whether the content is freed with `source` (a view's is not)."""
         return self.kind not in _ARRAYS or self.source.base is None
 
     def piece(self) -> "Array | Tree":
@@ -51,7 +51,7 @@ class Value:
         return classes.arrays(self.source) if self.kind == "tree" else self.array()
 
     def array(self) -> Array:
-        """The content as an array: a view, but for ``str``, which is encoded."""
+        """The content as an array: a view, except ``str``, which is encoded."""
         if self.kind in _ARRAYS:
             return np.asarray(self.source)
         if self.kind == "str":
@@ -61,7 +61,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """Everything of a value but its shape and content.
+    """Everything about a value except its shape and content.
 
     Kind, dtype text, number of dimensions, order, whether it is writeable, and the codec that turns
     such values into columns.
@@ -75,25 +75,25 @@ class Spec:
     codec: str = "array"
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Memory for a value of this spec, whose dtype is this; a long string's is bytes."""
+        """Allocate memory for a value of this spec; `dtype` is its dtype (bytes for a string)."""
         order: Literal["F", "C"] = "F" if self.order == "F" else "C"
-        if dtype.itemsize == 0:  # `empty` and `zeros` make one character of none
+        if dtype.itemsize == 0:  # `empty` and `zeros` would make one character
             return np.ndarray(shape, dtype, order=order)
-        # Fields are filled one by one: padding between them must not be left as it was found.
+        # Fields are filled one by one, so the padding between them must be zeroed.
         make = np.zeros if dtype.names is not None else np.empty
         return make(shape, dtype, order=order)
 
-    def copied(self, piece: Any) -> Any:
-        """The filled memory once more; with a dtype of its own, as names of fields can change."""
+    def copy(self, piece: Any) -> Any:
+        """Copy the filled memory, with a dtype of its own, because field names are mutable."""
         if not isinstance(piece, np.ndarray):
             return copy.copy(piece)
-        dtype = piece.dtype if piece.dtype.names is None else dtypes.copied(piece.dtype)
-        made = self.empty(piece.shape, dtype)
-        made[...] = piece
-        return made
+        dtype = piece.dtype if piece.dtype.names is None else dtypes.copy(piece.dtype)
+        memory = self.empty(piece.shape, dtype)
+        memory[...] = piece
+        return memory
 
     def finish(self, array: Any) -> Any:
-        """The object that left the skeleton, from its filled memory (of a tree: the tree)."""
+        """Make the object that left the skeleton from its filled memory (a tree is ready)."""
         match self.kind:
             case "tree":
                 return array
@@ -113,7 +113,7 @@ class Spec:
 
 
 def spec_of(kind: str, array: "Array | Tree") -> Spec:
-    """The spec of a value whose content is `array`."""
+    """Make the spec of a value whose content is `array`."""
     if isinstance(array, Tree):
         dimensions = _TREE_DIMENSIONS + len(array.head.classes)
         return Spec(kind, _TREE_DTYPE, dimensions, "C", True, "trees")
@@ -121,7 +121,7 @@ def spec_of(kind: str, array: "Array | Tree") -> Spec:
     if text is None:
         raise TypeError(f"an array of dtype {array.dtype} does not leave its skeleton")
     flags = array.flags
-    # Pickle keeps the flag of exactly these: it makes a new array of any other.
+    # Pickle keeps the flag of exactly these. It makes a new array for any other.
     keeps_flag = kind == "ndarray" and flags.forc and array.itemsize > 0
     order = "F" if flags.f_contiguous and not flags.c_contiguous and array.itemsize else "C"
     nodes = (
@@ -132,7 +132,7 @@ def spec_of(kind: str, array: "Array | Tree") -> Spec:
 
 
 def check(spec: Spec) -> Spec:
-    """The same spec, if it is one that `spec_of` could have given."""
+    """Return the spec; raise an error if `spec_of` cannot make it."""
     if spec.kind == "tree":
         fixed = spec.dtype, spec.order, spec.writeable, spec.codec
         if (
@@ -157,15 +157,15 @@ def check(spec: Spec) -> Spec:
 
 
 def shape_of(piece: "Array | Tree") -> tuple[int, ...]:
-    """The numbers that a shard keeps of a value beside its spec."""
+    """Return the numbers that a shard stores for a value besides its spec."""
     return piece.head.shape if isinstance(piece, Tree) else piece.shape
 
 
 def head_of(spec: Spec, shape: tuple[int, ...]) -> Head:
-    """A tree's head, if it is one that `spec_of` could have given."""
+    """Make a tree's head; raise an error if its sizes are impossible."""
     head = Head.of_shape(shape)
     if head.nodes < 1 or min(head.classes) < 1:
-        raise CorruptShardError("not a tree's sizes")
+        raise CorruptShardError(f"impossible sizes of a tree: {shape[:4]}")
     return head
 
 

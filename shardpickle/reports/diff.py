@@ -103,7 +103,7 @@ class _Side:
 
     def below(self, number: int, made: Any) -> dict[str, int]:
         """The parts that a part refers to, by where they stand."""
-        places = outline.places(made)
+        places = outline.find_places(made)
         references = self.manifest.parts[number].references
         return {places.get(at, f"[{at}]"): other for at, (other, _) in enumerate(references)}
 
@@ -213,7 +213,7 @@ def _changes(one: _Side, other: _Side) -> Iterator[Change]:
             ("only in the first", below[0].keys() - below[1].keys()),
             ("only in the second", below[1].keys() - below[0].keys()),
         ):
-            yield from (Change(prefix + each, what, {}) for each in outline.joined(gone))
+            yield from (Change(prefix + each, what, {}) for each in outline.join_paths(gone))
         todo += [
             (prefix + each, below[0][each], below[1][each]) for each in below[0] if each in below[1]
         ]

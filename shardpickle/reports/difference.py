@@ -5,7 +5,7 @@ from typing import Any
 
 from shardpickle._util.sizes import text
 from shardpickle.errors import inert
-from shardpickle.pickling.outline import joined
+from shardpickle.pickling.outline import join_paths
 from shardpickle.reports.words import count
 
 
@@ -81,7 +81,7 @@ class Difference:
             if one.values or one.what != "differs":
                 lines.append(f"  {one.path}: {one.what}" if one.path not in alike else "")
                 lines += [f"      {name}: {a!r} › {b!r}" for name, (a, b) in one.values.items()]
-        lines += [f"  {path}: differs" for path in joined(alike)]
+        lines += [f"  {path}: differs" for path in join_paths(alike)]
         new = count(self.shards, "shard")
         lines.append(f"  {text(self.travels)} would travel from the first to the second: {new}")
         return "\n".join(map(inert, lines))

@@ -261,7 +261,7 @@ class _Damage:
                     told[file] += [
                         f"{path} of {_kind(part)}"
                         for each in paths
-                        for path in outline.joined(p for at, p in each.items() if at in ats)
+                        for path in outline.join_paths(p for at, p in each.items() if at in ats)
                     ]
         root = len(self.manifest.parts) - 1
         for file in self.files:
@@ -286,7 +286,7 @@ class _Damage:
             self._unreadable.add(file)
             return None
         with suppress(FormatError):
-            return [outline.places(made) for made in self.reader.outline(number)]
+            return [outline.find_places(made) for made in self.reader.outline(number)]
         return None
 
 

@@ -35,7 +35,7 @@ class _Replaced:
 
         Histogram boosting keeps a bound method of itself, for example.
         """
-        return materialize.rebound(model, self._by_identity)
+        return materialize.replace_objects(model, self._by_identity)
 
 
 def taken(model: Any, choose: Choose) -> Any:

@@ -137,7 +137,7 @@ def test_only_the_shards_that_are_needed_are_read(tmp_path, monkeypatch):
     [
         (GradientBoostingRegressor(n_estimators=4), slice(1, 3), ValueError, "only the first"),
         (HistGradientBoostingRegressor(max_iter=4), slice(0, 4, 2), ValueError, "only the first"),
-        (RandomForestRegressor(4), slice(4, 8), ValueError, "no estimator of 4"),
+        (RandomForestRegressor(4), slice(4, 8), ValueError, "none of the 4 estimators"),
         (RandomForestRegressor(4), 3, TypeError, "is a slice"),
         (RandomTreesEmbedding(4), slice(2), TypeError, "RandomTreesEmbedding would"),
         (KNeighborsRegressor(), slice(2), TypeError, "KNeighborsRegressor would"),

@@ -74,7 +74,7 @@ def prune(
     limits = Limits(
         _checked_count(max_depth, "max_depth"), _checked_count(min_samples_leaf, "min_samples_leaf")
     )
-    return pruning.pruned(model, _checked_count(n_estimators, "n_estimators"), limits)
+    return pruning.prune_model(model, _checked_count(n_estimators, "n_estimators"), limits)
 
 
 def _checked_count(value: Any, name: str) -> int | None:

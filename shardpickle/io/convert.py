@@ -132,7 +132,7 @@ def _resolve_any(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any
 
 def _check_release(source: Path, survey: foreign.Survey) -> None:
     """Refuse models of scikit-learn releases that `migrations` does not cover."""
-    gone = gone_names.gone(survey.asked)
+    gone = gone_names.gone(survey.stored_names)
     old = next((version for version in survey.versions if version.startswith("0.")), None)
     if old or (gone and not survey.versions and gone_names.is_public(gone[0])):
         raise sniff.too_old(str(source), old, gone[0] if gone else None)

@@ -43,14 +43,14 @@ from shardpickle.trust.unrestricted import Objects, guarded
 class Survey:
     """The names in a pickle, and the memo entries (numbered as they are written) that it fetches.
 
-    `asked` are the names as in the file, `names` are today's names for them. `versions` are the
-    scikit-learn versions of its estimators. `swapped` says whether some arrays have another byte
-    order than this machine.
+    `stored_names` are the names as in the file, `names` are today's names for them. `versions` are
+    the scikit-learn versions of its estimators. `swapped` says whether some arrays have another
+    byte order than this machine.
     """
 
     names: tuple[Name, ...]
     fetched: frozenset[int]
-    asked: tuple[Name, ...]
+    stored_names: tuple[Name, ...]
     versions: frozenset[str]
     swapped: bool
 
@@ -69,7 +69,7 @@ def survey(data: Bytes) -> Survey:
     return Survey(
         tuple(listing.names),
         frozenset(reader.fetched),
-        tuple(listing.asked),
+        tuple(listing.stored_names),
         frozenset(listing.versions),
         listing.swapped,
     )
@@ -291,7 +291,7 @@ class _Listing:
 
     def __init__(self) -> None:
         self.names: dict[Name, None] = {}
-        self.asked: dict[Name, None] = {}
+        self.stored_names: dict[Name, None] = {}
         self.versions: set[str] = set()
         self.swapped = False
         self.unknown: list[np.dtype[Any]] = []
@@ -302,7 +302,7 @@ class _Listing:
                 "written by joblib 0.9 or older, which keeps arrays in separate files: load it "
                 "with joblib, then dump the model"
             )
-        self.asked[module, name] = None
+        self.stored_names[module, name] = None
         module, name = gone_names.present_name(module, name)
         self.names[module, name] = None
         carrier = TRANSPORT.get((module, name))

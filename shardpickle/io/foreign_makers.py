@@ -151,7 +151,7 @@ def latin(*args: Any) -> bytes:
 
 
 def _dill_type(name: str) -> type:
-    """dill's `_load_type`: a type by a name that is not where it stands."""
+    """dill's `_load_type`: a type by its name in dill."""
     return DILL_TYPES[name]
 
 

@@ -76,7 +76,7 @@ class Access:
         if unknown:
             needs = reader.manifest.needs
             lifted = [name for name in names if ".".join(name) in needs.trust]
-            uses = first_uses(reader.manifest, [*unknown, *lifted])
+            uses = find_first_uses(reader.manifest, [*unknown, *lifted])
             never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
             raise UntrustedTypeError(reader.name, uses, never=never, besides=needs.unsafe)
         return Hardened(names, trust.resolve(names, self.callers), reader.manifest.most_heap)
@@ -160,9 +160,9 @@ def _run(reader: ModelReader, job: _Job, request: LoadRequest) -> Any:
     _warn_of_versions(reader)
     if reader.manifest.profile == manifests.INFERENCE:
         warn_caller(
-            f"{reader.name} was dumped for inference: its trees predict the same, but have no "
-            "training data. Impurities, sample counts, inner values and feature importances are "
-            "NaN or -1, except in trees that the dump kept whole.",
+            f"{reader.name} was dumped for inference: its trees have no training data. Impurities, "
+            "sample counts, inner values and feature importances are NaN or -1, except in trees "
+            "that the dump kept whole. Predictions of trees, forests and boosting are the same.",
             InferenceOnlyWarning,
         )
     with (
@@ -222,7 +222,9 @@ def _reopen(access: Access, digest: str, limit: int | None) -> Shelf:
 
 
 @contextmanager
-def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
+def show_call(
+    call: str, trusted: Collection[str | type], path: str | None = None
+) -> Iterator[None]:
     """Show the line to type for the called function in a refusal of names."""
     try:
         yield
@@ -234,7 +236,7 @@ def called(call: str, trusted: Collection[str | type], path: str | None = None) 
         raise error.called(call, path, trusted_names) from None
 
 
-def first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
+def find_first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
     """Find the first part that needs each name."""
     listed = set(names)
     first: dict[int, int] = {}  # name -> part
@@ -258,7 +260,7 @@ def _describe_part(manifest: Manifest, number: int) -> str:
     return f"part {number} ({trust.text_shown(part.kind)}, {manifest.shards[part.shard].file})"
 
 
-def needs_of(manifest: Manifest) -> tuple[tuple[str, ...], str]:
+def read_needs(manifest: Manifest) -> tuple[tuple[str, ...], str]:
     """What a default load refuses of a model (`DumpReport`), by its manifest."""
     names = [".".join(name) for name in trust.untrusted(manifest.names)]
     names += [name for name in manifest.needs.trust if name not in names]

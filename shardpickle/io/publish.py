@@ -22,7 +22,7 @@ from shardpickle.format import manifest as manifests
 from shardpickle.format.manifest import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io.dump import Dumper, split_model
-from shardpickle.io.open_model import first_uses, needs_of
+from shardpickle.io.open_model import find_first_uses, read_needs
 from shardpickle.storage.base import Publication, Store
 from shardpickle.trust import names as trust
 
@@ -111,8 +111,8 @@ def _require_safe(store: Store, dumper: Dumper, manifest: Manifest) -> None:
     unknown = trust.untrusted(manifest.names)
     if unknown:
         call = "dump(model, {path})  # which is loaded with {trusted}"
-        raise UntrustedTypeError(store.name, first_uses(manifest, unknown), call)
-    needs_trust, needs_unsafe = needs_of(manifest)
+        raise UntrustedTypeError(store.name, find_first_uses(manifest, unknown), call)
+    needs_trust, needs_unsafe = read_needs(manifest)
     if needs_trust:
         names = () if needs_unsafe else needs_trust
         raise RefusedError(needs_unsafe or dumper.doubtful, names, path=store.name)
@@ -148,7 +148,7 @@ def _warn_of_main(manifest: Manifest) -> None:
     names = [name for module, name in manifest.names if module == "__main__"]
     if names:
         warn_caller(
-            f"{', '.join(names)} stand in __main__, the running script or notebook. The model "
+            f"the model needs {', '.join(names)} of __main__, the running script or notebook. It "
             "loads only where __main__ defines them too. Move them into a module.",
             MainModuleWarning,
         )

@@ -12,7 +12,7 @@ from shardpickle.format import shard as sealing
 from shardpickle.format.contents import Contents
 from shardpickle.format.manifest import Manifest, ShardEntry
 from shardpickle.format.shard import Usage
-from shardpickle.io.open_model import needs_of
+from shardpickle.io.open_model import read_needs
 from shardpickle.io.publish import DumpOptions, estimate_shards, make_dumper
 from shardpickle.io.reader import ModelReader, check_file, in_file, open_index
 from shardpickle.reports.text import ModelInfo, Size
@@ -107,5 +107,5 @@ def _make_info(
         [size for sha256 in manifest.files for size in facts[sha256].trees],
         _backend.loops.NAME,
         {name: names.verdict(name) or "untrusted" for name in manifest.names},
-        needs or needs_of(manifest),
+        needs or read_needs(manifest),
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from shardpickle._util.sizes import text
 from shardpickle.format import manifest as manifests
-from shardpickle.io.open_model import needs_of
+from shardpickle.io.open_model import read_needs
 from shardpickle.io.publish import Dumped
 from shardpickle.reports.words import MOST_LINES, count, ratio
 
@@ -58,7 +58,7 @@ class DumpReport:
     def of(cls, path: str, dumped: Dumped, started: float) -> "DumpReport":
         """Report on a dump that started at `started` (`time.perf_counter`)."""
         manifest = dumped.manifest
-        needs_trust, needs_unsafe = needs_of(manifest)
+        needs_trust, needs_unsafe = read_needs(manifest)
         written = sum(manifest.files[sha256].nbytes for sha256 in dumped.new)
         return cls(
             path=path,
@@ -100,7 +100,7 @@ class DumpReport:
         lines = "".join(f"\n  {place}" for place in self.kept_whole[:MOST_LINES])
         more = len(self.kept_whole) - MOST_LINES
         lines += f"\n  and {more} more (.kept_whole has all)" if more > 0 else ""
-        return f"\ntrees stored whole, whatever the profile:{lines}" if lines else ""
+        return f"\ntrees stored whole despite profile='inference':{lines}" if lines else ""
 
 
 def _describe_needs(report: "DumpReport | VerifyReport") -> str:

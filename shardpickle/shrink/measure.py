@@ -140,9 +140,9 @@ class Ensemble:
         self.staged = classes.has_stages(model)
         if not (self.single or self.staged or classes.is_average_of_trees(model)):
             raise TypeError(
-                f"a {type(model).__qualname__} has no smaller versions: only "
-                f"{classes.CUT_NAMES}, gradient boosting (prefixes), and pipelines that end in "
-                "one of them, have"
+                f"cannot make smaller versions of a {type(model).__qualname__}: this works for "
+                f"{classes.CUT_NAMES}, prefixes of gradient boosting, and pipelines that end in "
+                "one of them"
             )
         if not hasattr(model, "tree_" if self.single else "estimators_"):
             raise ValueError(f"the {type(model).__qualname__} is not fitted")
@@ -150,7 +150,7 @@ class Ensemble:
             raise TypeError("classifiers with several outputs are not supported")
         trees = self.trees(0)
         if not classes.is_cut_alike(type(trees[0])):
-            raise TypeError(f"a {type(trees[0]).__qualname__} cannot be cut")
+            raise TypeError(f"cannot cut a {type(trees[0]).__qualname__}")
         self._trees_each = len(trees)
         first = model if self.single else take_estimators(model, lambda _: [0])
         first.predict(rows)

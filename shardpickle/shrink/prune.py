@@ -186,8 +186,8 @@ def _choose_first(count: int) -> Choose:
 def _cut_estimator(estimator: Any, limits: Limits) -> Any:
     if not classes.is_cut_alike(type(estimator)):
         raise TypeError(
-            f"a {type(estimator).__qualname__} cannot be cut: only {classes.CUT_NAMES}, and "
-            "pipelines that end in one of them, can be"
+            f"cannot cut a {type(estimator).__qualname__}: this works for {classes.CUT_NAMES}, "
+            "and for pipelines that end in one of them"
         )
     if not hasattr(estimator, "tree_"):
         raise ValueError(f"the {type(estimator).__qualname__} is not fitted")
@@ -264,8 +264,8 @@ def _ensemble_spec(model: Any) -> Ensemble:
     ensemble = classes.ensemble(type(model))
     if ensemble is None:
         raise TypeError(
-            f"a {type(model).__qualname__} has no parts that are models: only "
-            f"{classes.ENSEMBLE_NAMES}, and pipelines that end in one of them, have"
+            f"cannot keep only some estimators of a {type(model).__qualname__}: this works for "
+            f"{classes.ENSEMBLE_NAMES}, and for pipelines that end in one of them"
         )
     return ensemble
 

@@ -139,9 +139,9 @@ def load(
 ) -> Any:
     """Load a model that `dump` saved.
 
-    By default, only allow-listed classes of scikit-learn, NumPy and SciPy load. Other names raise
-    an error before anything is made. Trees and indices are validated, so a bad file cannot crash
-    Python. docs/trust.md says what this proves.
+    By default, only allow-listed classes of scikit-learn, NumPy and SciPy load, and no code that
+    the file names is run. Other names raise an error before anything is made. Trees and indices are
+    validated, so a bad file cannot crash Python. docs/trust.md says what this proves.
 
     Parameters
     ----------

@@ -251,7 +251,7 @@ class ModelInfo:
         elif self.needs_trust:
             lines.append(f"a default load asks for trusted={list(self.needs_trust)!r}")
         else:
-            lines.append("a default load loads it")
+            lines.append("a default load accepts it")
         return "\n".join(map(inert, lines))
 
 

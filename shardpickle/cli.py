@@ -1,4 +1,4 @@
-"""``python -m shardpickle``: commands. Knows argparse and exit codes; uses `api` for the rest."""
+"""The commands of ``python -m shardpickle``. Knows argparse and exit codes only."""
 
 import argparse
 import json
@@ -20,47 +20,49 @@ SOUND, UNSOUND, UNKNOWN = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code."""
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    """Run a command. Returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        chosen = _parser().parse_args(typed)
+        options = _make_parser().parse_args(words)
     except SystemExit as ended:  # usage, or --help, is printed
         return int(ended.code or SOUND)
     for stream in (sys.stdout, sys.stderr):
-        # A page with "›" and "█" must not fail on a terminal of another encoding.
+        # Characters such as "›" and "█" must not fail on terminals of other encodings.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code: int = chosen.run(chosen)
+        code: int = options.run(options)
         return code
     except BrokenPipeError:  # `… | head`
         sys.stderr.close()
         return SOUND
     except UntrustedTypeError as error:
-        told = _how_to_trust(error, typed) if hasattr(chosen, "trusted") else str(error)
-        print(f"{type(error).__name__}: {told}", file=sys.stderr)
+        message = _explain_trust(error, words) if hasattr(options, "trusted") else str(error)
+        print(f"{type(error).__name__}: {message}", file=sys.stderr)
     except (ShardpickleError, OSError, TypeError, ValueError, ImportError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    except Exception:  # a mistake of ours; Python's own code for it is that of an unsound model
+    except Exception:  # our own bug; Python's exit code for it would mean a damaged model
         traceback.print_exc()
     return UNKNOWN
 
 
-def _how_to_trust(error: UntrustedTypeError, typed: Sequence[str]) -> str:
-    """The refusal, with the command to type."""
-    trusting = [word for name in error.offered for word in ("--trusted", name)] or ["--unsafe"]
-    at = typed.index("--") if "--" in typed else len(typed)
-    command = shlex.join([*typed[:at], *trusting, *typed[at:]])
-    other = "\nor --unsafe, which runs whatever the file says, as pickle does"
-    return f"{error.refusal}\n  python -m shardpickle {command}{other if error.offered else ''}"
+def _explain_trust(error: UntrustedTypeError, words: Sequence[str]) -> str:
+    """Show a refusal with the command to type."""
+    flags = [word for name in error.offered for word in ("--trusted", name)] or ["--unsafe"]
+    end = words.index("--") if "--" in words else len(words)
+    command = shlex.join([*words[:end], *flags, *words[end:]])
+    unsafe_hint = "\nor --unsafe, which runs any code in the file, as pickle does"
+    return (
+        f"{error.refusal}\n  python -m shardpickle {command}{unsafe_hint if error.offered else ''}"
+    )
 
 
-def _checked(check: Callable[[str], Any], name: str) -> Callable[[str], Any]:
-    """What argparse makes of an argument's text: what `check` gives, or a usage error."""
+def _make_type(check: Callable[[str], Any], name: str) -> Callable[[str], Any]:
+    """Make a type for argparse: the result of `check`, or a usage error."""
 
-    def parse(given: str) -> Any:
+    def parse(value: str) -> Any:
         try:
-            return check(given)
+            return check(value)
         except (TypeError, ValueError) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -68,47 +70,47 @@ def _checked(check: Callable[[str], Any], name: str) -> Callable[[str], Any]:
     return parse
 
 
-def _path(given: str) -> str:
-    if not given:
-        raise ValueError("a path is not empty ('.' is the present directory)")
-    return given
+def _check_path(value: str) -> str:
+    if not value:
+        raise ValueError("the path is empty; type '.' for the current directory")
+    return value
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[str], Any]:
-    """A whole number within limits."""
+def _make_integer_type(least: int, most: int | None = None) -> Callable[[str], Any]:
+    """Make a type for whole numbers within limits."""
     limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
 
-    def check(given: str) -> int:
+    def check(value: str) -> int:
         try:
-            number = int(given)
+            number = int(value)
         except ValueError:
             number = least - 1
         if number < least or (most is not None and number > most):
-            raise ValueError(f"a whole number {limits}, not {given!r}")
+            raise ValueError(f"expected a whole number {limits}, not {value!r}")
         return number
 
-    return _checked(check, "number")
+    return _make_type(check, "number")
 
 
-def _ending(*suffixes: str) -> Callable[[str], Any]:
-    """The path of a file to write."""
+def _make_path_type(*suffixes: str) -> Callable[[str], Any]:
+    """Make a type for the path of a file to write."""
 
-    def check(given: str) -> str:
-        if not _path(given).lower().endswith(suffixes):
-            raise ValueError(f"{given!r} is to end in {' or '.join(suffixes)}")
-        return given
+    def check(value: str) -> str:
+        if not _check_path(value).lower().endswith(suffixes):
+            raise ValueError(f"{value!r} has to end in {' or '.join(suffixes)}")
+        return value
 
-    return _checked(check, "path")
-
-
-_PATH = _checked(_path, "path")
-_SIZE = _checked(lambda given: sizes.parse(given, "it"), "size")
+    return _make_type(check, "path")
 
 
-Commands = Any  # argparse keeps the class of a group of commands to itself
+_PATH = _make_type(_check_path, "path")
+_SIZE = _make_type(lambda value: sizes.parse(value, "it"), "size")
 
 
-def _parser() -> argparse.ArgumentParser:
+Commands = Any  # argparse's class for a group of commands is private
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m shardpickle", description="Save, load and inspect large models."
     )
@@ -136,7 +138,7 @@ def _add_readers(commands: Commands) -> None:
     inspect.set_defaults(run=_inspect)
 
     verify = commands.add_parser(
-        "verify", help="check every file; exit 0 sound, 1 damaged, 2 could not tell"
+        "verify", help="check every file; exits with 0 if sound, 1 if damaged, 2 if unknown"
     )
     verify.add_argument("model_dir", type=_PATH)
     verify.add_argument("--deep", action="store_true", help="also decode every column")
@@ -144,7 +146,7 @@ def _add_readers(commands: Commands) -> None:
     verify.set_defaults(run=_verify)
 
     diff = commands.add_parser(
-        "diff", help="show how two models differ; exit 0 equal, 1 different, 2 could not tell"
+        "diff", help="compare two models; exits with 0 if equal, 1 if different, 2 if unknown"
     )
     diff.add_argument("one", type=_PATH)
     diff.add_argument("other", type=_PATH)
@@ -175,17 +177,19 @@ def _add_files(commands: Commands) -> None:
     )
     convert.add_argument("model_dir", type=_PATH)
     _add_trust(convert)
-    convert.add_argument("--level", type=_whole(1, 22), default=3, help="zstd's level, 1 to 22")
+    convert.add_argument(
+        "--level", type=_make_integer_type(1, 22), default=3, help="zstd's level, 1 to 22"
+    )
     convert.set_defaults(run=_convert)
 
     export = commands.add_parser("export", help="export a model as a joblib or pickle file")
     export.add_argument("model_dir", type=_PATH)
     export.add_argument(
         "file",
-        type=_ending(".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"),
+        type=_make_path_type(".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"),
         help="model.joblib, model.pkl or model.pkl.gz",
     )
-    export.add_argument("--compress", type=_whole(0, 9), default=0, help="0 to 9")
+    export.add_argument("--compress", type=_make_integer_type(0, 9), default=0, help="0 to 9")
     _add_trust(export)
     export.set_defaults(run=_export)
 
@@ -199,7 +203,7 @@ def _add_shrinkers(commands: Commands) -> None:
         ("--max-depth", "maximum depth of each tree"),
         ("--min-samples-leaf", "minimum training samples in a leaf"),
     ):
-        prune.add_argument(option, type=_whole(1), help=what)
+        prune.add_argument(option, type=_make_integer_type(1), help=what)
     _add_trust(prune)
     prune.set_defaults(run=_prune)
 
@@ -232,11 +236,11 @@ def _add_predict(commands: Commands) -> None:
         "features", type=_PATH, help=".npy, .parquet or .csv (the last two need pandas)"
     )
     predict.add_argument(
-        "-o", "--out", type=_ending(".npy"), required=True, help="the .npy file to write"
+        "-o", "--out", type=_make_path_type(".npy"), required=True, help="the .npy file to write"
     )
     predict.add_argument("--method", default="predict", choices=sorted(METHODS))
     predict.add_argument("--memory-limit", type=_SIZE, help="memory for the model, such as 2GB")
-    predict.add_argument("--workers", type=_whole(1), help="number of processes")
+    predict.add_argument("--workers", type=_make_integer_type(1), help="number of processes")
     _add_trust(predict)
     predict.set_defaults(run=_predict)
 
@@ -259,113 +263,114 @@ def _add_trust(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _inspect(chosen: argparse.Namespace) -> int:
-    info = api.inspect(chosen.model_dir, trust=chosen.trust)
-    if chosen.html:
-        api.write_text(chosen.html, info.to_html())
-        print(chosen.html)
-    elif chosen.json:
+def _inspect(options: argparse.Namespace) -> int:
+    info = api.inspect(options.model_dir, trust=options.trust)
+    if options.html:
+        api.write_text(options.html, info.to_html())
+        print(options.html)
+    elif options.json:
         print(json.dumps(info.to_dict(), indent=2))
     else:
-        print(info.trust() if chosen.trust else info)
+        print(info.trust() if options.trust else info)
     return SOUND
 
 
-def _verify(chosen: argparse.Namespace) -> int:
-    report = api.verify(chosen.model_dir, deep=chosen.deep)
-    if chosen.json:
+def _verify(options: argparse.Namespace) -> int:
+    report = api.verify(options.model_dir, deep=options.deep)
+    if options.json:
         print(json.dumps(report.to_dict(), indent=2))
     else:
         print(report)
     return SOUND if report.ok else UNSOUND
 
 
-def _diff(chosen: argparse.Namespace) -> int:
-    found = api.diff(chosen.one, chosen.other)
-    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
-    return UNSOUND if found else SOUND
+def _diff(options: argparse.Namespace) -> int:
+    difference = api.diff(options.one, options.other)
+    print(json.dumps(difference.to_dict(), indent=2) if options.json else difference)
+    return UNSOUND if difference else SOUND
 
 
-def _collect(chosen: argparse.Namespace) -> int:
-    count, nbytes = api.collect_garbage(chosen.model_dir)
-    print(f"{chosen.model_dir}: {count} files removed, {text(nbytes)}")
+def _collect(options: argparse.Namespace) -> int:
+    count, nbytes = api.collect_garbage(options.model_dir)
+    print(f"{options.model_dir}: {count} files removed, {text(nbytes)}")
     return SOUND
 
 
-def _pack(chosen: argparse.Namespace) -> int:
-    api.pack(chosen.model_dir, chosen.file)
+def _pack(options: argparse.Namespace) -> int:
+    api.pack(options.model_dir, options.file)
     return SOUND
 
 
-def _unpack(chosen: argparse.Namespace) -> int:
-    api.unpack(chosen.file, chosen.model_dir)
+def _unpack(options: argparse.Namespace) -> int:
+    api.unpack(options.file, options.model_dir)
     return SOUND
 
 
-def _convert(chosen: argparse.Namespace) -> int:
+def _convert(options: argparse.Namespace) -> int:
     report = api.convert(
-        chosen.file,
-        chosen.model_dir,
-        trusted=chosen.trusted,
-        unsafe=chosen.unsafe,
-        level=chosen.level,
+        options.file,
+        options.model_dir,
+        trusted=options.trusted,
+        unsafe=options.unsafe,
+        level=options.level,
     )
     print(report)
     return SOUND
 
 
-def _export(chosen: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> int:
     api.export(
-        chosen.model_dir,
-        chosen.file,
-        compress=chosen.compress,
-        trusted=chosen.trusted,
-        unsafe=chosen.unsafe,
+        options.model_dir,
+        options.file,
+        compress=options.compress,
+        trusted=options.trusted,
+        unsafe=options.unsafe,
     )
     return SOUND
 
 
-def _prune(chosen: argparse.Namespace) -> int:
-    model = api.load(chosen.model_dir, lazy=True, trusted=chosen.trusted, unsafe=chosen.unsafe)
+def _prune(options: argparse.Namespace) -> int:
+    model = api.load(options.model_dir, lazy=True, trusted=options.trusted, unsafe=options.unsafe)
     smaller = api.prune(
         model,
-        n_estimators=chosen.n_estimators,
-        max_depth=chosen.max_depth,
-        min_samples_leaf=chosen.min_samples_leaf,
+        n_estimators=options.n_estimators,
+        max_depth=options.max_depth,
+        min_samples_leaf=options.min_samples_leaf,
     )
-    print(api.dump(smaller, chosen.smaller_dir))
+    print(api.dump(smaller, options.smaller_dir))
     return SOUND
 
 
-def _tradeoff(chosen: argparse.Namespace) -> int:
-    found = api.tradeoff(
-        chosen.model_dir,
-        *read_labelled(chosen.validation, chosen.target),
-        scoring=chosen.scoring,
-        memory_limit=chosen.memory_limit,
-        trusted=chosen.trusted,
-        unsafe=chosen.unsafe,
+def _tradeoff(options: argparse.Namespace) -> int:
+    table = api.tradeoff(
+        options.model_dir,
+        *read_labelled(options.validation, options.target),
+        scoring=options.scoring,
+        memory_limit=options.memory_limit,
+        trusted=options.trusted,
+        unsafe=options.unsafe,
     )
-    if chosen.html:
-        api.write_text(chosen.html, found.to_html())
-    print(json.dumps(found.to_dict(), indent=2) if chosen.json else found)
+    if options.html:
+        api.write_text(options.html, table.to_html())
+    print(json.dumps(table.to_dict(), indent=2) if options.json else table)
     return SOUND
 
 
-def _predict(chosen: argparse.Namespace) -> int:
-    found = api.predict(
-        chosen.model_dir,
-        read_features(chosen.features),
-        method=chosen.method,
-        workers=chosen.workers,
-        memory_limit=chosen.memory_limit,
-        out=chosen.out,
-        trusted=chosen.trusted,
-        unsafe=chosen.unsafe,
+def _predict(options: argparse.Namespace) -> int:
+    predictions = api.predict(
+        options.model_dir,
+        read_features(options.features),
+        method=options.method,
+        workers=options.workers,
+        memory_limit=options.memory_limit,
+        out=options.out,
+        trusted=options.trusted,
+        unsafe=options.unsafe,
     )
-    print(f"{chosen.out}: {chosen.method} of {len(found)} rows, {found.dtype} {found.shape}")
+    shape = f"{len(predictions)} rows, {predictions.dtype} {predictions.shape}"
+    print(f"{options.out}: {options.method} of {shape}")
     return SOUND
 
 
-def _demo(chosen: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     return demo.run()

@@ -1,7 +1,7 @@
-"""``python -m shardpickle demo``: a real forest, saved in three ways, measured there and then.
+"""``python -m shardpickle demo``: saves a real forest in three ways and measures each.
 
-Every figure is taken in a process of its own: dump seconds and load seconds around the call, and
-the peak of resident memory above what the process held before it.
+Each figure comes from a fresh process: seconds of the dump or load call, and the peak of resident
+memory above that before the call.
 """
 
 import gzip
@@ -56,7 +56,7 @@ METHODS: dict[str, Method] = {
 
 
 def run() -> int:
-    """Fit, save, load, compare and print; 0 if every prediction is equal."""
+    """Fit, save, load, compare and print. Returns 0 if all predictions are equal."""
     started = time.perf_counter()
     features, labels = load_digits(return_X_y=True)
     train, test, train_labels, test_labels = train_test_split(features, labels, random_state=0)
@@ -71,29 +71,29 @@ def run() -> int:
         print(f"{'':<28}{'bytes':>10}{'dump s':>9}{'load s':>9}{'dump peak':>12}{'load peak':>12}")
         for name in METHODS:
             path = str(Path(folder, f"model-{len(name)}"))
-            dumped = measured("dump", name, str(plain), path)
-            loaded = measured("load", name, str(plain), path)
+            dumped = measure_in_process("dump", name, str(plain), path)
+            loaded = measure_in_process("load", name, str(plain), path)
             print(
                 f"{name:<28}{text(_size(Path(path))):>10}{dumped['seconds']:>9.2f}"
                 f"{loaded['seconds']:>9.2f}{text(dumped['peak']):>12}{text(loaded['peak']):>12}"
             )
-        again = api.load(path).predict_proba(test)
+        predictions = api.load(path).predict_proba(test)
         shards = api.inspect(path)
         print(
             f"\n{shards.parts} parts in {shards.shards} shards, read back and compared by the dump"
         )
-    equal = again.tobytes() == expected.tobytes()
+    equal = predictions.tobytes() == expected.tobytes()
     print(f"predictions of the loaded forest equal, bit for bit: {equal}")
     print(f"measured in fresh processes, in {time.perf_counter() - started:.0f} s altogether")
     return 0 if equal else 1
 
 
-def measured(action: str, name: str, plain: str, path: str) -> dict[str, float]:
-    """Seconds and peak bytes of one dump or load, in a fresh process."""
+def measure_in_process(action: str, name: str, plain: str, path: str) -> dict[str, float]:
+    """Measure seconds and peak bytes of one dump or load in a fresh process."""
     command = [sys.executable, "-m", "shardpickle.demo", action, name, plain, path]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    figures: dict[str, float] = json.loads(process.stdout)
+    return figures
 
 
 def _measure(action: str, name: str, plain: str, path: str) -> dict[str, float]:
@@ -111,7 +111,7 @@ def _measure(action: str, name: str, plain: str, path: str) -> dict[str, float]:
 
 
 def _peak(reset: bool = False) -> int:
-    """Peak resident bytes of this process; since now on, where Linux can reset it."""
+    """Peak resident bytes of this process. `reset` starts again, where Linux allows it."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

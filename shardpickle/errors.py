@@ -1,7 +1,7 @@
-"""What can go wrong, grouped by what a handler would do. Imports nothing of ours.
+"""Errors and warnings, grouped by what a handler would do. Imports no other module of ours.
 
-Every error of the package descends from `ShardpickleError`, and also from the builtin that a
-caller would catch anyway (`OSError`, `MemoryError`, `ImportError`, `pickle.PicklingError`, …).
+Every error of the package inherits from `ShardpickleError`, and from the builtin that a caller
+would catch anyway (`OSError`, `MemoryError`, `ImportError`, `pickle.PicklingError`, …).
 """
 
 import copy
@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 
 def inert(text: str) -> str:
-    """A text for a terminal: without what would move its cursor, and no line of megabytes."""
+    """Make a text safe for a terminal: escape control characters, and shorten huge lines."""
     return "\n".join(map(_inert_line, text.split("\n")))
 
 
@@ -22,7 +22,7 @@ def _inert_line(line: str) -> str:
         line = f"{line[:_MOST_OF_LINE]} … (and {len(line) - _MOST_OF_LINE} letters)"
     if line.isprintable():
         return line
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 _MOST_OF_LINE = 5000
@@ -35,13 +35,13 @@ class ShardpickleError(Exception):
         return inert(super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As it is, not through __init__: a worker's error has to arrive with its text and fields,
-        # and exceptions pickle as `type(self)(*self.args)`, which fits no __init__ of ours.
+        # Not through __init__: a worker's error has to arrive with its text and fields, but
+        # exceptions pickle as `type(self)(*self.args)`, which fits no __init__ of ours.
         return _again, (type(self), self.args, {**_members(self), **vars(self)})
 
 
 def _members(error: BaseException) -> dict[str, Any]:
-    """What C types and slots keep beside the dict: `errno` and `filename` of an `OSError`, …"""
+    """Fields that C types and slots keep outside the dict: `errno` of an `OSError`, …"""
     return {
         name: getattr(error, name)
         for base in type(error).__mro__
@@ -55,7 +55,7 @@ def _members(error: BaseException) -> dict[str, Any]:
 def _again(
     kind: type[BaseException], args: tuple[Any, ...], state: Mapping[str, Any]
 ) -> BaseException:
-    """The error that was pickled or copied."""
+    """Make an error again that was pickled or copied. Pickled errors name this function."""
     error = _empty(kind)
     error.args = args
     for name, value in state.items():
@@ -64,17 +64,17 @@ def _again(
 
 
 def _empty(kind: type[BaseException]) -> BaseException:
-    """An instance that no __init__ has seen.
+    """Make an instance without calling __init__.
 
-    Python makes those of several bases by the one whose memory they have, which need not be the
-    first, and refuses the others.
+    With several bases, only the `__new__` of the one that sets the memory layout works. It need not
+    be the first.
     """
     for base in kind.__mro__:
         with suppress(TypeError):
-            made = base.__dict__["__new__"](kind) if "__new__" in base.__dict__ else None
-            if made is not None:
-                return cast("BaseException", made)
-    raise TypeError(f"no {kind.__name__} can be made")
+            error = base.__dict__["__new__"](kind) if "__new__" in base.__dict__ else None
+            if error is not None:
+                return cast("BaseException", error)
+    raise TypeError(f"cannot make a {kind.__name__}")
 
 
 # --- The object cannot be saved: the caller changes the model. --------------------------------
@@ -86,8 +86,8 @@ class UnpicklableError(ShardpickleError, pickle.PicklingError):
     Attributes
     ----------
     problems : list of (str, str)
-        The path of each object in the model, such as
-        ``model.steps[1][1].callback``, and why pickle refused it. The message shortens them.
+        The path of each object in the model, such as ``model.steps[1][1].callback``, and why
+        pickle refused it. The message shortens them.
     """
 
     def __init__(self, problems: list[tuple[str, str]], advice: Sequence[str] = ()) -> None:
@@ -113,13 +113,13 @@ class UnpicklableError(ShardpickleError, pickle.PicklingError):
 
 
 def _shortened(text: str, most: int) -> str:
-    """A text without its middle, if it is long."""
+    """Remove the middle of a long text."""
     half = (most - 3) // 2
     return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"
 
 
 def _within(lines: Sequence[str], most: int) -> list[str]:
-    """The first lines, at least one, that have no more characters together."""
+    """The first lines, at least one, with at most `most` characters in all."""
     total = 0
     for number, line in enumerate(lines):
         total += len(line)
@@ -129,10 +129,10 @@ def _within(lines: Sequence[str], most: int) -> list[str]:
 
 
 class ReadBackError(ShardpickleError, RuntimeError):
-    """What was encoded does not decode to the same bytes. Nothing was published."""
+    """Encoded data does not decode to the same bytes. Nothing was published."""
 
 
-# --- The place cannot be used: the caller changes the path, the rights or the disk. -----------
+# --- The place cannot be used: the caller changes the path, the permissions or the disk. ------
 
 
 class StorageError(ShardpickleError, OSError):
@@ -140,7 +140,7 @@ class StorageError(ShardpickleError, OSError):
 
 
 class StoragePermissionError(StorageError, PermissionError):
-    """The directory or a file in it may not be read or written by this user."""
+    """This user has no permission to read or write the directory or a file in it."""
 
 
 class ModelNotFoundError(StorageError, FileNotFoundError):
@@ -148,11 +148,11 @@ class ModelNotFoundError(StorageError, FileNotFoundError):
 
 
 class NotADirectoryModelError(StorageError, NotADirectoryError):
-    """The path is a file, and a shardpickle model is a directory."""
+    """The path is a file, but a shardpickle model is a directory."""
 
 
 class ForeignDirectoryError(StorageError, FileExistsError):
-    """The directory holds something else; `dump` does not write into it."""
+    """The directory holds something else, so `dump` does not write into it."""
 
 
 class BusyDirectoryError(StorageError, BlockingIOError):
@@ -167,26 +167,26 @@ class FormatError(ShardpickleError, ValueError):
 
 
 class NotAModelError(FormatError):
-    """What is at the path is something else: a pickle, a git-lfs pointer, …"""
+    """The path holds something else: a pickle, a git-lfs pointer, …"""
 
 
 class ForeignFileError(FormatError):
-    """A file of another library that cannot be read, or does what shardpickle does not allow."""
+    """Another library's file is unreadable, or does something that shardpickle does not allow."""
 
 
 class UnknownFormatError(FormatError):
-    """The manifest is of a format version that this shardpickle does not know."""
+    """The manifest has a format version that this shardpickle does not know."""
 
 
 class CorruptModelError(FormatError):
-    """A file of the model is damaged, missing, or not what the manifest says.
+    """A file of the model is damaged, missing, or differs from the manifest.
 
     Attributes
     ----------
     file : str or None
         The damaged file, relative to the model directory.
     expected, actual : object
-        What should be there and what is there, where that can be said.
+        The expected and the actual value, where known.
     """
 
     def __init__(
@@ -207,16 +207,16 @@ class CorruptModelError(FormatError):
         if file:
             message += (
                 ". The model cannot be loaded as it is: restore this file from a copy, "
-                "or dump the model again; `python -m shardpickle verify` checks all files."
+                "or dump the model again. `python -m shardpickle verify` checks all files."
             )
         super().__init__(message)
         self.reason = reason
 
     def in_file(self, file: str) -> "CorruptModelError":
-        """The same error, naming the file it was found in."""
-        again = type(self)(self.reason, file=file)
-        again.expected, again.actual = self.expected, self.actual
-        return again
+        """The same error with the name of the file."""
+        error = type(self)(self.reason, file=file)
+        error.expected, error.actual = self.expected, self.actual
+        return error
 
 
 class CorruptManifestError(CorruptModelError):
@@ -224,18 +224,18 @@ class CorruptManifestError(CorruptModelError):
 
 
 class CorruptShardError(CorruptModelError):
-    """A shard is damaged, or holds something other than the manifest says."""
+    """A shard is damaged, or differs from the manifest."""
 
 
 class UnexpectedModelError(FormatError):
-    """The model is not the one that was demanded with `expect`."""
+    """The model is not the one that `expect` asks for."""
 
     def __init__(self, path: str, expected: str, actual: str) -> None:
         self.expected = expected
         self.actual = actual
         super().__init__(
-            f"{path} is another model than the expected one: its digest is {actual}, not "
-            f"{expected}. Nothing was loaded."
+            f"{path} is not the expected model: its digest is {actual}, not {expected}. "
+            "Nothing was loaded."
         )
 
 
@@ -247,7 +247,7 @@ class MissingShardError(CorruptShardError, FileNotFoundError):
 
 
 class MissingNameError(ShardpickleError, ImportError):
-    """Classes or functions that the model is made of are not installed here.
+    """Classes or functions of the model are not installed here.
 
     Attributes
     ----------
@@ -261,20 +261,20 @@ class MissingNameError(ShardpickleError, ImportError):
         super().__init__(
             f"{len(problems)} name(s) that the model needs cannot be imported here:\n{lines}\n"
             "Install the packages, in the versions that `python -m shardpickle inspect` prints, "
-            "or make the modules importable (what was defined in __main__ has to move into a "
-            "module before the dump), then load again."
+            "or make the modules importable, then load again. Classes and functions of __main__ "
+            "have to move into a module before the dump."
         )
 
 
 class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
-    """The model names classes or functions that nobody here has trusted. Nothing was made.
+    """The model needs classes or functions that are not trusted. Nothing was loaded.
 
     Attributes
     ----------
     names : dict of str to str
         Each name, and the first part of the model that needs it.
     offered : tuple of str
-        The names that ``trusted=`` takes; empty if only ``unsafe=True`` loads the model.
+        The names that ``trusted=`` takes. Empty if only ``unsafe=True`` loads the model.
     path : str
         The model.
     refusal : str
@@ -313,11 +313,11 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
         super().__init__(f"{self.refusal}\n  {self._line(call, path)}")
 
     def called(self, call: str, path: str | None = None, given: Sequence[str] = ()) -> Self:
-        """The same error with the line for another call; it trusts what was `given`, too."""
-        again = copy.copy(self)
-        line = again._line(call, self.path if path is None else path, given)
-        again.args = (f"{self.refusal}\n  {line}",)
-        return again
+        """The same error with the line for another call, which also trusts the `given` names."""
+        error = copy.copy(self)
+        line = error._line(call, self.path if path is None else path, given)
+        error.args = (f"{self.refusal}\n  {line}",)
+        return error
 
     def _line(self, call: str, path: str, given: Sequence[str] = ()) -> str:
         trusted = f"trusted={[*given, *self.offered]!r}" if self.offered else "unsafe=True"
@@ -325,19 +325,21 @@ class UntrustedTypeError(ShardpickleError, pickle.UnpicklingError):
 
 
 class RefusedError(UntrustedTypeError):
-    """The files are intact, and ask for what a default load does not do. Nothing was handed out.
+    """The files are intact, but need something that a default load does not do.
+
+    Nothing was loaded.
 
     Attributes
     ----------
     what : str
-        What is asked for.
+        What the model needs.
     place : str
-        Where it stands in the model, such as ``model.steps[0][1].score_func``.
+        Its place in the model, such as ``model.steps[0][1].score_func``.
     names, offered
-        The names that ``trusted=`` takes for this; none where only ``unsafe=True`` loads the model.
+        The names that ``trusted=`` takes for this. Empty if only ``unsafe=True`` loads the model.
     """
 
-    part: int | None = None  # whose skeleton asks for it, and where
+    part: int | None = None  # the part that needs it, and the step of its skeleton
     step = 0
 
     def __init__(
@@ -360,27 +362,27 @@ class RefusedError(UntrustedTypeError):
         else:
             advice += "If you trust whoever wrote it:"
         self.refusal = (
-            f"{path} is intact, but it asks for what shardpickle does not allow by default; "
-            f"nothing was loaded:\n  {self.short}\n{advice}"
+            f"{path} is intact, but it needs something that shardpickle does not allow by "
+            f"default; nothing was loaded:\n  {self.short}\n{advice}"
         )
         ShardpickleError.__init__(self, f"{self.refusal}\n  {self._line(call, path)}")
 
     @property
     def short(self) -> str:
-        """What is asked for and where, without advice."""
+        """What the model needs and where, without advice."""
         return f"{self.place}: {self.what}" if self.place else self.what
 
     def located(self, *, path: str, place: str = "", call: str | None = None) -> "RefusedError":
-        """The same error, with the model and the place in it."""
-        again = type(self)(
+        """The same error with the model and the place in it."""
+        error = type(self)(
             self.what,
             self.names,
             path=path,
             place=place or self.place,
             call=call or "load({path}, {trusted})",
         )
-        again.part, again.step = self.part, self.step
-        return again
+        error.part, error.step = self.part, self.step
+        return error
 
 
 class UnsafeForbiddenError(ShardpickleError, PermissionError):
@@ -388,8 +390,8 @@ class UnsafeForbiddenError(ShardpickleError, PermissionError):
 
     def __init__(self, option: str, variable: str) -> None:
         super().__init__(
-            f"{option} is forbidden here: the environment variable {variable} is set. Load models "
-            "of vetted classes only, or ask whoever set it."
+            f"{option} is forbidden here: the environment variable {variable} is set. Load only "
+            "models of vetted classes, or ask whoever set the variable."
         )
 
 
@@ -410,9 +412,9 @@ class ModelTooLargeError(ShardpickleError, MemoryError):
         self.needed = needed
         self.available = available
         super().__init__(
-            f"{path} holds {needed / 1e9:.2f} GB of model, and this process may use "
-            f"{available / 1e9:.2f} GB more. shardpickle.load({path!r}, lazy=True, "
-            'memory_limit="1GB") loads parts of it when they are needed; to go ahead all the same: '
+            f"{path} needs {needed / 1e9:.2f} GB of memory, but this process may use only "
+            f"{available / 1e9:.2f} GB more. To load parts when they are needed: "
+            f'shardpickle.load({path!r}, lazy=True, memory_limit="1GB"). To load it all the same: '
             f"shardpickle.load({path!r}, check_memory=False)"
         )
 
@@ -423,57 +425,57 @@ class MemoryLimitError(ShardpickleError, MemoryError):
     Attributes
     ----------
     limit, least : int
-        Bytes: what was asked for, and the least that works.
+        Bytes: the given limit, and the least that works.
     """
 
     def __init__(self, path: str, limit: int, least: int) -> None:
         self.limit = limit
         self.least = least
         super().__init__(
-            f"{path} cannot be used within {limit / 1e6:.1f} MB: what is always in memory and two "
-            f"of its shards take {least / 1e6:.1f} MB. Give memory_limit={least} or more, or dump "
+            f"memory_limit={limit} is too small for {path}: the parts that are always in memory "
+            f"and two shards take {least / 1e6:.1f} MB. Give memory_limit={least} or more, or dump "
             "the model with a smaller shard_size."
         )
 
 
 class ModelReplacedError(ShardpickleError, RuntimeError):
-    """The directory holds another model than the one that was loaded lazily from it."""
+    """The directory of a lazy model now holds another model."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"the model in {path} was replaced since it was loaded lazily, and what it has not "
-            "loaded yet is gone. Load it again."
+            f"the model in {path} was replaced after it was loaded lazily, so its remaining parts "
+            "are gone. Load it again."
         )
 
 
 class WorkerLostError(ShardpickleError, RuntimeError):
-    """A process that was predicting is gone."""
+    """A process was killed while it predicted."""
 
     def __init__(self) -> None:
         super().__init__(
-            "a worker process was killed while it predicted, most likely by the system because "
-            "memory ran out: give a memory_limit, or fewer workers, and predict again"
+            "a worker process was killed while it predicted, most likely because memory ran out: "
+            "give a memory_limit or fewer workers, then predict again"
         )
 
 
 class LazyReferenceWarning(UserWarning):
-    """A lazy model was pickled: as a reference to its directory, not as data."""
+    """A lazy model was pickled as a reference to its directory, not as data."""
 
 
 class MemoryLimitWarning(UserWarning):
-    """A parameter of a lazy model was changed so that it stays within its memory limit."""
+    """A parameter of a lazy model was changed to stay within the memory limit."""
 
 
 class DamagedModelWarning(UserWarning):
-    """Estimators of the model are damaged; what was loaded does without them."""
+    """Estimators of the model are damaged. The model was loaded without them."""
 
 
 class DurabilityWarning(UserWarning):
-    """The file system of a model directory cannot promise that a dump outlasts a power cut."""
+    """The file system cannot guarantee that a dump survives a power cut."""
 
 
 class InferenceOnlyWarning(UserWarning):
-    """A model was dumped for inference: what its trees kept of their training is gone."""
+    """A model was dumped for inference: its trees have no training data."""
 
 
 class MainModuleWarning(UserWarning):
@@ -481,4 +483,4 @@ class MainModuleWarning(UserWarning):
 
 
 class VersionWarning(UserWarning):
-    """The model was dumped under other library versions than the ones that load it."""
+    """The model was dumped with other library versions than those installed here."""

@@ -1,6 +1,6 @@
-"""MLflow's flavor "shardpickle". Nobody in the package imports it; what MLmodel says is no trust.
+"""MLflow's flavor "shardpickle". No other module imports it. It takes no trust from MLmodel files.
 
-An MLflow model folder is MLflow's own files and, in a folder of a fixed name, the model's shards.
+An MLflow model folder holds MLflow's own files and a folder of a fixed name with the shards.
 """
 
 import sys
@@ -36,12 +36,12 @@ METHODS = (
     "transform",
 )
 _FOLDER = "shardpickle"  # never read from MLmodel: a path in there could lead anywhere
-# All that a folder may say of how it is loaded. MLflow lets a caller override only what is there.
+# The only load options that a folder may set. MLflow lets a caller override only existing keys.
 _CONFIG = {"lazy": False, "memory_limit": None}
 _SERVING = (
     "mlflow.load_model({path}, {trusted})\n"
-    "mlflow.pyfunc and `mlflow models serve` trust only what is vetted, or vouched for by the "
-    "entry points of its package (docs/trust.md)."
+    "mlflow.pyfunc and `mlflow models serve` trust only vetted classes, and those that the entry "
+    "points of their package vouch for (docs/trust.md)."
 )
 
 
@@ -51,15 +51,15 @@ def get_default_pip_requirements() -> list[str]:
     Returns
     -------
     list of str
-        shardpickle, scikit-learn and numpy at the versions installed here. `save_model` adds the
-        packages of the model's own classes.
+        shardpickle, scikit-learn and numpy in the versions installed here. `save_model` adds the
+        packages of the model's classes.
 
     Examples
     --------
-    >>> [each.partition("==")[0] for each in get_default_pip_requirements()]
+    >>> [line.partition("==")[0] for line in get_default_pip_requirements()]
     ['numpy', 'scikit-learn', 'shardpickle']
     """
-    return _requirements(("sklearn", "numpy"))
+    return _pin_requirements(("sklearn", "numpy"))
 
 
 def save_model(
@@ -81,32 +81,32 @@ def save_model(
     Parameters
     ----------
     model : object
-        A fitted estimator, or anything else that `shardpickle.dump` saves. Without the method that
-        `pyfunc_predict_fn` names, the folder has no ``python_function`` flavor.
+        A fitted estimator, or anything else that `shardpickle.dump` saves. If it lacks the method
+        `pyfunc_predict_fn`, the folder has no ``python_function`` flavor.
     path : str or os.PathLike
         A new or empty folder.
     mlflow_model : mlflow.models.Model, optional
         The configuration to add the flavor to.
     signature : mlflow.models.ModelSignature, optional
-        Default: inferred from `input_example`, if there is one; False for none.
+        Default: inferred from `input_example`, if given. False for none.
     input_example : array-like or DataFrame, optional
-        Rows as the model takes them.
+        Rows for the model.
     pip_requirements, extra_pip_requirements : list of str or str, optional
         As in MLflow. Default: `get_default_pip_requirements` and the packages of the model's
-        classes, at the versions installed here; nothing is run to find them.
+        classes, in the versions installed here. Finding them runs no code.
     metadata : dict, optional
         Kept in MLmodel.
     model_config : dict, optional
         ``lazy`` and ``memory_limit`` for `mlflow.pyfunc.load_model` and ``mlflow models serve``.
     pyfunc_predict_fn : str, default "predict"
-        What `predict` of the ``python_function`` flavor calls; one of `METHODS`.
+        Method that `predict` of the ``python_function`` flavor calls, one of `METHODS`.
     dump_options : dict, optional
         Keywords of `shardpickle.dump`, such as ``{"profile": "inference"}``.
 
     Raises
     ------
     ForeignDirectoryError
-        If the folder is there and not empty.
+        If the folder exists and is not empty.
     ValueError
         For an unknown `pyfunc_predict_fn` or an unknown key of `model_config`.
 
@@ -119,50 +119,54 @@ def save_model(
     array([1])
     """
     if pyfunc_predict_fn not in METHODS:
-        raise ValueError(f"pyfunc_predict_fn is one of {METHODS}, not {pyfunc_predict_fn!r}")
-    config = _config(model_config)
+        raise ValueError(f"pyfunc_predict_fn has to be one of {METHODS}, not {pyfunc_predict_fn!r}")
+    config = _check_config(model_config)
     folder = Path(path)
     if folder.exists() and any(folder.iterdir()):
-        raise ForeignDirectoryError(17, "a model is saved to a new or empty folder", str(folder))
+        raise ForeignDirectoryError(
+            17, "give a new or empty folder: this one holds files", str(folder)
+        )
     folder.mkdir(parents=True, exist_ok=True)
     report = api.dump(model, folder / _FOLDER, **(dump_options or {}))
-    made = Model() if mlflow_model is None else mlflow_model
+    configuration = Model() if mlflow_model is None else mlflow_model
     if input_example is not None:
-        _save_example(made, input_example, str(folder))
-    asked = getattr(model, pyfunc_predict_fn, None)
-    if signature is None and input_example is not None and asked is not None:
-        signature = infer_signature(input_example, asked(input_example))
+        _save_example(configuration, input_example, str(folder))
+    predict = getattr(model, pyfunc_predict_fn, None)
+    if signature is None and input_example is not None and predict is not None:
+        signature = infer_signature(input_example, predict(input_example))
     if signature:
-        made.signature = signature
+        configuration.signature = signature
     if metadata is not None:
-        made.metadata = metadata
-    if asked is not None:
-        _add_pyfunc(made, report, config, pyfunc_predict_fn)
-    made.add_flavor(FLAVOR_NAME, shardpickle_version=__version__, digest=report.digest)
-    made.model_size_bytes = report.stored_bytes
+        configuration.metadata = metadata
+    if predict is not None:
+        _add_pyfunc(configuration, report, config, pyfunc_predict_fn)
+    configuration.add_flavor(FLAVOR_NAME, shardpickle_version=__version__, digest=report.digest)
+    configuration.model_size_bytes = report.stored_bytes
     _write_requirements(folder, pip_requirements, extra_pip_requirements)
-    made.save(str(folder / "MLmodel"))
+    configuration.save(str(folder / "MLmodel"))
 
 
-def _add_pyfunc(made: Any, report: DumpReport, config: Mapping[str, Any], predict_fn: str) -> None:
+def _add_pyfunc(
+    configuration: Any, report: DumpReport, config: Mapping[str, Any], predict_fn: str
+) -> None:
     """Let MLflow serve the model; warn if it will refuse to."""
     if report.needs_unsafe:
         warn_caller(
-            f"mlflow.pyfunc and `mlflow models serve` will refuse to load this model, since "
-            f"they trust nothing that is not vetted: {report.needs_unsafe}. Only "
-            "shardpickle.mlflow.load_model(..., unsafe=True) loads it",
+            "load this model with shardpickle.mlflow.load_model(..., unsafe=True) only: "
+            "mlflow.pyfunc and `mlflow models serve` will refuse it, since they trust vetted "
+            f"classes only. {report.needs_unsafe}",
             UserWarning,
         )
     elif report.needs_trust:
         warn_caller(
-            f"{', '.join(report.needs_trust)}: mlflow.pyfunc and `mlflow models serve` will "
-            "refuse this model, since they trust nothing that is not vetted. Name these in the "
-            "entry points of their package (docs/trust.md), or load the model with "
+            f"mlflow.pyfunc and `mlflow models serve` will refuse this model, since they trust "
+            f"vetted classes only. Name {', '.join(report.needs_trust)} in the entry points of "
+            "the package (docs/trust.md), or load the model with "
             "shardpickle.mlflow.load_model(..., trusted=[...])",
             UserWarning,
         )
     pyfunc.add_to_model(
-        made,
+        configuration,
         loader_module="shardpickle.mlflow",
         model_config=config,
         python_env="python_env.yaml",
@@ -172,22 +176,22 @@ def _add_pyfunc(made: Any, report: DumpReport, config: Mapping[str, Any], predic
 
 
 def _write_requirements(folder: Path, pip_requirements: Any, extra_pip_requirements: Any) -> None:
-    needed = None
+    default_requirements = None
     if pip_requirements is None:
         info = api.inspect(folder / _FOLDER)
-        needed = _requirements(("sklearn", "numpy", *info.environment))
-    conda, listed, constraints = _process_pip_requirements(
-        needed, pip_requirements, extra_pip_requirements
+        default_requirements = _pin_requirements(("sklearn", "numpy", *info.environment))
+    conda_env, requirements, constraints = _process_pip_requirements(
+        default_requirements, pip_requirements, extra_pip_requirements
     )
-    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, default_flow_style=False))
-    (folder / "requirements.txt").write_text("\n".join(listed))
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda_env, default_flow_style=False))
+    (folder / "requirements.txt").write_text("\n".join(requirements))
     if constraints:
         (folder / "constraints.txt").write_text("\n".join(constraints))
     _PythonEnv.current().to_yaml(str(folder / "python_env.yaml"))
 
 
 def log_model(model: Any, name: str | None = None, **options: Any) -> ModelInfo:
-    """Log a model to the active run (or a new one), and register it if asked to.
+    """Log a model to the active run (or a new one), and register it on request.
 
     Parameters
     ----------
@@ -196,8 +200,8 @@ def log_model(model: Any, name: str | None = None, **options: Any) -> ModelInfo:
     name : str, optional
         The model's name in the tracking store.
     **options
-        Those of `save_model` but `path` and `mlflow_model`, and those of
-        `mlflow.models.Model.log`, such as ``registered_model_name``.
+        Options of `save_model`, except `path` and `mlflow_model`, and of `mlflow.models.Model.log`,
+        such as ``registered_model_name``.
 
     Returns
     -------
@@ -230,18 +234,18 @@ def load_model(
 ) -> Any:
     """Load the model itself.
 
-    Nothing of MLmodel is used, but by MLflow to find the folder: no code path, no name to trust.
+    Only MLflow reads MLmodel, to find the folder. No code path or trusted name is taken from it.
 
     Parameters
     ----------
     model_uri : str or os.PathLike
         A folder, or any address that MLflow knows (``models:/…``, ``runs:/…``, ``s3://…``).
     dst_path : str, optional
-        Where MLflow downloads it to. A lazy model needs the folder for as long as it is used.
+        Folder for MLflow's download. A lazy model needs it as long as the model is used.
     lazy, memory_limit, workers, trusted, expect
         As for `shardpickle.load`.
     unsafe : bool, default False
-        As for `shardpickle.load`. Forbidden too where ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION`` is
+        As for `shardpickle.load`. Also forbidden if ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION`` is
         false.
 
     Returns
@@ -263,7 +267,7 @@ def load_model(
     if unsafe and not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         raise UnsafeForbiddenError("unsafe=True", MLFLOW_ALLOW_PICKLE_DESERIALIZATION.name)
     folder = download_artifacts(artifact_uri=str(model_uri), dst_path=dst_path)
-    with open_model.called("mlflow.load_model({path}, {trusted})", trusted, str(model_uri)):
+    with open_model.show_call("mlflow.load_model({path}, {trusted})", trusted, str(model_uri)):
         return api.load(
             Path(folder, _FOLDER),
             lazy=lazy,
@@ -276,14 +280,14 @@ def load_model(
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "_Served":
-    """What `mlflow.pyfunc.load_model` calls. Who wrote `model_config` cannot be told from here."""
-    known = {key: value for key, value in (model_config or {}).items() if key in _CONFIG}
-    with open_model.called(_SERVING, (), path):
-        return _Served(api.load(Path(path, _FOLDER), **known))
+    """Load for `mlflow.pyfunc.load_model`. Anybody may have written `model_config`."""
+    options = {key: value for key, value in (model_config or {}).items() if key in _CONFIG}
+    with open_model.show_call(_SERVING, (), path):
+        return _Served(api.load(Path(path, _FOLDER), **options))
 
 
 class _Served:
-    """A model as MLflow's ``python_function`` asks for it: by one of `METHODS`."""
+    """A model for MLflow's ``python_function``, with those of `METHODS` that it has."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -292,20 +296,20 @@ class _Served:
                 setattr(self, name, getattr(model, name))
 
     def get_raw_model(self) -> Any:
-        """The model itself: MLflow's `PyFuncModel.get_raw_model` asks for it."""
+        """The model itself, for MLflow's `PyFuncModel.get_raw_model`."""
         return self._model
 
 
-def _config(model_config: Mapping[str, Any] | None) -> dict[str, Any]:
+def _check_config(model_config: Mapping[str, Any] | None) -> dict[str, Any]:
     unknown = set(model_config or ()) - set(_CONFIG)
     if unknown:
-        raise ValueError(f"model_config is of {sorted(_CONFIG)}, not {sorted(unknown)}")
+        raise ValueError(f"model_config takes {sorted(_CONFIG)}, not {sorted(unknown)}")
     return {**_CONFIG, **(model_config or {})}
 
 
-def _requirements(modules: Collection[str]) -> list[str]:
-    """Pinned requirements of these top-level modules, and of this package."""
-    known = packages_distributions()
-    names = {name for module in modules for name in known.get(module, ())[:1]}
+def _pin_requirements(modules: Collection[str]) -> list[str]:
+    """Pin the requirements of these top-level modules, and this package."""
+    distributions = packages_distributions()
+    names = {name for module in modules for name in distributions.get(module, ())[:1]}
     pins = {f"{name}=={installed(name)}" for name in names if name != "shardpickle"}
     return sorted({*pins, f"shardpickle=={__version__}"})

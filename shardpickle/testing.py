@@ -1,4 +1,4 @@
-"""For the test suites of packages with estimators of their own. Uses the public functions only."""
+"""Helps to test estimators of other packages. Uses public functions only."""
 
 import tempfile
 from collections.abc import Collection
@@ -9,27 +9,27 @@ from shardpickle import api
 
 
 def check_roundtrip(estimator: Any, *, trusted: Collection[str | type] = ()) -> Any:
-    """Dump a fitted estimator, load it as a user would, and hold the one to the other.
+    """Dump a fitted estimator, load it as a user would, and compare the two.
 
     Parameters
     ----------
     estimator : object
         A fitted estimator.
     trusted : collection of str or type, default ()
-        As for `shardpickle.load`. Leave it empty to prove that users need not give it: your
+        As for `shardpickle.load`. Leave it empty to test that users need not give it, since your
         package vouches for its classes with an entry point of the group ``shardpickle.trusted``.
 
     Returns
     -------
     object
-        The loaded estimator, for tests of your own (predictions, say).
+        The loaded estimator, for your own tests (of predictions, for example).
 
     Raises
     ------
     UntrustedTypeError
-        If `load` needs names that nobody vouches for.
+        If `load` needs names that are not trusted.
     AssertionError
-        If a file is not sound, or the loaded estimator does not give the same bytes again.
+        If a file is damaged, or the loaded estimator does not dump to the same bytes.
 
     Examples
     --------
@@ -44,10 +44,10 @@ def check_roundtrip(estimator: Any, *, trusted: Collection[str | type] = ()) -> 
         loaded = api.load(first, trusted=trusted, expect=digest)
         report = api.verify(first, deep=True)
         if not report.ok:
-            raise AssertionError(f"what was dumped is not sound: {report}")
+            raise AssertionError(f"the dumped model is damaged: {report}")
         if api.dump(loaded, second).digest != digest:
             raise AssertionError(
-                f"a loaded {type(estimator).__qualname__} differs from the one that was dumped: "
-                "does its __setstate__ change what __getstate__ gave?"
+                f"the loaded {type(estimator).__qualname__} differs from the dumped one: does its "
+                "__setstate__ change the state from __getstate__?"
             )
         return loaded

@@ -169,9 +169,9 @@ def test_names_that_were_trusted_already_stay_in_the_call(here):
             shardpickle.load(place / "two", trusted=[given])
     model = shardpickle.load(place / "m", trusted=["theirs.Mine"])
     for options in ({"trusted": ["theirs.Mine"]}, {"unsafe": True}):
-        with pytest.raises(ValueError, match="are for a path"):
+        with pytest.raises(ValueError, match="are for paths"):
             shardpickle.predict(model, np.eye(3), **options)
-        with pytest.raises(ValueError, match="are for a path"):
+        with pytest.raises(ValueError, match="are for paths"):
             shardpickle.tradeoff(model, np.eye(3), [1, 2, 3], **options)
 
 

@@ -738,7 +738,7 @@ def test_the_limit_of_the_address_space_counts(tmp_path):
         ({"metadata": [1]}, "a dict"),
         ({"metadata": {"when": object()}}, "JSON"),
         ({"metadata": {"score": float("nan")}}, "JSON"),
-        ({"metadata": {1: 2}}, "keys are text"),
+        ({"metadata": {1: 2}}, "keys have to be text"),
         ({"metadata": {"score": np.float32(1)}}, r"metadata\['score'\]"),
         ({"compress": 3}, "compress"),
     ],
@@ -803,7 +803,7 @@ def test_classes_of_main_are_warned_of(tmp_path):
         text=True,
         check=True,
     )
-    assert "Mine stand in __main__" in done.stderr
+    assert "needs Mine of __main__" in done.stderr
     with pytest.raises(shardpickle.MissingNameError, match="move into a module"):
         shardpickle.load(tmp_path / "model", trusted=["__main__.Mine"])
 

@@ -163,6 +163,6 @@ def test_what_was_dropped_stays_dropped(tmp_path):
 
 
 def test_an_unknown_profile_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="profile is one of"):
+    with pytest.raises(ValueError, match="profile has to be one of"):
         shardpickle.dump([1], tmp_path / "model", profile="small")
     assert not (tmp_path / "model").exists()

@@ -191,7 +191,7 @@ def test_a_lazy_model_is_pickled_as_a_reference(stored):
     path.rename(path.with_name("elsewhere"))
     del again, twice, lazy
     gc.collect()
-    with pytest.raises(shardpickle.ModelNotFoundError, match="pickled as a reference"):
+    with pytest.raises(shardpickle.ModelNotFoundError, match="pickled lazy model refers to"):
         pickle.loads(data)
 
 

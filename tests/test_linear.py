@@ -92,7 +92,7 @@ def many_names(count, parts):
 def test_names_that_are_not_trusted_are_told_in_one_pass():
     found = many_names(2000, 500)
     Listed.walks = 0
-    told = open_model.first_uses(found, list(tuple.__iter__(found.names)))
+    told = open_model.find_first_uses(found, list(tuple.__iter__(found.names)))
     assert len(told) == 2000
     assert set(told.values()) == {f"part 0 (m.C0, shards/{'0' * 64}.shard)"}
     assert Listed.walks <= 4
@@ -107,7 +107,7 @@ def test_the_first_part_that_uses_a_name_is_told():
     shards = tuple(ShardEntry(digit * 64, 9, 9, 2) for digit in "ab")
     names = (("m", "x"), ("m", "y"), ("m", "z"), ("m", "none"))
     found = Manifest("0", "full", {}, {}, names, tuple(entries), shards)
-    told = open_model.first_uses(found, [names[0], names[1], names[2], names[3]])
+    told = open_model.find_first_uses(found, [names[0], names[1], names[2], names[3]])
     files = [f"shards/{digit * 64}.shard" for digit in "ab"]
     assert told == {
         "m.x": f"part 1 (m.B, {files[0]})",

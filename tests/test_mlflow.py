@@ -137,7 +137,7 @@ def test_the_memory_limit_of_model_config_arrives(folder):
 
 @pytest.mark.parametrize("options", [{"trusted": ["a.B"]}, {"unsafe": True}, {"lazi": True}])
 def test_model_config_of_anything_else_is_not_saved(options, tmp_path):
-    with pytest.raises(ValueError, match="model_config is of"):
+    with pytest.raises(ValueError, match="model_config takes"):
         flavor.save_model(FOREST, tmp_path / "folder", model_config=options)
     assert not (tmp_path / "folder").exists()
 

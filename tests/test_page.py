@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import shardpickle
 from shardpickle.cli import main
-from shardpickle.reports.html import Box, squarified
+from shardpickle.reports.html import Box, squarify
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -55,7 +55,7 @@ def forest(tmp_path_factory):
 
 def test_rectangles_fill_the_box_in_proportion():
     areas = [50, 20, 10, 5, 5, 4, 3, 2, 0.5, 0.5]
-    found = squarified(areas, Box(10, 20, 60, 30))
+    found = squarify(areas, Box(10, 20, 60, 30))
     assert [box.width * box.height for box in found] == pytest.approx(
         [area / 100 * 60 * 30 for area in areas]
     )

@@ -135,17 +135,22 @@ def test_only_the_shards_that_are_needed_are_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "estimators", "error", "match"),
     [
-        (GradientBoostingRegressor(n_estimators=4), slice(1, 3), ValueError, "only the first"),
-        (HistGradientBoostingRegressor(max_iter=4), slice(0, 4, 2), ValueError, "only the first"),
-        (RandomForestRegressor(4), slice(4, 8), ValueError, "no estimator of 4"),
-        (RandomForestRegressor(4), 3, TypeError, "is a slice"),
-        (RandomTreesEmbedding(4), slice(2), TypeError, "RandomTreesEmbedding would"),
-        (KNeighborsRegressor(), slice(2), TypeError, "KNeighborsRegressor would"),
+        (GradientBoostingRegressor(n_estimators=4), slice(1, 3), ValueError, "take the first ones"),
+        (
+            HistGradientBoostingRegressor(max_iter=4),
+            slice(0, 4, 2),
+            ValueError,
+            "take the first ones",
+        ),
+        (RandomForestRegressor(4), slice(4, 8), ValueError, "none of the 4 estimators"),
+        (RandomForestRegressor(4), 3, TypeError, "has to be a slice"),
+        (RandomTreesEmbedding(4), slice(2), TypeError, "of a RandomTreesEmbedding:"),
+        (KNeighborsRegressor(), slice(2), TypeError, "of a KNeighborsRegressor:"),
         (
             VotingClassifier([("a", DecisionTreeClassifier()), ("b", DecisionTreeClassifier())]),
             slice(1),
             TypeError,
-            "VotingClassifier would",
+            "of a VotingClassifier:",
         ),
     ],
 )
@@ -276,5 +281,5 @@ def test_a_damaged_manifest_is_not_skipped(tmp_path):
 
 def test_options_that_exclude_each_other(tmp_path):
     shardpickle.dump([1], tmp_path / "model")
-    with pytest.raises(ValueError, match="not for lazy"):
+    with pytest.raises(ValueError, match="needs lazy=False"):
         shardpickle.load(tmp_path / "model", lazy=True, skip_damaged=True)

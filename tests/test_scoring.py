@@ -158,7 +158,7 @@ def test_chunks_frames_and_files(stored, tmp_path, monkeypatch):
 
 def test_mistakes(stored, tmp_path):
     _, path = stored
-    with pytest.raises(ValueError, match="method is one of"):
+    with pytest.raises(ValueError, match="method has to be one of"):
         shardpickle.predict(path, X, method="fit")
     with pytest.raises(ValueError, match="no rows"):
         shardpickle.predict(path, iter(()), workers=1)

@@ -1,13 +1,13 @@
-"""Other files: those of other libraries, and models in one file."""
+"""Reads and writes other files: those of other libraries, and models in one file."""
 
 import os
 from collections.abc import Collection
 from typing import Any
 
-from shardpickle.api.models import checked_options, dump, load
+from shardpickle.api.models import check_options, dump, load
 from shardpickle.errors import ForeignFileError, ModelNotFoundError
 from shardpickle.io import convert as converting
-from shardpickle.io.open_model import called
+from shardpickle.io.open_model import show_call
 from shardpickle.io.pack import copy_model, pack_model
 from shardpickle.io.reader import ModelReader, read_newest
 from shardpickle.reports.outcome import DumpReport
@@ -26,24 +26,24 @@ def convert(
     unsafe: bool = False,
     **options: Any,
 ) -> DumpReport:
-    """Make a model directory of a file that pickle, joblib, skops, cloudpickle or dill wrote.
+    """Convert a file of pickle, joblib, skops, cloudpickle or dill into a model directory.
 
-    Nothing that the file names is run or imported unless it is vetted, vouched for or `trusted`,
-    as with `load`. Models that were pickled under scikit-learn 1.0 to 1.4, which later releases
-    refuse or misread, are brought to the installed release.
+    As with `load`, a name in the file is run or imported only if it is vetted, vouched for or
+    `trusted`. Models pickled with scikit-learn 1.0 to 1.4, which later releases refuse or misread,
+    are translated to the installed release.
 
     Parameters
     ----------
     source : str or os.PathLike
-        The file: a pickle of any protocol of Python 3's, or joblib's, also compressed (gzip, zlib,
-        bz2, xz, lzma, zstd; lz4 with its package); or a ``.skops`` file, with skops installed.
-        Compressed files need room for their content in the folder for temporary files.
+        A pickle of any protocol of Python 3, or a joblib file, also compressed (gzip, zlib, bz2,
+        xz, lzma, zstd; lz4 with its package). Or a ``.skops`` file, with skops installed.
+        Compressed files need space for their content in the folder for temporary files.
     path : str or os.PathLike
         The model directory, as for `dump`.
     trusted : collection of str or type
-        Names beside those that `shardpickle` vouches for, as for `load`.
+        Names to trust besides shardpickle's own, as for `load`.
     unsafe : bool, default False
-        Make whatever the file names, as pickle does: it may run any code.
+        Load whatever the file names, as pickle does. It may run any code.
     **options
         As for `dump`.
 
@@ -54,13 +54,13 @@ def convert(
     Raises
     ------
     ForeignFileError
-        If the file is no such file, is damaged, or does what shardpickle does not allow.
+        If the file is none of these, is damaged, or does something that shardpickle does not allow.
     UntrustedTypeError
-        If it names what nobody vouches for, with all names. Nothing was made.
+        If the file needs names that are not trusted. Lists all. Nothing was made.
     RebuildError
-        If what is installed cannot hold the model, or would predict something else from it.
+        If the installed release cannot hold the model, or would predict something else with it.
     StorageError
-        If the file cannot be read, or there is no room to decompress it: set ``TMPDIR``.
+        If the file cannot be read, or there is not enough space to decompress it: set ``TMPDIR``.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def convert(
     """
     callers = trust.Callers(trusted)
     trust.check_allowed(callers, unsafe)
-    checked_options(
+    check_options(
         options.get("level", 3),
         options.get("shard_size", "32MB"),
         options.get("profile", "full"),
@@ -82,11 +82,11 @@ def convert(
     )
     file = checked(source)
     if os.path.isdir(file):
-        raise ForeignFileError(f"{file} is a directory, not a file to convert")
+        raise ForeignFileError(f"{file} is a directory: give a file to convert")
     if not os.path.exists(file):
         raise ModelNotFoundError(f"there is no file {file}")
     check_regular(file, "read the file")
-    with called(f"convert({{path}}, {_quoted(path)}, {{trusted}})", trusted):
+    with show_call(f"convert({{path}}, {_quote(path)}, {{trusted}})", trusted):
         model = converting.read(file, callers, unsafe)
     return dump(model, path, **options)
 
@@ -100,20 +100,20 @@ def export(
     unsafe: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Write a model as a file of joblib's or pickle's, for those who need one.
+    """Write a model as a joblib or pickle file.
 
-    Whoever loads that file runs what it says, as with every pickle; and it loads as the release
-    that is installed here wrote it.
+    Loading that file runs any code in it, as with every pickle. It fits the releases that are
+    installed here.
 
     Parameters
     ----------
     path : str or os.PathLike
         The model directory, packed file or URL.
     target : str or os.PathLike
-        The file to write: ``.joblib``, ``.pkl`` or ``.pickle``, ``.pkl.gz``. A file of that name is
-        replaced when the new one is whole.
+        The file to write: ``.joblib``, ``.pkl``, ``.pickle``, ``.pkl.gz`` or ``.pickle.gz``. An
+        existing file is replaced when the new one is complete.
     compress : int, default 0
-        joblib's and gzip's level, 0 to 9. ``.pkl.gz`` has at least 1.
+        Level of joblib or gzip, 0 to 9. At least 1 for ``.pkl.gz``.
     trusted, unsafe, workers
         As for `load`.
 
@@ -129,27 +129,27 @@ def export(
     file = checked(target)
     suffixes = "".join(file.suffixes[-2:]).lower() if file.suffix == ".gz" else file.suffix.lower()
     if suffixes not in (".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"):
-        raise ValueError(f"{file} is to be .joblib, .pkl, .pickle or .pkl.gz")
+        raise ValueError(f"{file} has to end in .joblib, .pkl, .pickle or .pkl.gz")
     if not 0 <= compress <= 9:
-        raise ValueError(f"compress is 0 to 9, not {compress}")
+        raise ValueError(f"compress has to be from 0 to 9, not {compress}")
     if suffixes.endswith(".gz"):
         compress = max(compress, 1)
-    with called(f"export({{path}}, {_quoted(target)}, {{trusted}})", trusted):
+    with show_call(f"export({{path}}, {_quote(target)}, {{trusted}})", trusted):
         model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
     with replacing(file) as stream:
         converting.write(model, stream, suffixes, compress)
 
 
 def pack(path: PathLike, file: PathLike) -> None:
-    """Put a model directory into one file, which `load` opens as it is, lazily too.
+    """Pack a model directory into one file, which `load` opens directly, also lazily.
 
     Parameters
     ----------
     path : str or os.PathLike
         The model directory, or a URL.
     file : str or os.PathLike
-        The file to write, ``"model.shpk"``: a zip of the same files, uncompressed. The same model
-        gives the same bytes.
+        The file to write, such as ``"model.shpk"``: an uncompressed zip of the same files. The same
+        model gives the same bytes.
 
     Examples
     --------
@@ -171,12 +171,12 @@ def pack(path: PathLike, file: PathLike) -> None:
 def unpack(
     file: PathLike, path: PathLike, *, storage_options: dict[str, Any] | None = None
 ) -> None:
-    """Make a model directory of a packed model.
+    """Unpack a packed model into a model directory.
 
     Parameters
     ----------
     file : str or os.PathLike
-        What `pack` wrote; also a model directory or a URL, which is copied.
+        A packed model. Or a model directory or a URL, which is copied.
     path : str or os.PathLike
         As for `dump`.
     storage_options : dict, optional
@@ -198,24 +198,24 @@ def unpack(
 def collect_garbage(
     path: PathLike, *, storage_options: dict[str, Any] | None = None
 ) -> tuple[int, int]:
-    """Remove what the present model does not need: (files, bytes) removed.
+    """Delete files that the present model does not need. Returns numbers of files and bytes.
 
-    These are the shards of the generation before, which readers may still be using, and what a
-    killed dump left behind. The next dump does the same, but not at a URL.
+    These are shards of the previous model, which readers may still be using, and leftovers of
+    killed dumps. The next dump does the same, except at a URL.
     """
     store = open_store(path, storage_options)
-    ModelReader.open(store)  # an error that says what else is there, before the lock
+    ModelReader.open(store)  # before the lock: an error that says what else is there
     with store.writing() as publication:
         manifest = ModelReader.open(store).manifest
         return publication.collect({entry.sha256 for entry in manifest.shards})
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a file of text that is whole, or as it was before."""
+    """Write a text file completely, or leave it as it was."""
     with replacing(checked(path)) as stream:
         stream.write(text.encode())
 
 
-def _quoted(path: PathLike) -> str:
-    """A path as it stands in the template of a call."""
+def _quote(path: PathLike) -> str:
+    """Quote a path for the template of a call."""
     return repr(os.fspath(path)).replace("{", "{{").replace("}", "}}")

@@ -1,4 +1,4 @@
-"""Dump a model, load it, predict with it."""
+"""Dumps and loads models, and predicts with them."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from shardpickle._util.pool import checked_workers
 from shardpickle._util.progress import Listener
 from shardpickle.codecs import frames
 from shardpickle.format import manifest as manifests
-from shardpickle.io.open_model import Access, LoadRequest, called, load_model
+from shardpickle.io.open_model import Access, LoadRequest, load_model, show_call
 from shardpickle.io.pack import pack_model
 from shardpickle.io.publish import DumpOptions, publish_model
 from shardpickle.io.reader import ModelReader
@@ -45,8 +45,8 @@ def dump(
 ) -> DumpReport:
     """Save a model as a directory of shards.
 
-    Every shard is read back and compared before the manifest is published; the previous model in
-    the directory, if there is one, stays whole until then.
+    Every shard is read back and compared before the manifest is published. Until then, a previous
+    model in the directory stays whole.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def dump(
         A fitted estimator, or any other object that pickle accepts.
     path : str or os.PathLike
         The directory: new, empty, or an earlier model, which is replaced. Parents are created.
-        Or a URL (``"s3://bucket/model"``), where only shards that are not there travel.
+        Or a URL (``"s3://bucket/model"``). Only shards that are missing there are uploaded.
     workers : int, optional
         Threads. Default: the cores this process may use; 1 inside a joblib, Dask, Ray or Spark
         task. The bytes written are the same for any number.
@@ -64,15 +64,15 @@ def dump(
         Raw bytes that go into one shard, as bytes or as text such as ``"32MB"`` or ``"32MiB"``.
         A single estimator is never cut.
     profile : {"full", "inference"}, default "full"
-        "inference" stores trees without what `predict`, `predict_proba`, `decision_function`,
-        `apply` and `decision_path` do not need: impurities, sample counts and weights, values of
-        inner nodes, gains. These give the same bits; the loaded model has NaN (or -1) where the
-        rest was, so `feature_importances_` is NaN. `load` warns, `inspect` shows it. `model` itself
-        stays whole. Trees below a model that reads more than predictions (`SelectFromModel`), or
-        of which that is not known, are stored whole: `DumpReport.kept_whole` says where and why.
+        "inference" stores smaller trees, without impurities, sample counts and weights, values of
+        inner nodes, and gains. `predict`, `predict_proba`, `decision_function`, `apply` and
+        `decision_path` give the same bits. The rest is NaN (or -1) in the loaded model, so
+        `feature_importances_` is NaN. `load` warns, and `inspect` shows it. `model` does not
+        change. Trees below a model that reads more than predictions (`SelectFromModel`), or that
+        is unknown, are stored whole: `DumpReport.kept_whole` says where and why.
     metadata : dict, optional
-        Kept in the manifest: whatever JSON can hold, such as the training data's version or the
-        score (``float(score)``). That of the model that is replaced goes with it.
+        Stored in the manifest. Anything that JSON can hold, such as the version of the training
+        data or the score (``float(score)``). The metadata of a replaced model is lost.
     require_safe : bool, default False
         Raise if `load` would refuse the model without `trusted`. Nothing is published then.
     progress : bool, optional
@@ -80,7 +80,7 @@ def dump(
     on_progress : callable, optional
         Called with a `shardpickle.Progress` after every step.
     storage_options : dict, optional
-        For a URL: what fsspec's file system takes (credentials, endpoints).
+        For a URL: options of fsspec's file system (credentials, endpoints).
 
     Returns
     -------
@@ -90,13 +90,13 @@ def dump(
     Raises
     ------
     UnpicklableError
-        If parts of the model cannot be pickled; lists where they stand. Nothing was written.
+        If parts of the model cannot be pickled. Lists their places. Nothing was written.
     StorageError
         If the directory cannot be written, holds something else, or is being written to.
     UntrustedTypeError
-        With `require_safe`, if the model needs names that nobody vouches for.
+        With `require_safe`, if the model needs names that are not trusted by default.
     ReadBackError
-        If what was encoded did not decode to the same bytes. Nothing was published.
+        If encoded data did not decode to the same bytes. Nothing was published.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def dump(
     started = time.perf_counter()
     options = DumpOptions(
         checked_workers(workers),
-        *checked_options(level, shard_size, profile, metadata),
+        *check_options(level, shard_size, profile, metadata),
         require_safe,
         progress,
         on_progress,
@@ -139,75 +139,74 @@ def load(
 ) -> Any:
     """Load a model that `dump` saved.
 
-    By default, nothing that the file names is run: classes of scikit-learn, NumPy and SciPy are
-    made from a closed table, trees and whatever else compiled code relies on are checked, and any
-    other name is refused before anything is made. docs/trust.md says what this proves.
+    By default, only allow-listed classes of scikit-learn, NumPy and SciPy load, and no code that
+    the file names is run. Other names raise an error before anything is made. Trees and indices are
+    validated, so a bad file cannot crash Python. docs/trust.md says what this proves.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The model directory, a file that `pack` wrote, or a URL. Nothing there is written.
+        The model directory, a file that `pack` wrote, or a URL. Only read, never written.
     workers : int, optional
-        Threads; any number, whatever the dump used. Default: the cores this process may use.
+        Threads, independent of the dump's. Default: the cores this process may use.
     lazy : bool, default False
-        Load trees (and other estimators that fill shards of their own) when they are asked for.
-        Lists of them become sequences of real estimators that load on access; everything that
-        scikit-learn does with the model works. docs/lazy.md has the rest.
+        Load trees (and other estimators that fill shards of their own) when they are used. Lists of
+        them become sequences of real estimators that load on access. Everything that scikit-learn
+        does with the model works. See docs/lazy.md.
     memory_limit : int or str, optional
         For lazy models: bytes (or ``"2GB"``) that all lazy models of this process may hold
-        together; the last one given counts. Default: that of an earlier load; without any, what
-        was loaded once is kept.
+        together. The last given limit counts. Default: the limit of an earlier load. Without any,
+        loaded parts stay in memory.
     estimators : slice, optional
-        ``slice(0, 100)``: the first hundred estimators as a model of the same class, for
-        ensembles that average (forests, Extra-Trees, bagging, isolation forests), and the first
-        ones of boosting; also where a pipeline ends in one. Only their shards are read.
+        ``slice(0, 100)`` loads the first hundred estimators as a model of the same class. For
+        ensembles that average (forests, Extra-Trees, bagging, isolation forests), for the first
+        estimators of boosting, and for pipelines that end in one. Reads only their shards.
     trusted : collection of str or type, default ()
         Classes of yours or of other packages, as ``"mypkg.models.MyEstimator"`` or as the class
-        itself. Their modules are imported; their own ``__setstate__``, ``__new__`` and
-        ``__reduce__``, if they have any, are run. A function can be named too; it is never called
-        while the model is loaded.
+        itself. Imports their modules, and runs their own ``__setstate__``, ``__new__`` and
+        ``__reduce__``, if any. A function can be named too. It is never called during the load.
     unsafe : bool, default False
-        "I trust this file as I trust code": whatever it names is imported and run, by CPython's
-        own unpickler, and nothing is checked but the files' digests.
+        Trust this file as you trust code. CPython's own unpickler imports and runs whatever the
+        file names, and only the digests of the files are checked.
     expect : str, optional
         The digest that the model must have, as `dump` and `inspect` give it (``"sha256:…"``).
     skip_damaged : bool, default False
-        If shards are damaged or missing, give an ensemble that averages without the estimators
-        in them, with a `DamagedModelWarning`. It predicts otherwise than the whole one.
+        If shards are damaged or missing, load an averaging ensemble without their estimators, with
+        a `DamagedModelWarning`. Its predictions differ from those of the whole model.
     check_memory : bool, default True
-        Refuse before starting if the model is larger than the memory this process may use.
+        Raise before loading if the model is larger than the memory that this process may use.
     progress, on_progress, storage_options
         As for `dump`.
     cache_dir : path, optional
-        For a URL: a local directory that keeps the shards that were fetched. Their names are their
-        contents, so it may serve many models, and may be emptied at any time.
+        For a URL: a local directory that keeps downloaded shards. They are named by their contents,
+        so many models can share it. You may empty it at any time.
 
     Returns
     -------
     object
-        What `pickle` would have given back: the same types, arrays bit for bit, the same sharing.
+        The model as `pickle` would load it: same types, arrays bit for bit, same sharing.
 
     Raises
     ------
     CorruptModelError
-        If a file is damaged, missing or exchanged, or would crash the process; names the file.
+        If a file is damaged, missing or exchanged, or would crash the process. Names the file.
     NotAModelError
         If the path is something else: a pickle, a git-lfs pointer, an MLflow folder, …
     UntrustedTypeError
-        If the model needs names that nobody vouches for; lists all, with the line to type.
-        Nothing was imported or made.
+        If the model needs names that are not trusted. Lists all, with the line to type. Nothing
+        was imported or made.
     UnsafeForbiddenError
         If `trusted` or `unsafe` is given where ``SHARDPICKLE_FORBID_UNSAFE=1`` forbids them.
     UnexpectedModelError
         If the model is not the one that `expect` names.
     MissingNameError
-        If classes are not installed here; lists all of them.
+        If classes are not installed here. Lists all of them.
     ModelTooLargeError
-        If the model does not fit; gives both sizes.
+        If the model does not fit into memory. Gives both sizes.
     MemoryLimitError
-        If the memory limit is too small for the lazy model; names the least that works.
+        If the memory limit is too small for the lazy model. Gives the least that works.
     ModelReplacedError
-        From a lazy model, when what it has not loaded yet was replaced.
+        From a lazy model, if its directory was replaced before all of it was loaded.
 
     Examples
     --------
@@ -232,23 +231,23 @@ def load(
     )
     access = Access(path, trust.Callers(trusted), unsafe, storage_options, cache_dir)
     call = "load({path}, lazy=True, {trusted})" if lazy else "load({path}, {trusted})"
-    with called(call, trusted):
+    with show_call(call, trusted):
         return load_model(access, request)
 
 
 def materialize(model: Any) -> Any:
-    """A lazy model as a whole one.
+    """Load all of a lazy model into memory.
 
     Parameters
     ----------
     model : object
-        What `load` gave with ``lazy=True``, or something that holds it, changed or not.
+        A model loaded with ``lazy=True``, or an object that holds one, changed or not.
 
     Returns
     -------
     object
-        The same model with everything in memory, whatever the memory limit. Arrays and estimators
-        are those of the lazy model, not copies.
+        The same model with everything in memory, regardless of the memory limit. Shares arrays and
+        estimators with the lazy model.
 
     Examples
     --------
@@ -278,36 +277,36 @@ def predict(
 ) -> Any:
     """Predict with a model that may be larger than memory, shard by shard.
 
-    Each task opens its own shards; they run on the joblib backend that is active (processes on
-    this machine; with ``joblib.parallel_config(backend="dask")``, on a cluster that sees the
-    directory). scikit-learn's own code adds the results up, in its own order: they are the same
-    bits for any number of workers. docs/lazy.md says which models are spread over tasks.
+    Each task opens its own shards. Tasks run on the active joblib backend: processes on this
+    machine, or, with ``joblib.parallel_config(backend="dask")``, a cluster that sees the directory.
+    scikit-learn's own code adds up the results in its own order, so they are the same bits for any
+    number of workers. docs/lazy.md says which models are split into tasks.
 
     Parameters
     ----------
     model : str, os.PathLike or object
         A model directory, or a model that was loaded with ``lazy=True``.
     X : array, memory map, sparse matrix, DataFrame, or iterator of such
-        Features, (rows, features); an iterator gives chunks of rows.
+        Features, of shape (rows, features). An iterator yields chunks of rows.
     method : str, default "predict"
         Or ``"predict_proba"``, ``"predict_log_proba"``, ``"decision_function"``,
         ``"score_samples"``, ``"apply"``.
     workers : int, optional
-        Tasks at a time. Default: what the active backend says; the cores this process may use.
+        Tasks at a time. Default: the active backend's, else the cores this process may use.
     memory_limit : int or str, optional
         Bytes (or ``"2GB"``) that this process and its tasks may hold of lazy models during this
-        call; shared out among the tasks.
+        call. The tasks share them.
     out : str or os.PathLike, optional
-        A ``.npy`` file for the result, which is given back as a memory map.
+        A ``.npy`` file for the result, which is returned as a memory map.
     trusted, unsafe
-        As for `load`, where `model` is a path.
+        As for `load`, if `model` is a path.
     progress, on_progress
-        As for `dump`; counts rows.
+        As for `dump`. Counts rows.
 
     Returns
     -------
     numpy.ndarray
-        What the model's own method gives for X.
+        The result of the model's own method for X.
 
     Examples
     --------
@@ -319,28 +318,28 @@ def predict(
     array([0, 1])
     """
     if method not in predicting.METHODS:
-        raise ValueError(f"method is one of {sorted(predicting.METHODS)}, not {method!r}")
+        raise ValueError(f"method has to be one of {sorted(predicting.METHODS)}, not {method!r}")
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     if workers is not None:
         checked_workers(workers)
-    asked = predicting.Prediction(method, workers, out, progress, on_progress)
+    prediction = predicting.Prediction(method, workers, out, progress, on_progress)
     with CACHE.within(limit) if limit is not None else nullcontext():
         model = open_lazily(model, trusted, unsafe, "predict({path}, X, {trusted})")
-        return predicting.predict_rows(model, X, asked)
+        return predicting.predict_rows(model, X, prediction)
 
 
 def open_lazily(model: Any, trusted: Collection[str | type], unsafe: bool, call: str) -> Any:
-    """The model; loaded lazily, where a path is given."""
+    """Load the model lazily if it is given as a path."""
     if isinstance(model, (str, os.PathLike)):
-        with called(call, trusted):
+        with show_call(call, trusted):
             return load(model, lazy=True, trusted=trusted, unsafe=unsafe, progress=False)
     if trusted or unsafe:
-        raise ValueError("trusted and unsafe are for a path: this model has been loaded already")
+        raise ValueError("trusted and unsafe are for paths, and this model is loaded already")
     return model
 
 
 def dumps(model: Any, **options: Any) -> bytes:
-    """A model as bytes: what `pack` would write of what `dump` would.
+    """Dump a model to bytes: those of a packed model, as `pack` writes it.
 
     Parameters
     ----------
@@ -363,47 +362,47 @@ def dumps(model: Any, **options: Any) -> bytes:
 
 
 def loads(data: bytes, **options: Any) -> Any:
-    """The model of `dumps`.
+    """Load a model from the bytes of `dumps`.
 
     Parameters
     ----------
     data : bytes
-        What `dumps` gave, or what is in a packed model.
+        Bytes from `dumps`, or of a packed model.
     **options
-        As for `load`, but ``lazy``.
+        As for `load`, except ``lazy``.
     """
     if options.get("lazy"):
-        raise ValueError("a lazy model is loaded from a file or a directory, not from bytes")
-    with called("loads(data, {trusted})", options.get("trusted", ())):
+        raise ValueError("lazy=True needs a file or a directory: use load(path, lazy=True)")
+    with show_call("loads(data, {trusted})", options.get("trusted", ())):
         return load(packed.from_bytes(data), **options)  # type: ignore[arg-type]  # as above
 
 
 def _check_choice(estimators: slice | None, lazy: bool, skip_damaged: bool) -> None:
     if estimators is not None and not isinstance(estimators, slice):
-        raise TypeError(f"estimators is a slice, as in slice(0, 100), not {estimators!r}")
+        raise TypeError(f"estimators has to be a slice, as in slice(0, 100), not {estimators!r}")
     if lazy and skip_damaged:
-        raise ValueError("skip_damaged reads all shards: it is not for lazy models")
+        raise ValueError("skip_damaged reads all shards, so it needs lazy=False")
 
 
-def checked_options(
+def check_options(
     level: int, shard_size: int | str, profile: str, metadata: dict[str, Any] | None
 ) -> tuple[int, int, str, dict[str, Any]]:
-    """What shapes a dump: level, bytes of a shard, profile, metadata."""
+    """Check the options of a dump: level, bytes of a shard, profile, metadata."""
     if isinstance(level, bool) or level not in frames.LEVELS:
-        raise ValueError(f"level is zstd's, a whole number from 1 to 22, not {level!r}")
+        raise ValueError(f"level has to be a whole number from 1 to 22, not {level!r}")
     if profile not in manifests.PROFILES:
-        raise ValueError(f"profile is one of {manifests.PROFILES}, not {profile!r}")
-    return level, sizes.parse(shard_size, "shard_size"), profile, _checked_metadata(metadata)
+        raise ValueError(f"profile has to be one of {manifests.PROFILES}, not {profile!r}")
+    return level, sizes.parse(shard_size, "shard_size"), profile, _check_metadata(metadata)
 
 
-def _checked_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
+def _check_metadata(metadata: dict[str, Any] | None) -> dict[str, Any]:
     if metadata is None:
         return {}
     if not isinstance(metadata, dict):
-        raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
+        raise TypeError(f"metadata has to be a dict, not {type(metadata).__name__}")
     for key, value in metadata.items():
         if not isinstance(key, str):
-            raise TypeError(f"metadata has to be JSON: its keys are text, not {key!r}")
+            raise TypeError(f"metadata has to be JSON: its keys have to be text, not {key!r}")
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:

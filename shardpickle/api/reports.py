@@ -1,4 +1,4 @@
-"""What is in a model directory, how two differ, and whether one is sound."""
+"""Inspects, estimates, compares and verifies models."""
 
 import os
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Any
 
 from shardpickle._util.pool import Pool, checked_workers
 from shardpickle._util.progress import Listener
-from shardpickle.api.models import checked_options
+from shardpickle.api.models import check_options
 from shardpickle.codecs import _backend
 from shardpickle.io.publish import DumpOptions
 from shardpickle.io.reader import read_newest
@@ -24,24 +24,24 @@ PathLike = str | os.PathLike[str]
 def inspect(
     path: PathLike, *, trust: bool = False, storage_options: dict[str, Any] | None = None
 ) -> ModelInfo:
-    """What a model directory holds, without unpickling or importing anything.
+    """Describe a model directory, without unpickling or importing anything.
 
     Parameters
     ----------
     path : str or os.PathLike
         The model directory, a packed model, or a URL.
     trust : bool, default False
-        Also do what a default `load` does, but on trees without nodes, and tell whether it would
-        refuse: ``needs_trust`` and ``needs_unsafe`` of the result. Reads the whole model, and makes
-        vetted things, as a default load does.
+        Also check whether a default `load` would refuse the model: ``needs_trust`` and
+        ``needs_unsafe`` of the result. Reads the whole model, and makes vetted objects as a default
+        load does, but trees without nodes.
     storage_options : dict, optional
         As for `dump`.
 
     Returns
     -------
     ModelInfo
-        Classes, versions, sizes in bytes, names in the pickles, metadata. ``str()`` of it is a
-        readable page, ``to_dict()`` is for machines.
+        Classes, versions, sizes in bytes, names in the pickles, metadata. ``str()`` gives a
+        readable page, ``to_dict()`` gives JSON.
 
     Examples
     --------
@@ -65,9 +65,9 @@ def estimate(
     progress: bool | None = None,
     on_progress: Listener | None = None,
 ) -> ModelInfo:
-    """What `dump` would store, without writing anything.
+    """Estimate what `dump` would store, without writing anything.
 
-    Takes the time of a dump: every shard is encoded, described and dropped.
+    Takes as long as a dump: every shard is encoded, described and dropped.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def estimate(
     Returns
     -------
     ModelInfo
-        What `inspect` would say of the directory, to the byte: sizes of parts and columns, names
-        that need trust.
+        The report of `inspect` on such a directory, exact to the byte: sizes of parts and columns,
+        names that need trust.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def estimate(
     """
     options = DumpOptions(
         checked_workers(workers),
-        *checked_options(level, shard_size, profile, metadata),
+        *check_options(level, shard_size, profile, metadata),
         progress=progress,
         on_progress=on_progress,
     )
@@ -99,7 +99,7 @@ def estimate(
 
 
 def diff(one: PathLike, other: PathLike, *, workers: int | None = None) -> Difference:
-    """How two models differ, without unpickling or importing anything.
+    """Compare two models, without unpickling or importing anything.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def diff(one: PathLike, other: PathLike, *, workers: int | None = None) -> Diffe
     Returns
     -------
     Difference
-        False if the models are the same: parameters, versions, estimators, metadata. It also tells
-        the bytes that would travel to make the first directory the second.
+        False if the models are the same: parameters, versions, estimators, metadata. It also has
+        the number of bytes that the second directory has and the first one lacks.
 
     Examples
     --------
@@ -132,15 +132,15 @@ def verify(
     workers: int | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> VerifyReport:
-    """Check every file of a model directory. What it names is not run or imported.
+    """Check every file of a model directory. Runs and imports nothing that the files name.
 
     Parameters
     ----------
     path : str or os.PathLike
         The model directory, a packed model, or a URL.
     deep : bool, default False
-        Also decode every column, read every skeleton, and do what a default `load` does, on trees
-        without nodes: ``needs_trust`` and ``needs_unsafe`` tell whether it would refuse.
+        Also decode every column, read every skeleton, and check whether a default `load` would
+        refuse the model (``needs_trust`` and ``needs_unsafe``). This makes trees without nodes.
     workers : int, optional
         As for `load`.
     storage_options : dict, optional
@@ -149,15 +149,15 @@ def verify(
     Returns
     -------
     VerifyReport
-        True if the model is sound; ``problems`` has one for each file that is damaged, missing or
-        exchanged.
+        True if the model is sound. ``problems`` has one entry for each damaged, missing or
+        exchanged file.
 
     Raises
     ------
     NotAModelError, ModelNotFoundError
         If there is no model to verify.
     UnknownFormatError
-        If another version of the format wrote it, which cannot be verified here.
+        If the model has another version of the format, which cannot be verified here.
 
     Examples
     --------
@@ -171,6 +171,6 @@ def verify(
 
 
 def loops() -> str:
-    """What codes trees here: ``"Cython"``, or ``"NumPy"`` if there was no compiler."""
+    """The code that encodes and decodes trees: ``"Cython"``, or ``"NumPy"`` without a compiler."""
     name: str = _backend.loops.NAME
     return name

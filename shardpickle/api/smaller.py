@@ -1,4 +1,4 @@
-"""Smaller versions of a fitted model."""
+"""Makes and compares smaller versions of a fitted model."""
 
 import os
 from collections.abc import Collection
@@ -27,39 +27,39 @@ def prune(
     max_depth: int | None = None,
     min_samples_leaf: int | None = None,
 ) -> Any:
-    """A smaller model of the same class, without fitting again.
+    """Make a smaller model of the same class, without refitting.
 
-    An inner node holds the value that a leaf in its place would have had, so a tree can be cut
-    where a limit on its fit would have ended it. Predictions are those of walking the original
-    trees and stopping early.
+    An inner node holds the value that a leaf in its place would have. So a tree can be cut where a
+    limit on its fit would have stopped it. The smaller model predicts as if it walked the original
+    trees and stopped early.
 
     Parameters
     ----------
     model : estimator
         A fitted decision tree, forest, Extra-Trees, bagging of such trees, or a pipeline that ends
-        in one; it stays as it is. Boosting can lose its last estimators (`n_estimators`); its trees
-        can be cut with ``loss="squared_error"`` only. May be lazy.
+        in one. It does not change. Boosting can lose its last estimators (`n_estimators`), but its
+        trees can be cut with ``loss="squared_error"`` only. May be lazy.
     n_estimators : int, optional
-        Keep the first so many.
+        Number of estimators to keep, the first ones.
     max_depth : int, optional
-        Splits from the root to a leaf, 1 or more.
+        Maximum number of splits from the root to a leaf, 1 or more.
     min_samples_leaf : int, optional
-        A split of which a side has fewer training samples becomes a leaf. A fit with this limit
-        would have looked for other splits; this only takes some away.
+        A split becomes a leaf if one side has fewer training samples. A fit with this limit would
+        look for other splits, but this only removes some.
 
     Returns
     -------
     estimator
-        Its parameters are set to match. What is not cut is shared with the given model; out-of-bag
-        scores are left out.
+        Its parameters are set to match. It shares uncut estimators with the given model, and has no
+        out-of-bag scores.
 
     Raises
     ------
     TypeError
-        If it is not known how such a model is cut.
+        If shardpickle cannot cut such a model.
     ValueError
-        If the model would be wrong: where leaves were given other values than inner nodes have
-        (boosting of other losses, AdaBoost), or inner nodes hold none (`profile="inference"`).
+        If the smaller model would be wrong: leaves have other values than inner nodes (boosting
+        with other losses, AdaBoost), or inner nodes have none (`profile="inference"`).
 
     Examples
     --------
@@ -72,17 +72,17 @@ def prune(
     (10, 5)
     """
     limits = Limits(
-        _checked_count(max_depth, "max_depth"), _checked_count(min_samples_leaf, "min_samples_leaf")
+        _check_count(max_depth, "max_depth"), _check_count(min_samples_leaf, "min_samples_leaf")
     )
-    return pruning.pruned(model, _checked_count(n_estimators, "n_estimators"), limits)
+    return pruning.prune_model(model, _check_count(n_estimators, "n_estimators"), limits)
 
 
-def _checked_count(value: Any, name: str) -> int | None:
-    """NumPy's integers are taken, too: tables give these."""
+def _check_count(value: Any, name: str) -> int | None:
+    """Check a count. Takes NumPy's integers too, since tables give these."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} is 1 or more, not {value!r}")
+        raise ValueError(f"{name} has to be a whole number of 1 or more, not {value!r}")
     return int(value)
 
 
@@ -98,45 +98,44 @@ def tradeoff(
     unsafe: bool = False,
     progress: bool | None = None,
 ) -> Tradeoff:
-    """What smaller versions of a model would cost, and how well they would predict.
+    """Show how accuracy and size change as you shrink a model, without refitting.
 
-    Prefixes of the ensemble, limits on depth and on samples per leaf, alone and together, without
-    fitting or making any of them: each tree is looked at once. `prune` makes the one you choose.
+    Compares prefixes of the ensemble, and limits on depth and samples per leaf, alone and together.
+    It makes none of these models, and visits each tree once. `prune` makes the one you choose.
 
     Parameters
     ----------
     model : estimator, str or os.PathLike
         A fitted forest, Extra-Trees, bagging of trees, single tree, or gradient boosting (prefixes
-        only), or a pipeline that ends in one; lazy or not. Or the path of one, which is loaded
-        lazily.
+        only), or a pipeline that ends in one. May be lazy. A path is loaded lazily.
     X_val : array-like of shape (rows, features)
         Rows that the model was not fitted with.
     y_val : array-like of shape (rows,) or (rows, outputs)
     scoring : str or callable, optional
-        As in scikit-learn. Default: accuracy, or R².
+        As in scikit-learn. Default: accuracy or R².
     memory_limit : int or str, default "1GB"
-        What the answers of all versions may take, with resamples of the rows and a sample of the
-        trees; under a low limit there are fewer of each, but never less than the prefixes with 50
-        resamples. Half of it is for the trees where `model` is a path.
+        Memory for the predictions of all versions, resamples of the rows and a sample of the trees.
+        A low limit allows fewer of each, but at least the prefixes with 50 resamples. If `model` is
+        a path, half of the limit is for its trees.
     workers : int, optional
         Threads. Default: the cores this process may use.
     trusted, unsafe
-        As for `load`, where `model` is a path.
+        As for `load`, if `model` is a path.
     progress : bool, optional
         As in `dump`.
 
     Returns
     -------
     Tradeoff
-        The table; ``.rows``, ``.best``, ``.plot()``, ``.to_html()``. Differences have the half
-        width of a 95 % interval, by a paired bootstrap over the rows.
+        The table, with ``.rows``, ``.best``, ``.plot()`` and ``.to_html()``. Each difference has
+        the half width of its 95 % interval, from a paired bootstrap over the rows.
 
     Raises
     ------
     TypeError
-        If smaller versions of such a model are not known.
+        If shardpickle cannot shrink such a model.
     ValueError
-        If the model refuses `X_val`, or `y_val` does not belong to it.
+        If the model refuses `X_val`, or `y_val` has another shape.
 
     Examples
     --------
@@ -145,8 +144,8 @@ def tradeoff(
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> X, y = load_digits(return_X_y=True)
     >>> forest = RandomForestClassifier(50, random_state=0).fit(X[:1000], y[:1000])
-    >>> found = shardpickle.tradeoff(forest, X[1000:], y[1000:], progress=False)
-    >>> found.whole.n_estimators, found.best[0].stored_bytes < found.whole.stored_bytes
+    >>> table = shardpickle.tradeoff(forest, X[1000:], y[1000:], progress=False)
+    >>> table.whole.n_estimators, table.best[0].stored_bytes < table.whole.stored_bytes
     (50, True)
     """
     limit = sizes.parse("1GB" if memory_limit is None else memory_limit, "memory_limit")
@@ -166,5 +165,5 @@ def tradeoff(
 
 
 def _stored_bytes(model: Any) -> int:
-    """What the columns of a model would take on disk."""
+    """Bytes on disk of the columns of a model."""
     return sum(usage.stored for usage in estimate(model, workers=1, progress=False).columns)

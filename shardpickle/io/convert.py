@@ -1,7 +1,6 @@
-"""Models in other libraries' files: read as hardened as our own, written for those who need them.
+"""Reads models from other libraries' files, as hardened as our own, and writes such files.
 
-Knows files and how they are compressed; `foreign` knows what is in them, and `sniff` what they
-are if they are no pickles.
+Knows files and compression. `foreign` knows their contents, `sniff` the files that are no pickles.
 """
 
 import bz2
@@ -45,44 +44,44 @@ from shardpickle.trust.rules import Name
 
 
 def read(source: Path, callers: Callers, unsafe: bool) -> Any:
-    """The object in a file of pickle's, joblib's or skops's.
+    """Read the object in a file of pickle, joblib or skops.
 
     Parameters
     ----------
     source : Path
         The file, compressed or not.
     callers : Callers
-        The names that the caller trusts.
+        Names that the caller trusts.
     unsafe : bool
-        Make whatever the file names.
+        Load whatever the file names.
 
     Raises
     ------
     ForeignFileError
-        If it is none of these, is damaged, or does what shardpickle does not allow.
+        If the file is none of these, is damaged, or does something that shardpickle does not allow.
     UntrustedTypeError
-        If it names what nobody vouches for. Nothing was made.
+        If the file needs names that are not trusted. Nothing was loaded.
     MissingNameError
-        If what it names is not installed.
+        If a named class or function is not installed.
     """
-    start = _start(source)
+    start = _read_start(source)
     kind, mistake = sniff.kind(start), sniff.no_pickle(str(source), start)
     if kind == "zip":
         _check_skops(source, mistake)
-        return _skops(source, callers, unsafe)
+        return _load_skops(source, callers, unsafe)
     if mistake is not None:
         raise mistake
-    with _bytes(source, kind) as data:
+    with _open_bytes(source, kind) as data:
         free = memory.available()
         if free is not None and len(data) > free:
             raise ModelTooLargeError(str(source), len(data), free)
-        with _explained(source, data, "" if kind in (None, "pickle") else str(kind)):
-            return _object(source, data, callers, unsafe)
+        with _explain_errors(source, data, "" if kind in (None, "pickle") else str(kind)):
+            return _load_object(source, data, callers, unsafe)
 
 
 @contextmanager
-def _explained(source: Path, data: Bytes, inside: str) -> Iterator[None]:
-    """Errors of what reads a pickle become errors that say what the file is."""
+def _explain_errors(source: Path, data: Bytes, inside: str) -> Iterator[None]:
+    """Turn errors of the pickle reader into errors that say what the file is."""
     name, start = str(source), bytes(data[: sniff.ENOUGH])
     mistake = sniff.no_pickle(name, start, inside) if inside else None
     if mistake is not None:
@@ -104,25 +103,25 @@ def _explained(source: Path, data: Bytes, inside: str) -> Iterator[None]:
         raise RebuildError(f"{source}: {error}") from error
 
 
-def _object(source: Path, data: Bytes, callers: Callers, unsafe: bool) -> Any:
-    surveyed = foreign.survey(data)
-    _check_release(source, surveyed)
+def _load_object(source: Path, data: Bytes, callers: Callers, unsafe: bool) -> Any:
+    survey = foreign.survey(data)
+    _check_release(source, survey)
     carried = {
         name: foreign_makers.TRANSPORT[name]
-        for name in surveyed.names
+        for name in survey.names
         if name in foreign_makers.TRANSPORT
     }
-    names = [name for name in surveyed.names if name not in carried]
+    names = [name for name in survey.names if name not in carried]
     if unsafe:
-        return foreign.read_anything(data, surveyed, _anything(surveyed.names, callers))
+        return foreign.read_anything(data, survey, _resolve_any(survey.names, callers))
     _check_trusted(source, names, callers)
-    return foreign.read(data, surveyed, carried | trust.resolve(names, callers))
+    return foreign.read(data, survey, carried | trust.resolve(names, callers))
 
 
-def _anything(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
-    """What each name stands for as its own library has it: dill's, where dill is installed."""
+def _resolve_any(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
+    """Resolve each name in its own library: dill's names only if dill is installed."""
     dill = importlib.util.find_spec("dill") is not None
-    ours: dict[Name, Any] = foreign.of_main() | {
+    ours: dict[Name, Any] = foreign.main_names() | {
         name: foreign_makers.TRANSPORT[name].target
         for name in names
         if name in foreign_makers.TRANSPORT and not (dill and name[0] == foreign.DILL)
@@ -131,17 +130,17 @@ def _anything(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
     return ours | trust.resolve_any(others, callers)
 
 
-def _check_release(source: Path, surveyed: foreign.Survey) -> None:
-    """Refuse models of scikit-learn that no step of `migrations` begins at, by name and version."""
-    gone = gone_names.gone(surveyed.asked)
-    old = next((version for version in surveyed.versions if version.startswith("0.")), None)
-    if old or (gone and not surveyed.versions and gone_names.is_public(gone[0])):
+def _check_release(source: Path, survey: foreign.Survey) -> None:
+    """Refuse models of scikit-learn releases that `migrations` does not cover."""
+    gone = gone_names.gone(survey.stored_names)
+    old = next((version for version in survey.versions if version.startswith("0.")), None)
+    if old or (gone and not survey.versions and gone_names.is_public(gone[0])):
         raise sniff.too_old(str(source), old, gone[0] if gone else None)
     if gone:
-        raise sniff.other_release(str(source), gone[0], surveyed.versions, migrations.HERE)
+        raise sniff.other_release(str(source), gone[0], survey.versions, migrations.HERE)
 
 
-_CARRIED = "functions or classes whole, as dill and cloudpickle store those of __main__"
+_CARRIED = "the code of functions or classes, as dill and cloudpickle store it for __main__"
 
 
 def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
@@ -149,7 +148,7 @@ def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
     if unknown:
         call = "convert({path}, 'model_dir', {trusted})"
         never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
-        carried = any(foreign.carries_code(name) for name in unknown)  # no name says which
+        carried = any(foreign.carries_code(name) for name in unknown)  # their names are unknown
         raise UntrustedTypeError(
             str(source),
             {trust.shown(name): "the file" for name in unknown},
@@ -159,35 +158,35 @@ def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
         )
 
 
-def _start(source: Path) -> bytes:
+def _read_start(source: Path) -> bytes:
     try:
         with source.open("rb") as file:
             return file.read(sniff.ENOUGH)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _refusal(error, source) from error
+        raise _storage_error(error, source) from error
 
 
-def _refusal(error: OSError, source: Path) -> StorageError:
-    """What the system refused, and what to do."""
+def _storage_error(error: OSError, source: Path) -> StorageError:
+    """Say what the system refused, and what to do."""
     if error.errno in (ENOSPC, EDQUOT, EFBIG):
         text = (
-            f"no room for what the file holds in {tempfile.gettempdir()}, the folder for temporary "
-            "files: set the environment variable TMPDIR to a folder with more space (or make room "
-            "there), then convert again. The file"
+            f"not enough space to decompress the file in {tempfile.gettempdir()}, the folder for "
+            "temporary files: set the environment variable TMPDIR to a folder with more space, or "
+            "free some there, then convert again. The file"
         )
         return StorageError(error.errno, text, str(source))
     if error.errno in (EACCES, EPERM):
-        return StoragePermissionError(error.errno, "may not be read", str(source))
+        return StoragePermissionError(error.errno, "no permission to read the file", str(source))
     return StorageError(error.errno or 0, f"cannot be read ({error.strerror})", str(source))
 
 
 @contextmanager
-def _bytes(source: Path, kind: str | None) -> Iterator[Bytes]:
-    """The pickle's bytes, which nobody else can change or cut off while they are read.
+def _open_bytes(source: Path, kind: str | None) -> Iterator[Bytes]:
+    """Bytes of the pickle, which nobody else can change while they are read.
 
-    A small file is read into memory; what a compressed file holds, and a copy of a large one, is a
+    A small file is read into memory. A large or compressed one is copied or decompressed into a
     temporary file without a name, which is mapped.
     """
     if kind in (None, "pickle"):
@@ -198,26 +197,26 @@ def _bytes(source: Path, kind: str | None) -> Iterator[Bytes]:
                 file.seek(0)
                 yield file.read()
                 return
-    with _decompressed(source, kind or "pickle") as file:
+    with _open_decompressed(source, kind or "pickle") as file:
         if not file.seek(0, 2):
             yield b""
             return
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        yield data  # closed with the last array that looks into it
+        yield data  # closed with the last array that views it
 
 
 _IN_MEMORY = 1 << 30
 
 
 @contextmanager
-def _decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
-    with ExitStack() as held:
+def _open_decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
+    with ExitStack() as open_files:
         try:
-            with ExitStack() as failing:  # closing a file that found no room fails again
+            with ExitStack() as failing:  # closing a file on a full disk fails again
                 file = failing.enter_context(tempfile.TemporaryFile())
                 _decompress(source, kind, file)
                 file.flush()
-                held.push(failing.pop_all())
+                open_files.push(failing.pop_all())
         except EOFError as error:
             raise sniff.cut_off_compressed(str(source), kind, source.stat().st_size) from error
         except FileNotFoundError as error:
@@ -230,7 +229,7 @@ def _decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
             if isinstance(error, ForeignFileError):
                 raise
             if isinstance(error, OSError) and error.errno:
-                raise _refusal(error, source) from error
+                raise _storage_error(error, source) from error
             raise sniff.damaged_compression(str(source), kind, error) from error
         yield file
 
@@ -244,7 +243,7 @@ _DAMAGED = (  # lz4 raises RuntimeError
 def _decompress(source: Path, kind: str, out: IO[bytes]) -> None:
     if kind not in _STREAMS and kind not in _LOOPS:
         raise ForeignFileError(
-            f"{source} was written by joblib 0.9 or older: load it with joblib, and dump the model"
+            f"{source} was written by joblib 0.9 or older: load it with joblib, then dump the model"
         )
     if kind in _LOOPS:
         with source.open("rb") as file:
@@ -266,7 +265,7 @@ def _inflate(file: IO[bytes], out: IO[bytes]) -> None:
 
 
 def _unzstd(file: IO[bytes], out: IO[bytes]) -> None:
-    """Frame by frame: a reader of zstandard's takes one that is cut off for a whole one."""
+    """Decompress frame by frame: zstandard's own readers accept a frame that is cut off."""
     frame, piece = zstandard.ZstdDecompressor().decompressobj(), b""
     while piece := piece or file.read(_SMALL_PIECE):
         if frame.eof:
@@ -278,7 +277,7 @@ def _unzstd(file: IO[bytes], out: IO[bytes]) -> None:
 
 
 _PIECE = 1 << 20
-_SMALL_PIECE = 1 << 12  # 4 bytes of zstd's may stand for 128 KiB
+_SMALL_PIECE = 1 << 12  # 4 bytes of zstd can decompress to 128 KiB
 
 
 def _lz4(source: Path, mode: str) -> Any:
@@ -300,26 +299,26 @@ _STREAMS: dict[str, Callable[[Path, str], Any]] = {
 _LOOPS: dict[str, Callable[[IO[bytes], IO[bytes]], None]] = {"zlib": _inflate, "zstd": _unzstd}
 
 
-def _skops(source: Path, callers: Callers, unsafe: bool) -> Any:
-    """Through skops itself, which asks for names of its own; ours and the caller's are given it."""
+def _load_skops(source: Path, callers: Callers, unsafe: bool) -> Any:
+    """Load with skops itself, which gets the names that we and the caller trust."""
     try:
         import skops.io
     except ImportError:
         raise ForeignFileError(f"{source} is a skops file: pip install skops") from None
     try:
-        asked = skops.io.get_untrusted_types(file=source)
-        names = [(module, name) for module, _, name in (each.rpartition(".") for each in asked)]
+        types = skops.io.get_untrusted_types(file=source)
+        names = [(module, name) for module, _, name in (dotted.rpartition(".") for dotted in types)]
         if not unsafe:
             _check_trusted(source, names, callers)
-        return skops.io.load(source, trusted=asked)
+        return skops.io.load(source, trusted=types)
     except UntrustedTypeError:
         raise
-    except Exception as error:  # of whatever the file holds
+    except Exception as error:  # from any class in the file
         raise ForeignFileError(f"{source}: skops: {type(error).__name__}: {error}") from error
 
 
 def _check_skops(source: Path, mistake: ForeignFileError | None) -> None:
-    """Refuse zip files that skops did not write; `mistake` is what the first bytes tell."""
+    """Refuse zip files that skops did not write. `mistake` describes the first bytes."""
     try:
         with zipfile.ZipFile(source) as file:
             sizes = {member.filename: member.file_size for member in file.infolist()}
@@ -332,8 +331,8 @@ def _check_skops(source: Path, mistake: ForeignFileError | None) -> None:
     size = sizes["schema.json"]
     if size > _MOST_SCHEMA or (free is not None and size * _SCHEMA_GROWTH > free):
         raise ForeignFileError(
-            f"{source} has a schema.json of {sizes_text(size)}: that is more than skops writes of "
-            "a model, and than can be read in good time. skops itself may load it"
+            f"{source} has a schema.json of {sizes_text(size)}, which is too large to read: load "
+            "the file with skops itself, then dump the model"
         )
 
 
@@ -342,7 +341,7 @@ _SCHEMA_GROWTH = 20  # bytes of memory for each byte of JSON
 
 
 def write(model: Any, stream: IO[bytes], suffix: str, compress: int) -> None:
-    """Write a model as joblib or pickle do, by the suffix of the file."""
+    """Write a model with joblib or pickle, by the suffix of the file."""
     if suffix == ".joblib":
         joblib.dump(model, stream, compress=compress)
     elif compress:

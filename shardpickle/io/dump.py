@@ -1,4 +1,4 @@
-"""From a model to sealed shards and their manifest."""
+"""Turns a model into sealed shards and their manifest."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +20,15 @@ from shardpickle.errors import (
     ShardpickleError,
     UnpicklableError,
 )
-from shardpickle.format import contents, manifest
+from shardpickle.format import contents as encoding
+from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.contents import Contents
 from shardpickle.format.manifest import Manifest, Needs, PartEntry, ShardEntry
 from shardpickle.format.shard import Advance
 from shardpickle.format.tree_memory import Comparing
 from shardpickle.io import inference, plan
-from shardpickle.io.dump_lazy import EntangledError, Stored, Unloaded, Wanted
+from shardpickle.io.dump_lazy import EntangledError, MayCopy, Stored, Unloaded
 from shardpickle.io.reader import ModelReader, in_file, read_shard
 from shardpickle.io.rehearse import Rehearsal, original
 from shardpickle.lazy import materialize
@@ -42,7 +43,7 @@ from shardpickle.trust.rules import Name, refused
 
 
 class Dumper:
-    """From parts to sealed shards and their manifest."""
+    """Turns parts into sealed shards and their manifest."""
 
     def __init__(
         self,
@@ -58,16 +59,16 @@ class Dumper:
         self.profile = profile
         self.names: dict[Name, int] = {}
         self.part_names: dict[int, tuple[int, ...]] = {}
-        self.lists: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal ones become one object
+        self.lists: dict[tuple[int, ...], tuple[int, ...]] = {}  # equal lists become one object
         contents = {number: part.content() for number, part in enumerate(parts) if part.kept}
         self.stored = {
-            number: held for number, held in contents.items() if isinstance(held, Stored)
+            number: content for number, content in contents.items() if isinstance(content, Stored)
         }
-        # Trees that are asked for more than predictions; the others lose what these do not need.
+        # Parts whose trees stay whole. Other trees lose what predictions do not need.
         self.kept = inference.Kept(frozenset(range(len(parts))), ())
-        if profile == manifest.INFERENCE:
-            self.kept = inference.whole([_holder(part) for part in parts])
-        self.twins = plan.equal_to(len(parts), self._comparable)
+        if profile == manifests.INFERENCE:
+            self.kept = inference.find_whole_trees([_make_holder(part) for part in parts])
+        self.twins = plan.find_equal_parts(len(parts), self._comparison_key)
         items = [
             plan.Item(_class_name(lazy.kind_of(part.members[0])), part.nbytes) for part in parts
         ]
@@ -84,7 +85,7 @@ class Dumper:
         self._parsed: dict[bytes, machine.Steps] = {}  # thousands of parts share a few skeletons
         self._rehearsed = 0  # parts so far
 
-    def _comparable(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
+    def _comparison_key(self, number: int) -> tuple[Hashable, Sequence[Value]] | None:
         part = self.parts[number]
         if not part.kept:
             return None
@@ -92,7 +93,7 @@ class Dumper:
         whole = number in self.kept.parts
         if isinstance(content, Stored):
             return (content.place, whole), ()
-        # Without values, a part is smaller than its line in the manifest: it stays in its run.
+        # A part without values is smaller than its line in the manifest: it stays in its run.
         return ((content.skeleton, whole), content.values) if content.values else None
 
     def seal_all(
@@ -102,27 +103,27 @@ class Dumper:
         advance: Advance,
         sealed: Callable[[ShardEntry], object] = lambda entry: None,
     ) -> Iterator[tuple[ShardEntry, bool]]:
-        """Each shard in order, and whether its file is new. Equal shards come more than once.
+        """Seal the shards in order. Yields each, and whether its file is new.
 
-        `sealed` is told of each shard in the thread that made it.
+        Equal shards come more than once. Calls `sealed` with each shard, in its own thread.
         """
 
         def seal(job: "Contents | _Copy") -> tuple[ShardEntry, bool]:
             if isinstance(job, _Copy):
-                entry, new = self._copy(job, publication, advance)
+                entry, is_new = self._copy(job, publication, advance)
             else:
-                entry, new = self._seal(job, publication, pool, advance)
+                entry, is_new = self._seal(job, publication, pool, advance)
             sealed(entry)
-            return entry, new
+            return entry, is_new
 
-        return pool.stream(seal, self._jobs())
+        return pool.stream(seal, self._plan_jobs())
 
-    def _jobs(self) -> Iterator["Contents | _Copy"]:
+    def _plan_jobs(self) -> Iterator["Contents | _Copy"]:
         for run, group in groupby(self.boxes, key=lambda box: box.run):
             boxes = list(group)
-            copies = [self._copied(box) for box in boxes]
-            first = None if copies[0] else self._contents(boxes[0].numbers)
-            tables, job = self._tables_of(run, first, copies)
+            copies = [self._find_copy(box) for box in boxes]
+            first = None if copies[0] else self._make_contents(boxes[0].numbers)
+            tables, job = self._share_tables(run, first, copies)
             table = None
             if job is not None:
                 table = len(self.tables)
@@ -135,20 +136,20 @@ class Dumper:
                     self.places[number] = len(self.uses), slot
                 if copy is not None and copy.table in (None, shared):
                     self.uses.append(None if copy.table is None else table)
-                    self._name_copied(box)
+                    self._note_copied_names(box)
                     yield copy
                 else:
                     self.uses.append(table)
-                    held, first = first or self._contents(box.numbers), None
-                    held.tables = tables
-                    yield held
+                    contents, first = first or self._make_contents(box.numbers), None
+                    contents.tables = tables
+                    yield contents
 
-    def _tables_of(
+    def _share_tables(
         self, run: int | None, first: Contents | None, copies: Sequence["_Copy | None"]
     ) -> tuple[Tables | None, "Contents | _Copy | None"]:
-        """The tables that the shards of a run share, and what makes a shard of them.
+        """The tables that the shards of a run share, and the job that makes a shard of them.
 
-        They are those of the first shard; of shards that are copied, those that these share.
+        They come from the first shard. Copied shards keep the tables that they share.
         """
         for copy in copies:
             if copy is not None and copy.table is not None:
@@ -156,16 +157,19 @@ class Dumper:
         if run is None:
             return None, None  # each shard has its own
         tables = tree_tables.NO_TABLES if first is None else first.find_tables()
-        return tables, _contents_of_tables(tables) if tables else None
+        return tables, _make_table_contents(tables) if tables else None
 
-    def _copied(self, box: plan.Box) -> "_Copy | None":
-        """The shard file that holds just this box, if there is one."""
+    def _find_copy(self, box: plan.Box) -> "_Copy | None":
+        """Find the shard file that holds exactly this box, if any."""
         first = self.stored.get(box.numbers[0])
         if first is None or first.shard.parts != len(box.numbers):
             return None
         for slot, number in enumerate(box.numbers):
-            each = self.stored.get(number)
-            if each is None or (each.shard.sha256, each.part.slot) != (first.shard.sha256, slot):
+            stored = self.stored.get(number)
+            if stored is None or (stored.shard.sha256, stored.part.slot) != (
+                first.shard.sha256,
+                slot,
+            ):
                 return None
         table = first.shard.table
         if table is None:
@@ -175,48 +179,48 @@ class Dumper:
             tables = first.reader.tables(pool)[table]
         return _Copy(first.reader, first.shard, of_table, tables)
 
-    def _name_copied(self, box: plan.Box) -> None:
+    def _note_copied_names(self, box: plan.Box) -> None:
         for number in box.numbers:
-            each = self.stored[number]
-            self._note_names(number, (each.manifest.names[name] for name in each.part.names))
+            stored = self.stored[number]
+            self._note_names(number, (stored.manifest.names[name] for name in stored.part.names))
 
     def _note_names(self, number: int, names: Iterable[Name]) -> None:
-        listed = tuple(self.names.setdefault(name, len(self.names)) for name in names)
-        self.part_names[number] = self.lists.setdefault(listed, listed)
+        numbers = tuple(self.names.setdefault(name, len(self.names)) for name in names)
+        self.part_names[number] = self.lists.setdefault(numbers, numbers)
 
     def _copy(
         self, copy: "_Copy", publication: Publication, advance: Advance
     ) -> tuple[ShardEntry, bool]:
         entry = replace(copy.entry, table=None)
-        new = False
+        is_new = False
         if not publication.has(entry.sha256, entry.nbytes):
             with (
                 in_file(entry.file),
                 copy.reader.expect_same(),
                 copy.reader.store.open_shard(entry.sha256) as shard,
             ):
-                sha256, new = copy_shard(shard, publication)
+                sha256, is_new = copy_shard(shard, publication)
             if sha256 != entry.sha256:
                 raise CorruptShardError("damaged (SHA-256)", file=entry.file)
             if not publication.has(entry.sha256, entry.nbytes):
                 raise ReadBackError(f"{entry.file} does not read back as it was copied")
         advance(entry.raw)
-        return entry, new
+        return entry, is_new
 
-    def _contents(self, numbers: Sequence[int]) -> Contents:
-        written = [self._written(number) for number in numbers]
-        for number, each in zip(numbers, written, strict=True):
-            steps = self._steps(number, each)
+    def _make_contents(self, numbers: Sequence[int]) -> Contents:
+        written = [self._get_written(number) for number in numbers]
+        for number, part in zip(numbers, written, strict=True):
+            steps = self._parse(number, part)
             self._note_names(number, machine.names(steps))
-            self._rehearse(number, steps, each.values)
-        held = contents.of_parts(
-            [(each.skeleton, each.values) for each in written],
+            self._rehearse(number, steps, part.values)
+        shard_contents = encoding.of_parts(
+            [(part.skeleton, part.values) for part in written],
             inference={at for at, number in enumerate(numbers) if number not in self.kept.parts},
         )
-        held.heap = sum(self.rehearsal.heap[number] for number in numbers)
-        return held
+        shard_contents.heap = sum(self.rehearsal.heap[number] for number in numbers)
+        return shard_contents
 
-    def _steps(self, number: int, written: Written) -> machine.Steps:
+    def _parse(self, number: int, written: Written) -> machine.Steps:
         skeleton = written.skeleton
         try:
             steps = self._parsed.get(skeleton)
@@ -238,16 +242,16 @@ class Dumper:
         self._rehearsed = number + 1
 
     def _rehearse_again(self, number: int) -> None:
-        """The same of a part that is stored already: here, as an equal one, or in a shard."""
+        """Rehearse a part that is stored already: as an equal part, or in a shard."""
         stored = self.stored.get(number)
         if stored is not None:
             self.rehearsal.put(number, self.parts[number].members)
         elif self.rehearsal.is_known(number):
             self.rehearsal.repeat(number)
         elif self.twins[number] != number:
-            written = self._written(self.twins[number])
+            written = self._get_written(self.twins[number])
             values = [original(value) for value in written.values]
-            self.rehearsal.part(number, self._steps(number, written), values)
+            self.rehearsal.part(number, self._parse(number, written), values)
 
     def finish_rehearsal(self) -> None:
         for other in range(self._rehearsed, len(self.parts)):
@@ -255,7 +259,7 @@ class Dumper:
         self._rehearsed = len(self.parts)
 
     def refusal(self) -> RefusedError | None:
-        """What no name lifts, and where it stands."""
+        """What only ``unsafe=True`` loads, and its place."""
         error = self.rehearsal.refusal
         if error is None or error.part is None:
             return error
@@ -263,21 +267,21 @@ class Dumper:
             error.part,
             error.step,
             [part.references for part in self.parts],
-            lambda number: self._steps(number, self._written(number)),
+            lambda number: self._parse(number, self._get_written(number)),
         )
         return error.located(path=self.store.name, place=place)
 
-    def _written(self, number: int) -> Written:
+    def _get_written(self, number: int) -> Written:
         content: Written | Stored = self.parts[number].content()
-        return content.written() if isinstance(content, Stored) else content
+        return content.pickle_part() if isinstance(content, Stored) else content
 
     def _seal(
-        self, held: Contents, publication: Publication, pool: Pool, advance: Advance
+        self, contents: Contents, publication: Publication, pool: Pool, advance: Advance
     ) -> tuple[ShardEntry, bool]:
-        share = Share(advance, held.nbytes)
+        share = Share(advance, contents.nbytes)
         with publication.shard() as writer:
             sealing.encode(
-                held,
+                contents,
                 level=self.level,
                 map_parallel=pool.map,
                 batch=pool.workers,
@@ -285,24 +289,24 @@ class Dumper:
                 advance=share,
             )
             share.finish()
-            sha256, new = writer.commit()
-            nbytes, parts = held.nbytes, held.sizes.parts
-            entry = ShardEntry(sha256, writer.nbytes, nbytes, parts, heap=held.heap)
-            self._read_back(entry, held, pool)
-        return entry, new
+            sha256, is_new = writer.commit()
+            nbytes, parts = contents.nbytes, contents.sizes.parts
+            entry = ShardEntry(sha256, writer.nbytes, nbytes, parts, heap=contents.heap)
+            self._read_back(entry, contents, pool)
+        return entry, is_new
 
-    def _read_back(self, entry: ShardEntry, held: Contents, pool: Pool) -> None:
+    def _read_back(self, entry: ShardEntry, contents: Contents, pool: Pool) -> None:
         try:
-            trees = Comparing(held)
-            back = read_shard(
+            trees = Comparing(contents)
+            read = read_shard(
                 self.store,
                 entry,
                 pool,
                 grow=lambda _: trees,
-                tables=held.tables,
+                tables=contents.tables,
                 together=True,
             )
-            differing = [*held.differences(back), *trees.differing]
+            differing = [*contents.differences(read), *trees.differing]
         except CorruptModelError as error:
             raise ReadBackError(f"a shard does not read back: {error.reason}") from error
         for tree in trees.odd:
@@ -319,25 +323,28 @@ class Dumper:
         self, sealed: Sequence[tuple[ShardEntry, bool]], metadata: dict[str, Any]
     ) -> Manifest:
         self.finish_rehearsal()
-        # Equal files are one shard, unless other tables give them another meaning.
+        # Equal files are one shard, unless they use different tables.
         files = [entry.sha256 for entry, _ in sealed]
-        of_file: dict[str, int] = {}
-        tables = [of_file.setdefault(files[shard], len(of_file)) for shard in self.tables]
+        file_numbers: dict[str, int] = {}
+        tables = [file_numbers.setdefault(files[shard], len(file_numbers)) for shard in self.tables]
         uses = [None if table is None else tables[table] for table in self.uses]
-        known: dict[tuple[str, int | None], int] = {}
-        moved = [known.setdefault(key, len(known)) for key in zip(files, uses, strict=True)]
+        numbers: dict[tuple[str, int | None], int] = {}
+        new_numbers = [
+            numbers.setdefault(key, len(numbers)) for key in zip(files, uses, strict=True)
+        ]
         entry_of = {entry.sha256: entry for entry, _ in sealed}
-        shards = [replace(entry_of[file], table=table) for file, table in known]
-        # Tables are parts too; they come first, so every other part's number moves.
+        shards = [replace(entry_of[file], table=table) for file, table in numbers]
+        # Tables are parts too. They come first, so every other part's number moves.
         entries = [
-            PartEntry(_TABLE, known[file, None], 0, len(Tables.__slots__), (), ())
-            for file in of_file
+            PartEntry(_TABLE, numbers[file, None], 0, len(Tables.__slots__), (), ())
+            for file in file_numbers
         ]
         count = len(entries)
         entries += [
-            self._entry(number, part, count, moved) for number, part in enumerate(self.parts)
+            self._make_entry(number, part, count, new_numbers)
+            for number, part in enumerate(self.parts)
         ]
-        shards = self._with_heap(shards, entries)
+        shards = self._declare_heap(shards, entries)
         return Manifest(
             writer=__version__,
             profile=self.profile,
@@ -346,46 +353,52 @@ class Dumper:
             names=tuple(self.names),
             parts=tuple(entries),
             shards=tuple(shards),
-            needs=self._needs(),
+            needs=self._find_needs(),
         )
 
     @property
     def doubtful(self) -> str:
-        """The first thing that has to be trusted by name, though all names are vetted."""
-        return next(iter(self.rehearsal.lifted.values()), "what an earlier dump says of its parts")
+        """The first thing that needs trust by name, though all names are vetted."""
+        return next(
+            iter(self.rehearsal.lifted.values()), "parts of an earlier dump that needed trust"
+        )
 
-    def _needs(self) -> Needs:
-        """What a default load refuses besides names, here and in the parts that are copied."""
+    def _find_needs(self) -> Needs:
+        """What a default load refuses besides names, also in copied parts."""
         refusal = self.refusal()
-        text = "" if refusal is None else refusal.short[: manifest.MOST_NEEDS]
-        found = [Needs(tuple(self.rehearsal.lifted), text)]
-        found += dict.fromkeys(stored.manifest.needs for stored in self.stored.values())
-        names = dict.fromkeys(name for each in found for name in each.trust)
-        return Needs(tuple(names), next((each.unsafe for each in found if each.unsafe), ""))
+        text = "" if refusal is None else refusal.short[: manifests.MOST_NEEDS]
+        all_needs = [Needs(tuple(self.rehearsal.lifted), text)]
+        all_needs += dict.fromkeys(stored.manifest.needs for stored in self.stored.values())
+        names = dict.fromkeys(name for needs in all_needs for name in needs.trust)
+        return Needs(tuple(names), next((needs.unsafe for needs in all_needs if needs.unsafe), ""))
 
-    def _with_heap(
+    def _declare_heap(
         self, shards: Sequence[ShardEntry], entries: Sequence[PartEntry]
     ) -> list[ShardEntry]:
-        """The shards, with what they make if that is more than a load expects of them."""
+        """Declare what the shards make, if it is more than a load expects."""
         heap = [0] * len(shards)
         count = len(entries) - len(self.parts)
         for number, entry in enumerate(entries[count:]):
             heap[entry.shard] += self.rehearsal.heap.get(number, 0)
         for number, stored in self.stored.items():
-            known = stored.shard.heap
+            stored_heap = stored.shard.heap
             shard = entries[count + number].shard
-            heap[shard] = manifest.undeclared_heap(shards[shard]) if known is None else known
+            heap[shard] = (
+                manifests.undeclared_heap(shards[shard]) if stored_heap is None else stored_heap
+            )
         plain = [replace(shard, heap=None) for shard in shards]
-        if sum(heap) <= manifest.most_heap(plain):
+        if sum(heap) <= manifests.most_heap(plain):
             return plain
-        return [replace(shard, heap=each) for shard, each in zip(plain, heap, strict=True)]
+        return [replace(shard, heap=nbytes) for shard, nbytes in zip(plain, heap, strict=True)]
 
-    def _entry(self, number: int, part: Part, tables: int, moved: Sequence[int]) -> PartEntry:
+    def _make_entry(
+        self, number: int, part: Part, tables: int, new_numbers: Sequence[int]
+    ) -> PartEntry:
         twin = self.twins[number]
         shard, slot = self.places[twin]
         return PartEntry(
             kind=self.kinds[number],
-            shard=moved[shard],
+            shard=new_numbers[shard],
             slot=slot,
             objects=len(part.members),
             names=self.part_names[twin],
@@ -393,7 +406,7 @@ class Dumper:
         )
 
 
-def _holder(part: Part) -> inference.Holder:
+def _make_holder(part: Part) -> inference.Holder:
     content: Written | Stored = part.content()
     kind = lazy.kind_of(part.members[0])
     references = tuple(other for other, _ in part.references)
@@ -401,17 +414,17 @@ def _holder(part: Part) -> inference.Holder:
         if classes.is_own_tree(kind) or not classes.is_tree_class(kind):
             trees = frozenset({0} if classes.is_own_tree(kind) else ())
             return inference.Holder(None, trees, references)
-        content = content.written()
-    trees = contents.find_trees(content.values)
+        content = content.pickle_part()
+    trees = encoding.find_trees(content.values)
     plain = classes.is_own_tree(kind) and len(part.members) == len(trees) == 1
     return inference.Holder(None if plain else content.skeleton, trees, references)
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A shard file that is to be copied.
+    """A job: copy a shard file.
 
-    `table` is the shard of the tables that it shares with others, `tables` what that holds.
+    `table` is the shard of the tables that it shares with others, `tables` are these tables.
     """
 
     reader: ModelReader
@@ -420,47 +433,47 @@ class _Copy:
     tables: Tables | None
 
 
-_KEPT, _KEPT_BYTES = 64, 1 << 14  # parsed skeletons: how many, and how large
+_KEPT, _KEPT_BYTES = 64, 1 << 14  # parsed skeletons: their number and size
 
-_TABLE = "numpy.ndarray"  # what a part of tables holds
+_TABLE = "numpy.ndarray"  # class of the objects in a part of tables
 
 
-def _contents_of_tables(tables: Tables) -> Contents:
+def _make_table_contents(tables: Tables) -> Contents:
     written = pickler.write(tables.arrays, lambda _: None)
-    return contents.of_parts([(written.skeleton, written.values)])
+    return encoding.of_parts([(written.skeleton, written.values)])
 
 
 def split_model(model: Any, profile: str) -> tuple[list[Part], set[str]]:
-    """The parts of a model, and the shards (SHA-256) that it may still read, if it is lazy."""
-    known: dict[int, bool] = {}  # of each manifest, which its shelf keeps
+    """Split a model into parts. A lazy model may still read the returned shards (SHA-256)."""
+    verdicts: dict[int, bool] = {}  # by identity of the manifest, which its shelf keeps alive
 
-    def wanted(made: Manifest) -> bool:
-        if id(made) not in known:
-            known[id(made)] = _may_be_copied(made, profile)
-        return known[id(made)]
+    def may_copy(manifest: Manifest) -> bool:
+        if id(manifest) not in verdicts:
+            verdicts[id(manifest)] = _may_copy_shards(manifest, profile)
+        return verdicts[id(manifest)]
 
     try:
         with lazy.dumping():
-            return _split(model, wanted)
+            return _split(model, may_copy)
     except (MemoryError, ShardpickleError):
         raise
-    except Exception as error:  # whatever a class of the model raises while it is pickled
+    except Exception as error:  # any class of the model may raise anything
         raise diagnose.explain(model, error) from error
 
 
-def _split(model: Any, wanted: Wanted) -> tuple[list[Part], set[str]]:
+def _split(model: Any, may_copy: MayCopy) -> tuple[list[Part], set[str]]:
     if not (lazy.CACHE.any() and materialize.is_lazy(model)):
-        return _cut(model, classes.is_estimator, pickler.write, type), set()
-    found = Unloaded(model, wanted)
+        return _split_parts(model, classes.is_estimator, pickler.write, type), set()
+    unloaded = Unloaded(model, may_copy)
     try:
-        parts = _cut(found.model, found.is_boundary, found.write, lazy.kind_of)
+        parts = _split_parts(unloaded.model, unloaded.is_boundary, unloaded.write, lazy.kind_of)
     except EntangledError:
-        found = Unloaded(model, lambda _: False)
-        parts = _cut(found.model, classes.is_estimator, pickler.write, type)
-    return parts, found.files
+        unloaded = Unloaded(model, lambda _: False)
+        parts = _split_parts(unloaded.model, classes.is_estimator, pickler.write, type)
+    return parts, unloaded.files
 
 
-def _cut(
+def _split_parts(
     model: Any, is_boundary: Callable[[object], bool], write: Write, kind: Callable[[object], type]
 ) -> list[Part]:
     try:
@@ -469,10 +482,10 @@ def _cut(
         raise diagnose.explain_reference(model, error.lazy_object, error) from error
 
 
-def _may_be_copied(made: Manifest, profile: str) -> bool:
-    """Whether a dump would write the same: the same columns, states of the same releases."""
-    here = versions.describe(module for module, _ in made.names)
-    return made.profile == profile and made.environment == here
+def _may_copy_shards(manifest: Manifest, profile: str) -> bool:
+    """Whether a dump would write the same: same columns, states of the same releases."""
+    environment = versions.describe(module for module, _ in manifest.names)
+    return manifest.profile == profile and manifest.environment == environment
 
 
 def _class_name(kind: type) -> str:

@@ -1,6 +1,6 @@
-"""A lazy model as it is dumped: what is in memory is pickled, the rest stays in its shard files.
+"""Dumps a lazy model: pickles what is in memory, leaves the rest in its shard files.
 
-To `graph`, an estimator that is not in memory is a part whose content is known already.
+For `graph`, an estimator that is not in memory is a part whose content is known already.
 """
 
 from collections import Counter
@@ -16,28 +16,28 @@ from shardpickle.pickling import pickler
 from shardpickle.pickling.pickler import Outside, Written
 from shardpickle.sklearn_support import classes
 
-Wanted = Callable[[Manifest], bool]
+MayCopy = Callable[[Manifest], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The content of a part that is in a shard file.
+    """The content of a part in a shard file.
 
     Attributes
     ----------
     reader : ModelReader
-        The model that it is a part of.
+        The model of the part.
     nbytes : int
-        What the pickled part would have: the skeleton's bytes and those of its values.
+        Bytes of the part's skeleton and values.
     referred : tuple
-        The objects that the part's references mean.
+        The objects that the part refers to.
     """
 
     reader: ModelReader
     number: int
     nbytes: int
     referred: tuple[Any, ...]
-    stood: Any
+    stand_in: Any
 
     @property
     def manifest(self) -> Manifest:
@@ -57,24 +57,24 @@ class Stored:
 
     @property
     def place(self) -> tuple[str | int, ...]:
-        """Where it is stored: what tells equal parts."""
+        """Where it is stored. Equal parts have the same place."""
         return self.manifest.place(self.number)
 
     @property
     def nested(self) -> bool:
-        """Whether it refers to what is not loaded: it has to be loaded with all that is below."""
+        """Whether it refers to unloaded parts: it has to be loaded with all parts below it."""
         return any(map(lazy.is_stand_in, self.referred))
 
-    def written(self) -> Written:
-        """The same, loaded and pickled."""
+    def pickle_part(self) -> Written:
+        """Load and pickle the part."""
         numbers = {id(obj): number for number, obj in enumerate(self.referred)}
-        return pickler.write([lazy.real(self.stood)], lambda obj: numbers.get(id(obj)))
+        return pickler.write([lazy.real(self.stand_in)], lambda obj: numbers.get(id(obj)))
 
 
-def _files(manifest: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
-    """SHA-256 of the shards that a part needs, with those of the parts that it refers to.
+def _find_files(manifest: Manifest, number: int, reached: set[tuple[int, int]]) -> set[str]:
+    """SHA-256 of the shards of a part, and of the parts that it refers to.
 
-    `reached` has the manifests (by identity) and parts that were there before.
+    `reached` has the manifests (by identity) and parts that earlier calls have visited.
     """
     files: set[str] = set()
     todo = [number]
@@ -92,47 +92,49 @@ def _files(manifest: Manifest, number: int, reached: set[tuple[int, int]]) -> se
 
 
 class EntangledError(Exception):
-    """A part that is not in memory would have to be written together with others."""
+    """A part that is not in memory would be pickle_part together with others."""
 
 
 class Unloaded:
-    """What of a model is not in memory, for `graph`.
+    """The parts of a model that are not in memory, for `graph`.
 
     Parameters
     ----------
     model : object
         Any model, lazy or not.
-    wanted : callable
-        Whether shards that a manifest describes may be copied. Others are loaded.
+    may_copy : callable
+        Whether the shards of a manifest may be copied. Others are loaded.
 
     Attributes
     ----------
     model : object
-        A copy with plain lists, in which stand-ins are left for what is not in memory.
+        A copy with plain lists, and with stand-ins for what is not in memory.
     files : set of str
         SHA-256 of the shards that the given model may still read.
     """
 
-    def __init__(self, model: Any, wanted: Wanted) -> None:
+    def __init__(self, model: Any, may_copy: MayCopy) -> None:
         self.stored: dict[int, Stored] = {}  # by the identity of the stand-in
         self.referred: dict[int, Any] = {}
         self.files: set[str] = set()
-        of_model = [
+        stored_parts = [
             (stand_in, lazy.place(stand_in)[0].stored(stand_in))
             for stand_in in materialize.stand_ins(model)
         ]
-        # What equals a part in memory is loaded too: they are one in the file.
-        here = {stored.place for stand_in, stored in of_model if lazy.present(stand_in) is not None}
-        if any(stored.nested for _, stored in of_model):
-            manifests = {id(stored.manifest): stored.manifest for _, stored in of_model}
+        # A part that equals one in memory is loaded too: they are one in the file.
+        loaded_places = {
+            stored.place for stand_in, stored in stored_parts if lazy.present(stand_in) is not None
+        }
+        if any(stored.nested for _, stored in stored_parts):
+            manifests = {id(stored.manifest): stored.manifest for _, stored in stored_parts}
             for manifest in manifests.values():
                 uses = Counter(map(manifest.place, range(len(manifest.parts))))
-                here |= {place for place, count in uses.items() if count > 1}
+                loaded_places |= {place for place, count in uses.items() if count > 1}
         reached: set[tuple[int, int]] = set()
-        for stand_in, stored in of_model:
-            self.files |= _files(stored.manifest, stored.number, reached)
-            copied = stored.place not in here and wanted(stored.manifest)
-            if copied and not stored.nested:
+        for stand_in, stored in stored_parts:
+            self.files |= _find_files(stored.manifest, stored.number, reached)
+            is_copied = stored.place not in loaded_places and may_copy(stored.manifest)
+            if is_copied and not stored.nested:
                 self.stored[id(stand_in)] = stored
                 self.referred.update((id(obj), obj) for obj in stored.referred)
         if any(map(materialize.is_lazy, self.referred.values())):

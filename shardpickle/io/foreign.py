@@ -1,12 +1,12 @@
-"""Pickles that others wrote, to their objects: pickle, joblib, cloudpickle, dill; protocols 0 to 5.
+"""Reads pickles of other libraries: pickle, joblib, cloudpickle, dill; protocols 0 to 5.
 
-The loop is that of our skeletons (`machine`), with the opcodes that Python 3's picklers emit beside
-those of ours, and NumPy's and joblib's ways to store arrays. What names mean is decided as for our
-own files: `hardened` by default, as pickle would where the caller says so.
+The loop is that of our skeletons (`machine`), with all opcodes that Python 3's picklers emit, and
+with the ways in which NumPy and joblib store arrays. Names are resolved as for our own files:
+`hardened` by default, or as pickle does if the caller says so.
 
-A file is read twice. The first time nothing is made: which names it has, and which memo entries it
-fetches, so that the second time holds no more than the model. States of compiled classes are lifted
-on their way and brought to the installed release's layout (`migrations`).
+A file is read twice. The first reading makes nothing. It lists the names and the memo entries that
+the file fetches, so the second reading holds no more than the model. States of compiled classes are
+translated on their way to the installed release's layout (`migrations`).
 """
 
 import _codecs
@@ -27,7 +27,7 @@ from shardpickle.io.foreign_makers import (
     dill_array,
     dtype_state,
     latin,
-    made_dtype,
+    make_dtype,
     wrapper_state,
 )
 from shardpickle.pickling.dialects import LONG, SKIPPED, Bytes, Reader, Wrapper, need
@@ -41,27 +41,27 @@ from shardpickle.trust.unrestricted import Objects, guarded
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a pickle names, and the memo entries (counted as they are written) that it fetches.
+    """The names in a pickle, and the memo entries (numbered as they are written) that it fetches.
 
-    `asked` are the names as the file has them, `names` what they are called today. `versions` are
-    those of scikit-learn that estimators were fitted under; `swapped` tells whether there are
-    arrays of another byte order than this machine's.
+    `stored_names` are the names as in the file, `names` are today's names for them. `versions` are
+    the scikit-learn versions of its estimators. `swapped` says whether some arrays have another
+    byte order than this machine.
     """
 
     names: tuple[Name, ...]
     fetched: frozenset[int]
-    asked: tuple[Name, ...]
+    stored_names: tuple[Name, ...]
     versions: frozenset[str]
     swapped: bool
 
 
 def survey(data: Bytes) -> Survey:
-    """What a pickle names. Makes nothing of it.
+    """List the names in a pickle. Makes no objects.
 
     Raises
     ------
     CorruptShardError
-        If it is no pickle that Python 3 could have written.
+        If Python 3 cannot have written the pickle.
     """
     listing = _Listing()
     reader = Reader(data, listing, None)
@@ -69,62 +69,62 @@ def survey(data: Bytes) -> Survey:
     return Survey(
         tuple(listing.names),
         frozenset(reader.fetched),
-        tuple(listing.asked),
+        tuple(listing.stored_names),
         frozenset(listing.versions),
         listing.swapped,
     )
 
 
-def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
-    """The object of a pickle, made of what trusted names allow, and checked.
+def read(data: Bytes, listing: Survey, known: Mapping[Name, Known]) -> Any:
+    """Load the object of a pickle with trusted names only, and check it.
 
     Parameters
     ----------
     data : bytes or mmap
         The pickle.
-    surveyed : Survey
-        What `survey` said of it.
+    listing : Survey
+        The result of `survey`.
     known : mapping
-        What each of its names stands for, and how it may be made; `TRANSPORT` beside the model's.
+        The target of each name and how it may be made, with those of `TRANSPORT`.
 
     Raises
     ------
     CorruptShardError
-        If it does what shardpickle does not allow, or is no pickle.
+        If it does something that shardpickle does not allow, or is no pickle.
     """
     ledger = Ledger(HEAP + len(data) * _HEAP_OF_BYTE)
-    targets = {name: each.target for name, each in known.items()}
+    targets = {name: entry.target for name, entry in known.items()}
     makers = Makers([*BY_DILL, *TRANSPORT.values(), *known.values()])
-    made = _VettedForeign(targets, makers, (), (), _Adapted(surveyed.swapped), ledger)
-    found = Reader(data, made, surveyed.fetched).read_file()
-    made.finish()
+    construct = _VettedForeign(targets, makers, (), (), _Adapter(listing.swapped), ledger)
+    obj = Reader(data, construct, listing.fetched).read_file()
+    construct.finish()
     with checks.one_run(own=makers.is_own):
         check_instances(ledger, makers)
-    return found
+    return obj
 
 
-def read_anything(data: Bytes, surveyed: Survey, targets: Mapping[Name, Any]) -> Any:
-    """The object of a pickle, as pickle itself would make it: runs whatever the file says."""
-    made = _AnyForeign(targets, (), (), _Adapted(surveyed.swapped))
-    found = Reader(data, made, surveyed.fetched).read_file()
-    if any(module == DILL for module, _ in surveyed.names):
-        _point_to_main(found)
-    return found
+def read_anything(data: Bytes, listing: Survey, targets: Mapping[Name, Any]) -> Any:
+    """Load the object of a pickle as pickle itself does. Runs any code in the file."""
+    construct = _AnyForeign(targets, (), (), _Adapter(listing.swapped))
+    obj = Reader(data, construct, listing.fetched).read_file()
+    if any(module == DILL for module, _ in listing.names):
+        _point_to_main(obj)
+    return obj
 
 
-def _point_to_main(found: Any) -> None:
-    """As dill does: an instance is of the class that ``__main__`` has, not of the file's copy."""
-    cls = type(found)
+def _point_to_main(obj: Any) -> None:
+    """Give an instance the class in ``__main__``, not the file's copy of it, as dill does."""
+    cls = type(obj)
     if cls.__module__ == "__main__" and hasattr(sys.modules["__main__"], cls.__name__):
         with suppress(AttributeError, TypeError):  # of another layout
-            found.__class__ = getattr(sys.modules["__main__"], cls.__name__)
+            obj.__class__ = getattr(sys.modules["__main__"], cls.__name__)
 
 
 DILL = "dill._dill"
 
 
-def of_main() -> dict[Name, Any]:
-    """What only dill's files name: the namespace of the program that reads them, and a type.
+def main_names() -> dict[Name, Any]:
+    """Names that only dill's files have: the namespace of the reading program, and a type.
 
     Sources: ``find_class`` and ``save_module_dict`` of dill's ``_dill.py``. In protocols that call
     things as Python 2 did, the module is ``builtins`` once that is undone.
@@ -138,16 +138,16 @@ def of_main() -> dict[Name, Any]:
 
 
 def carries_code(name: Name) -> bool:
-    """Whether a name tells that code itself is in the file, which `unsafe` alone reads."""
+    """Whether a name shows that the file holds code, which only `unsafe` loads."""
     module, function = name
     by_others = module in (DILL, "cloudpickle.cloudpickle", "cloudpickle.cloudpickle_fast")
-    return by_others or function in ("CodeType", "FunctionType") or name in of_main()
+    return by_others or function in ("CodeType", "FunctionType") or name in main_names()
 
 
-_HEAP_OF_BYTE = 1 << 10  # a byte makes that much at most, and most bytes are read once
+_HEAP_OF_BYTE = 1 << 10  # the most that a byte can make; most bytes are read once
 
 
-# Names that stand for how a pickle carries things, not for what a model is made of. ---------------
+# Names of pickle's own machinery, which are not part of a model. ----------------------------------
 
 
 DILL_TYPES |= {each.__name__: each for each in (frozenset, range, slice)}
@@ -161,14 +161,14 @@ class _AnyForeign(Objects):
         return super().find(*gone_names.present_name(module, name))
 
     def build(self, instance: Any, state: Any) -> None:
-        guarded(instance, _any_state, instance, state, self.migrate)
+        guarded(instance, _set_any_state, instance, state, self.migrate)
 
 
-def _any_state(instance: Any, state: Any, adapted: Callable[[Any, Any], Any]) -> None:
-    """As pickle does it: what dill keeps of a function are no slots, but is set as if it were."""
-    state = adapted(instance, state)
-    own = getattr(instance, "__setstate__", None) is not None
-    if own or type(state) is not tuple or len(state) != 2:
+def _set_any_state(instance: Any, state: Any, adapt: Callable[[Any, Any], Any]) -> None:
+    """Set a state as pickle does: dill's states of functions are set like slots."""
+    state = adapt(instance, state)
+    has_setstate = getattr(instance, "__setstate__", None) is not None
+    if has_setstate or type(state) is not tuple or len(state) != 2:
         set_state(instance, state)
         return
     set_state(instance, (state[0], None))
@@ -177,7 +177,7 @@ def _any_state(instance: Any, state: Any, adapted: Callable[[Any, Any], Any]) ->
 
 
 class _VettedForeign(Vetted):
-    """Also the ways in which older protocols make instances and sets."""
+    """Also makes instances and sets as older protocols do."""
 
     def find(self, module: str, name: str) -> Any:
         return super().find(*gone_names.present_name(module, name))
@@ -204,23 +204,23 @@ class _VettedForeign(Vetted):
         if function is set or function is frozenset:
             need(not args or (len(args) == 1 and type(args[0]) is list), "a set of other things")
             members = args[0] if args else []
-            made = super().frozen(members)
-            return made if function is frozenset else set(made)
+            frozen = super().frozen(members)
+            return frozen if function is frozenset else set(frozen)
         return super().call(function, foreign_states.foreign_arguments(function, args))
 
 
 _NEW = tuple(TRANSPORT["copyreg", name].target for name in ("__newobj__", "__newobj_ex__"))
 
 
-class _Adapted:
-    """States as the installed release and this machine have them.
+class _Adapter:
+    """Translates states to the installed release and this machine.
 
-    What two estimators hold is changed only once, and stays what both of them hold.
+    An object that two estimators share is changed once, and stays shared.
     """
 
     def __init__(self, swapped: bool) -> None:
-        self.changed: dict[int, Any] = {}  # trees, alive, so that identities stay theirs
-        self.native = _Native().of if swapped else None
+        self.changed: dict[int, Any] = {}  # trees, kept alive so that identities are not reused
+        self.native = _Native().convert if swapped else None
 
     def __call__(self, instance: Any, state: Any) -> Any:
         if self.native is not None and migrations.is_a_librarys(instance):
@@ -234,48 +234,52 @@ class _Adapted:
 
 
 class _Native:
-    """Arrays in a state, also in the containers in it, in this machine's byte order.
+    """Converts the arrays in a state and its containers to this machine's byte order.
 
-    pickle itself leaves them as they were written. NumPy computes with such arrays; what is
-    compiled refuses them.
+    pickle leaves arrays as they were written. NumPy computes with such arrays, but compiled code
+    refuses them.
     """
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[Any, Any]] = {}  # what was there, alive, and what is now
+        self.seen: dict[int, tuple[Any, Any]] = {}  # old value (kept alive) and new value
 
-    def of(self, value: Any, depth: int = 0) -> Any:
-        if type(value) not in _HOLDING or depth > _DEEPEST:
+    def convert(self, value: Any, depth: int = 0) -> Any:
+        if type(value) not in _CONTAINERS or depth > _DEEPEST:
             return value
         if id(value) not in self.seen:
             self.seen[id(value)] = value, value  # a container that holds itself
-            self.seen[id(value)] = value, self._made(value, depth + 1)
+            self.seen[id(value)] = value, self._convert(value, depth + 1)
         return self.seen[id(value)][1]
 
-    def _made(self, value: Any, depth: int) -> Any:
+    def _convert(self, value: Any, depth: int) -> Any:
         if type(value) is tuple:
-            made = tuple(self.of(each, depth) for each in value)
-            return made if any(a is not b for a, b in zip(made, value, strict=True)) else value
+            converted = tuple(self.convert(item, depth) for item in value)
+            return (
+                converted
+                if any(a is not b for a, b in zip(converted, value, strict=True))
+                else value
+            )
         if type(value) in (list, dict):
             pairs: Iterable[Any] = value.items() if type(value) is dict else enumerate(value)
-            for key, each in list(pairs):
-                if type(each) in _HOLDING:
-                    value[key] = self.of(each, depth)
+            for key, item in list(pairs):
+                if type(item) in _CONTAINERS:
+                    value[key] = self.convert(item, depth)
             return value
         if value.dtype.hasobject:
             flat = value.reshape(-1, order="A") if value.flags.forc else value.flat
-            for place, each in enumerate(flat):
-                if type(each) in _HOLDING:
-                    flat[place] = self.of(each, depth)
+            for place, item in enumerate(flat):
+                if type(item) in _CONTAINERS:
+                    flat[place] = self.convert(item, depth)
             return value
         if value.dtype.isnative:
             return value
         # Zeros: between the fields of a record, memory must not be left as it was found.
-        made = np.zeros_like(value, dtype=value.dtype.newbyteorder("="))
-        made[...] = value
-        return made
+        converted = np.zeros_like(value, dtype=value.dtype.newbyteorder("="))
+        converted[...] = value
+        return converted
 
 
-_HOLDING = (tuple, list, dict, np.ndarray, np.memmap, np.matrix)
+_CONTAINERS = (tuple, list, dict, np.ndarray, np.memmap, np.matrix)
 _DEEPEST = 8
 
 
@@ -283,11 +287,11 @@ _DEEPEST = 8
 
 
 class _Listing:
-    """A `Construct` that makes nothing but what it takes to find the ends of joblib's arrays."""
+    """A `Construct` that makes only what it needs to find the ends of joblib's arrays."""
 
     def __init__(self) -> None:
         self.names: dict[Name, None] = {}
-        self.asked: dict[Name, None] = {}
+        self.stored_names: dict[Name, None] = {}
         self.versions: set[str] = set()
         self.swapped = False
         self.unknown: list[np.dtype[Any]] = []
@@ -295,14 +299,14 @@ class _Listing:
     def find(self, module: str, name: str) -> Any:
         if (module, name) in _TOO_OLD:
             raise CorruptShardError(
-                "written by joblib 0.9 or older, which keeps arrays in files beside it: load it "
-                "with joblib, and dump the model"
+                "written by joblib 0.9 or older, which keeps arrays in separate files: load it "
+                "with joblib, then dump the model"
             )
-        self.asked[module, name] = None
+        self.stored_names[module, name] = None
         module, name = gone_names.present_name(module, name)
         self.names[module, name] = None
-        known = TRANSPORT.get((module, name))
-        return known.target if known else SKIPPED
+        carrier = TRANSPORT.get((module, name))
+        return carrier.target if carrier else SKIPPED
 
     def persistent(self, pid: Any) -> Any:
         return SKIPPED
@@ -310,7 +314,7 @@ class _Listing:
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         if function is np.dtype or function is _codecs.encode:
             with suppress(CorruptShardError):
-                return made_dtype(*args) if function is np.dtype else latin(*args)
+                return make_dtype(*args) if function is np.dtype else latin(*args)
         if function in _MAKING and args and args[0] is Wrapper:
             return Wrapper()
         return SKIPPED
@@ -321,12 +325,12 @@ class _Listing:
     def build(self, instance: Any, state: Any) -> None:
         if isinstance(instance, Wrapper):
             wrapper_state(instance, state)
-            if any(instance.dtype is each for each in self.unknown):
+            if any(instance.dtype is dtype for dtype in self.unknown):
                 raise refused("an array of a dtype that is not described as NumPy does it")
         elif isinstance(instance, np.dtype):
             try:
                 dtype_state(instance, state)
-            except CorruptShardError:  # of no matter unless an array of joblib's has it
+            except CorruptShardError:  # harmless unless one of joblib's arrays has it
                 self.unknown.append(instance)
             self.swapped |= not instance.isnative
 

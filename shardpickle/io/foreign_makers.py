@@ -1,4 +1,4 @@
-"""How the names that only other pickles hold may be made: arrays, dtypes, bytes, dill's types."""
+"""Makers for names that only other pickles hold: arrays, dtypes, bytes, dill's types."""
 
 import _codecs
 import copyreg
@@ -26,7 +26,7 @@ def _wrapper(target: Any) -> Maker:
 
 
 def wrapper_state(wrapper: Any, state: Any) -> None:
-    need(type(state) is dict and set(state) <= _WRAPPER, "an array that joblib wraps otherwise")
+    need(type(state) is dict and set(state) <= _WRAPPER, "an unknown form of joblib's arrays")
     wrapper.__dict__.update(state)
 
 
@@ -34,17 +34,17 @@ _WRAPPER = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_al
 
 
 def _dtype(target: Any) -> Maker:
-    return Maker(call=made_dtype, build=dtype_state)
+    return Maker(call=make_dtype, build=dtype_state)
 
 
-def made_dtype(*args: Any) -> np.dtype[Any]:
+def make_dtype(*args: Any) -> np.dtype[Any]:
     fits = 1 <= len(args) <= 3 and type(args[0]) is str and len(args[0]) < 32
-    need(fits and all(type(each) in (bool, int) for each in args[1:]), "a dtype")
+    need(fits and all(type(arg) in (bool, int) for arg in args[1:]), "a dtype")
     with suppress(TypeError, ValueError, SyntaxError):
-        found = np.dtype(args[0])
-        if found.kind in "biufcmMSUVO" and found.names is None and found.subdtype is None:
-            return dtypes.copy(found)
-    raise refused("a dtype of other letters")
+        dtype = np.dtype(args[0])
+        if dtype.kind in "biufcmMSUVO" and dtype.names is None and dtype.subdtype is None:
+            return dtypes.copy(dtype)
+    raise refused("an unknown dtype")
 
 
 def dtype_state(dtype: Any, state: Any) -> None:
@@ -57,20 +57,20 @@ def dtype_state(dtype: Any, state: Any) -> None:
         meant = np.dtype(f"{order}{dtype.kind}8{_unit(state[8])}")
     else:
         meant = dtype.newbyteorder(order)
-    # An array may have it already: what it says of the array's memory must stay true.
+    # An array may have this dtype already: the size of its items must not change.
     need(meant.kind == dtype.kind and meant.itemsize == dtype.itemsize, "a dtype's state")
     dtype.__setstate__(meant.__reduce__()[2])
 
 
 def _structured(names: Any, fields: Any, itemsize: Any, alignment: Any) -> np.dtype[Any]:
     need(type(names) is tuple and type(fields) is dict and type(itemsize) is int, "fields")
-    found: list[Any] = [fields.get(name) if type(name) is str else () for name in names]
-    need(all(type(each) is tuple and len(each) == 2 for each in found), "fields")
-    need(all(isinstance(each, np.dtype) and not each.hasobject for each, _ in found), "fields")
+    pairs: list[Any] = [fields.get(name) if type(name) is str else () for name in names]
+    need(all(type(pair) is tuple and len(pair) == 2 for pair in pairs), "fields")
+    need(all(isinstance(pair, np.dtype) and not pair.hasobject for pair, _ in pairs), "fields")
     layout = {
         "names": names,
-        "formats": [json.loads(_text(each[0])) for each in found],
-        "offsets": [each[1] for each in found],
+        "formats": [json.loads(_text(pair[0])) for pair in pairs],
+        "offsets": [pair[1] for pair in pairs],
         "itemsize": itemsize,
     }
     plain = dtypes.from_text(json.dumps({**layout, "aligned": False}))
@@ -110,19 +110,21 @@ def from_buffer(target: Any) -> Maker:
         count = count_items(dtype, shape, order)
         need(len(buffer) == count * dtype.itemsize, "an array's buffer of another length")
         array = np.frombuffer(buffer, dtype).reshape(shape, order=order).copy(order)
-        array.flags.writeable = type(buffer) is bytearray  # as it was: pickle tells them apart so
+        array.flags.writeable = (
+            type(buffer) is bytearray
+        )  # as in the pickle, where the type says so
         return array
 
     return Maker(call=call)
 
 
 def reconstruct(target: Any) -> Maker:
-    """Also of a memory map: pickled, it is an array that has no file, and opens none."""
+    """Also for memory maps: a pickled one is an array without a file, and opens none."""
 
     def call(*args: Any) -> Any:
         kinds = np.ndarray, np.matrix, np.memmap
         fits = (
-            len(args) == 3 and args[1:] == ((0,), b"b") and any(args[0] is each for each in kinds)
+            len(args) == 3 and args[1:] == ((0,), b"b") and any(args[0] is kind for kind in kinds)
         )
         need(fits, "an array with other arguments")
         return target(*args)
@@ -149,7 +151,7 @@ def latin(*args: Any) -> bytes:
 
 
 def _dill_type(name: str) -> type:
-    """dill's `_load_type`: a type that Python names otherwise than where it stands."""
+    """dill's `_load_type`: a type by its name in dill."""
     return DILL_TYPES[name]
 
 
@@ -162,7 +164,7 @@ DILL_TYPES["PartialType"] = functools.partial
 
 
 def dill_array(function: Any, args: Any, state: Any, attributes: Any = None) -> Any:
-    """dill's `_create_array`: an array with its state, and with attributes if it has any."""
+    """dill's `_create_array`: an array with its state, and its attributes if any."""
     array = function(*args)
     array.__setstate__(state)
     if attributes:
@@ -171,11 +173,11 @@ def dill_array(function: Any, args: Any, state: Any, attributes: Any = None) -> 
 
 
 def _dill_repr(text: str) -> range:
-    """dill's `_eval_repr`, which evaluates text: that of ranges, and of nothing else."""
-    found = _RANGE.fullmatch(text) if type(text) is str and len(text) < 200 else None
-    if found is None:
+    """dill's `_eval_repr`, which evaluates text. Here it takes ranges only."""
+    match = _RANGE.fullmatch(text) if type(text) is str and len(text) < 200 else None
+    if match is None:
         raise refused("text that dill would evaluate")
-    return range(*(int(number) for number in found[1].split(", ")))
+    return range(*(int(number) for number in match[1].split(", ")))
 
 
 _RANGE = re.compile(r"range\((-?\d{1,40}(?:, -?\d{1,40}){0,2})\)")

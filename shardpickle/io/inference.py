@@ -1,9 +1,9 @@
-"""Whose trees are asked for predictions alone, by what stands in skeletons. Makes nothing of them.
+"""Finds trees that are only used for predictions, by the skeletons. Makes no objects.
 
-A dump for inference leaves out what a tree keeps of its training. Some models read just that while
-they predict (`SelectFromModel` its model's importances), and what a class of somebody else's reads,
-nobody knows. So a tree is cut only where every object on every way to it is known to ask for
-predictions and no more (`classes.asks_for_predictions`).
+A dump for inference leaves out a tree's training data. Some models read it while they predict
+(`SelectFromModel` reads importances), and third-party classes may read it. So a tree loses it only
+if every object on every path to it is known to ask for predictions alone
+(`classes.asks_for_predictions`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ from shardpickle.pickling import outline, parser
 from shardpickle.pickling.outline import Made, Reference, Value
 from shardpickle.sklearn_support import classes
 
-_LONGEST = 500  # letters of a place; a chain of models has no end
+_LONGEST = 500  # letters of a place; a chain of models can be endless
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What is known of a part.
+    """A part, for the search.
 
     Attributes
     ----------
     skeleton : bytes, optional
-        Its pickle; None for a part that is one of scikit-learn's own trees.
+        Its pickle. None for a part that is one of scikit-learn's own trees.
     trees : frozenset of int
         Which of its values are trees.
     references : tuple of int
-        The parts that it refers to, which come before it.
+        The parts that it refers to. They come before it.
     """
 
     skeleton: bytes | None
@@ -39,14 +39,14 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The parts whose trees have to stay whole, and for each place the reason."""
+    """The parts whose trees stay whole, and the reason for each place."""
 
     parts: frozenset[int]
     reasons: tuple[str, ...]
 
 
-def whole(parts: Sequence[Holder]) -> Kept:
-    """Which parts have trees that are asked for more than predictions. The last one is the model.
+def find_whole_trees(parts: Sequence[Holder]) -> Kept:
+    """Find the parts whose trees are used for more than predictions. The last part is the model.
 
     Reasons read as ``"steps[0][1].estimator_: SelectFromModel reads its importances"``.
     """
@@ -56,9 +56,9 @@ def whole(parts: Sequence[Holder]) -> Kept:
 
 
 class _Search:
-    """Follows every way from the model to its trees.
+    """Follows every path from the model to its trees.
 
-    Each part is entered once by a way of which all is known, and once by one of which it is not.
+    Enters each part at most once by a path of known objects, and once by a path with unknown ones.
     """
 
     def __init__(self, parts: Sequence[Holder]) -> None:
@@ -82,18 +82,18 @@ class _Search:
 
     def reasons(self) -> Iterator[str]:
         for reason, places in self.places.items():
-            for place in outline.join_paths(each.lstrip(".") for each in places):
+            for place in outline.join_paths(path.lstrip(".") for path in places):
                 yield f"{place or 'the model'}: {reason}"
 
     def follow(self, number: int, path: str, reason: str | None) -> bool:
-        """Enter a part later, if there is a reason to: whether there is."""
+        """Plan to enter a part, if needed. Returns whether it is."""
         state = number, reason is not None
-        # What was reached below something unknown needs no other visit.
-        new = self.bearing[number] and not self.reached & {state, (number, True)}
-        if new:
+        # A part that was reached below something unknown needs no other visit.
+        is_new = self.bearing[number] and not self.reached & {state, (number, True)}
+        if is_new:
             self.reached.add(state)
             self.todo.append((number, path, reason))
-        return new
+        return is_new
 
     def enter(self, number: int, path: str, reason: str | None) -> None:
         part = self.parts[number]
@@ -104,25 +104,25 @@ class _Search:
                 self.follow(child, path, reason)
             return
         try:
-            walk = _Walk(parser.read(part.skeleton, _All()), reason)
+            walk = _Walk(parser.read(part.skeleton, _Everything()), reason)
         except CorruptShardError:  # the dump says so
-            self.keep_all(number, path, "it cannot be looked into")
+            self.keep_all(number, path, "its pickle cannot be read")
             return
         missed = {~tree for tree in part.trees}
         missed |= {at for at, other in enumerate(part.references) if self.bearing[other]}
-        for place, found, why, here in walk.found():
-            missed.discard(found)
+        for place, target, why, is_here in walk.targets():
+            missed.discard(target)
             where = path + place if len(path) < _LONGEST else path
-            if found >= 0:
-                new = self.follow(part.references[found], where, why)
-                if new and here and why is not None:
+            if target >= 0:
+                is_new = self.follow(part.references[target], where, why)
+                if is_new and is_here and why is not None:
                     self.note(why, where)
-            elif ~found in part.trees and why is not None:
+            elif ~target in part.trees and why is not None:
                 self.kept.add(number)
-                if here:
+                if is_here:
                     self.note(why, where)
         if missed:
-            self.keep_all(number, path, "it is held in a way that is not known")
+            self.keep_all(number, path, "something unknown holds it")
 
     def keep_all(self, number: int, path: str, reason: str) -> None:
         part = self.parts[number]
@@ -137,20 +137,20 @@ class _Search:
 
 
 class _Walk:
-    """What a part refers to, and its values: where, and why trees there stay whole.
+    """Walks the references and values of a part: their places, and why trees there stay whole.
 
-    References have their numbers, values `~` theirs.
+    A reference is given by its number, a value by `~` its number.
     """
 
     def __init__(self, members: Any, reason: str | None) -> None:
         self.given = reason
         self.seen: set[tuple[int, bool]] = set()
         self.todo: list[tuple[Any, str, str | None, Any]] = [
-            (each, "", reason, None) for each in reversed(members)
+            (member, "", reason, None) for member in reversed(members)
         ]
 
-    def found(self) -> Iterator[tuple[str, int, str | None, bool]]:
-        """The place, the number, the reason, and whether it was found in this part."""
+    def targets(self) -> Iterator[tuple[str, int, str | None, bool]]:
+        """Yield the place, the number, the reason, and whether the reason is in this part."""
         while self.todo:
             obj, path, reason, holder = self.todo.pop()
             if isinstance(obj, Reference):
@@ -158,7 +158,7 @@ class _Walk:
             elif isinstance(obj, Value):
                 if type(obj.pid) is int:
                     if reason is None and not classes.is_tree_name(holder):
-                        reason = "it is no tree of a known estimator"
+                        reason = "it is not a tree of a known estimator"
                     yield path, ~obj.pid, reason, self.given is None
             else:
                 self.go_into(obj, path, reason, holder)
@@ -172,39 +172,39 @@ class _Walk:
         if self.seen & {state, (id(obj), True)}:
             return
         self.seen.add(state)
-        below = [(each, path + step, reason, holder) for each, step in _held(obj)]
+        below = [(child, path + step, reason, holder) for child, step in _children(obj)]
         self.todo.extend(reversed(below))
 
 
-def _held(obj: Any) -> Iterator[tuple[Any, str]]:
+def _children(obj: Any) -> Iterator[tuple[Any, str]]:
     if isinstance(obj, Made):
-        yield from ((each, f".{name}") for name, each in outline.attributes(obj).items())
-        yield from ((each, "") for each in (obj.args, obj.items, obj.name))
+        yield from ((child, f".{name}") for name, child in outline.attributes(obj).items())
+        yield from ((child, "") for child in (obj.args, obj.items, obj.name))
         if isinstance(obj.state, tuple) and len(obj.state) == 5:  # an array of objects
             yield obj.state[4], ".flat"
         elif isinstance(obj.state, tuple):  # attributes, and those in slots
-            yield from ((each, "") for each in obj.state[1:])
+            yield from ((child, "") for child in obj.state[1:])
         elif not isinstance(obj.state, dict):
             yield obj.state, ""
     elif isinstance(obj, dict):
-        yield from ((each, f"[{key!r}]") for key, each in obj.items())
+        yield from ((child, f"[{key!r}]") for key, child in obj.items())
     elif isinstance(obj, (list, tuple)):
-        yield from ((each, f"[{at}]") for at, each in enumerate(obj))
+        yield from ((child, f"[{at}]") for at, child in enumerate(obj))
     elif isinstance(obj, set):
-        yield from ((each, "") for each in obj)
+        yield from ((child, "") for child in obj)
     elif isinstance(obj, _Items):
-        yield from ((each, "") for each in obj.held)
+        yield from ((child, "") for child in obj.items)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Items:
-    """Things that stand in a set, or beside keys of any kind in a dict."""
+    """Items of a set, or of a dict with keys of any kind."""
 
-    held: Sequence[Any]
+    items: Sequence[Any]
 
 
-class _All(outline.Plain):
-    """Makes plain data in which nothing is left out, whatever it would be in a real object."""
+class _Everything(outline.Plain):
+    """Makes plain data of everything in a skeleton."""
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return Made(cls, (*args, *kwargs.values()))
@@ -216,12 +216,12 @@ class _All(outline.Plain):
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         plain = [pair for pair in items if isinstance(pair[0], (str, int, float, bytes))]
-        odd = [pair for pair in items if not isinstance(pair[0], (str, int, float, bytes))]
+        other = [pair for pair in items if not isinstance(pair[0], (str, int, float, bytes))]
         super().update(target, plain)
-        if odd and isinstance(target, dict):
-            target[f"a key {len(target)}"] = _Items(odd)
-        elif odd and isinstance(target, Made):
-            target.items.append(_Items(odd))
+        if other and isinstance(target, dict):
+            target[f"a key {len(target)}"] = _Items(other)
+        elif other and isinstance(target, Made):
+            target.items.append(_Items(other))
 
     def add(self, target: Any, items: list[Any]) -> None:
         if isinstance(target, set):
@@ -231,7 +231,7 @@ class _All(outline.Plain):
 
 
 def _why_whole(name: Any) -> str | None:
-    """Why trees below what is made of a name stay whole; None if they need not."""
+    """Why trees below an object of this class stay whole. None if they need not."""
     if isinstance(name, tuple) and classes.asks_for_predictions(*name):
         return None
     if isinstance(name, tuple) and classes.reads_importances(*name):

@@ -1,4 +1,4 @@
-"""From a model's shards to the model."""
+"""Loads a model from its shards."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ Objects = dict[int, tuple[Any, ...]]  # of each part
 
 
 def load_whole(reader: ModelReader, rebuilder: Rebuilder, pool: Pool, advance: Advance) -> Any:
-    """The model."""
+    """Load the whole model."""
     objects: Objects = {}
     reader.tables(pool)
     loader = Loader(reader, rebuilder, objects)
@@ -33,16 +33,16 @@ def load_whole(reader: ModelReader, rebuilder: Rebuilder, pool: Pool, advance: A
 
 
 class PartReader:
-    """Reads parts from their shards: skeletons and values, of which nothing is made yet.
+    """Reads skeletons and values of parts from their shards. Makes no objects.
 
     Parameters
     ----------
     reader : ModelReader
-        One whose tables have been read.
+        A reader that has read its tables.
     most : int or None
-        Bytes of Python objects that a skeleton may make.
+        Most bytes of Python objects that a skeleton may make.
     grow : callable
-        Where the trees of a shard grow.
+        Gives the memory for the trees of a shard.
     """
 
     def __init__(self, reader: ModelReader, most: int | None, grow: Growing) -> None:
@@ -58,15 +58,15 @@ class PartReader:
     def parts(
         self, numbers: Sequence[int], pool: Pool, advance: Advance
     ) -> Iterator[tuple[int, Skeletons, list[Any]]]:
-        """Some parts, in ascending order: number, skeletons of its shard, its values."""
+        """Read parts in ascending order. Yields number, skeletons of its shard, values."""
         parts = [self.manifest.parts[number] for number in numbers]
         self.uses = Counter((part.shard, part.slot) for part in parts)
-        left = Counter(part.shard for part in parts)
+        parts_left = Counter(part.shard for part in parts)
 
         def read(shard: int) -> tuple[int, Contents]:
             return shard, self._read(shard, pool, advance)
 
-        shards = pool.stream(read, list(left))
+        shards = pool.stream(read, list(parts_left))
         for number, part in zip(numbers, parts, strict=True):
             while part.shard not in self.ready:
                 shard, contents = next(shards)
@@ -76,8 +76,8 @@ class PartReader:
             with in_file(self.reader.entry_of(number).file):
                 values = self._values(part, contents)
             yield number, skeletons, values
-            left[part.shard] -= 1
-            if not left[part.shard]:
+            parts_left[part.shard] -= 1
+            if not parts_left[part.shard]:
                 del self.ready[part.shard]
 
     def _read(self, shard: int, pool: Pool, advance: Advance) -> Contents:
@@ -91,7 +91,7 @@ class PartReader:
         place = (part.shard, part.slot)
         self.uses[place] -= 1
         pieces, specs = contents.pieces[part.slot], contents.specs(part.slot)
-        if self.uses[place]:  # an equal part comes later: it gets memory of its own
+        if self.uses[place]:  # an equal part comes later and needs its own memory
             pieces = [spec.copy(piece) for spec, piece in zip(specs, pieces, strict=True)]
         else:
             contents.pieces[part.slot] = []
@@ -99,7 +99,7 @@ class PartReader:
 
 
 def locate(reader: ModelReader, error: RefusedError, number: int) -> RefusedError:
-    """A refusal that names the model and the place in it."""
+    """Add the model and the place in it to a refusal."""
 
     def steps_of(part: int) -> machine.Steps:
         slot = reader.manifest.parts[part].slot
@@ -114,12 +114,12 @@ def locate(reader: ModelReader, error: RefusedError, number: int) -> RefusedErro
 
 
 class Loader:
-    """Makes parts from their shards, children before parents.
+    """Makes the objects of parts from their shards, children before parents.
 
     Parameters
     ----------
     objects : dict
-        What references are looked up in: the caller puts there what `build` gives.
+        The objects of each part, for references. The caller adds what `build` yields.
     """
 
     def __init__(self, reader: ModelReader, rebuilder: Rebuilder, objects: Objects) -> None:
@@ -130,7 +130,7 @@ class Loader:
 
         def grow(
             contents: Contents,
-        ) -> TreeMemory:  # holds no loader: what is loaded is freed at once
+        ) -> TreeMemory:  # holds no loader, so loaded parts are freed at once
             return tree_memory.Growing(contents, grower)
 
         self.parts = PartReader(reader, rebuilder.most, grow)
@@ -138,12 +138,12 @@ class Loader:
     def build(
         self, numbers: Sequence[int], pool: Pool, advance: Advance
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """The objects of some parts, in ascending order."""
+        """Make the objects of parts, in ascending order."""
         for number, skeletons, values in self.parts.parts(numbers, pool, advance):
             yield number, self._rebuild(number, skeletons, values)
 
     def check(self, later: Later | None = None) -> None:
-        """Refuse what has been built if compiled code could not bear it."""
+        """Refuse objects that could crash compiled code."""
         try:
             self.rebuilder.check(self.grower.odd, later)
         except RefusedError as error:

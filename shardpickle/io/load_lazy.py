@@ -1,7 +1,6 @@
-"""From a model's shards to a lazy model.
+"""Loads a lazy model from its shards.
 
-Trees are deferred, and so are other estimators that fill shards of their own; everything else is
-loaded.
+Trees are deferred, and other estimators that fill shards of their own. The rest is loaded.
 """
 
 import weakref
@@ -36,12 +35,12 @@ from shardpickle.trust.rules import refused
 
 
 class Source:
-    """Where a lazy model comes from, and how its parts are made.
+    """Where a lazy model comes from, and how to make its parts.
 
     Parameters
     ----------
     threads : int
-        For a load in the foreground.
+        Threads of a load in the foreground.
     reference : tuple
         What pickle stores for the model's shelf.
     """
@@ -57,12 +56,12 @@ class Source:
         manifest = self.manifest = reader.manifest
         self.rebuilder = rebuilder
         self.threads = threads
-        self.kinds = _deferred(manifest, rebuilder)
-        self.conditions: dict[int, list[Check]] = {}  # what ensembles ask of each estimator
+        self.kinds = _find_deferred(manifest, rebuilder)
+        self.conditions: dict[int, list[Check]] = {}  # what ensembles require of each estimator
         self.made: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self.most_jobs: int | None = None
         self.skip_damaged = False
-        self.lost: dict[int, CorruptModelError | StorageError] = {}  # parts that are damaged
+        self.lost: dict[int, CorruptModelError | StorageError] = {}  # damaged parts
         deferred: dict[int, list[int]] = {}
         for number in self.kinds:
             deferred.setdefault(manifest.parts[number].shard, []).append(number)
@@ -71,9 +70,9 @@ class Source:
         self._eager = [number for number in reader.made_parts if number not in self.kinds]
         self._opened = {places[number] for number in self._eager}
         self.heap = sum(manifest.shards[shard].heap or 0 for shard in self._opened)
-        self.resident = self._raw(self._opened | {places[table] for table in manifest.tables})
+        self.resident = self._raw_bytes(self._opened | {places[table] for table in manifest.tables})
         self.deferred = Deferred(
-            costs={shard: self._cost(shard) for shard in deferred},
+            costs={shard: self._shard_cost(shard) for shard in deferred},
             parts=deferred,
             kinds=self.kinds,
             inner={
@@ -89,49 +88,53 @@ class Source:
         self.objects = _Objects()
 
     def open(self, pool: Pool, advance: Advance) -> tuple[Any, Shelf]:
-        """The model, with what is deferred left out, and the shelf where it will be."""
-        shelf = Shelf(self.deferred, self.fetch, self.stored, self.reference)
-        self.objects.shelf = weakref.ref(shelf)  # what a model holds must not hold the model
+        """Load the model without its deferred parts, and the shelf that will hold these."""
+        shelf = Shelf(self.deferred, self.fetch, self.describe_stored, self.reference)
+        self.objects.shelf = weakref.ref(
+            shelf
+        )  # a weak reference, so the model does not keep itself alive
         CACHE.account(shelf, self.resident)
         self.reader.tables(pool)
         beside = [number for shard in self._opened for number in self.parts_of.get(shard, ())]
-        made: dict[int, Any] = {}
-        loader = self._loader(made)
+        estimators: dict[int, Any] = {}
+        loader = self._make_loader(estimators)
         for number, members in loader.build(sorted([*self._eager, *beside]), pool, advance):
             if number in self.kinds:
-                made[number] = members[0]
+                estimators[number] = members[0]
             else:
                 self.objects[number] = (lazy.relisted(members[0], {}), *members[1:])
-        self._check(loader, made)
+        self._check(loader, estimators)
         for shard in sorted(self._opened & set(self.parts_of)):
             CACHE.offer(
                 shelf,
                 shard,
-                self._weighed(loader, {number: made[number] for number in self.parts_of[shard]}),
+                self._add_sizes(
+                    loader, {number: estimators[number] for number in self.parts_of[shard]}
+                ),
             )
         model = self.objects[self.reader.root][0]
         parts = self.manifest.parts
-        needed = {other for number in self.kinds for other, _ in parts[number].references}
-        for number in self.objects.keys() - needed:
+        referred = {other for number in self.kinds for other, _ in parts[number].references}
+        for number in self.objects.keys() - referred:
             del self.objects[number]
         return model, shelf
 
     def fetch(self, shard: int, ahead: bool, only: int | None = None) -> dict[int, tuple[Any, int]]:
-        """The deferred parts of a shard, or one of them, and the bytes of each."""
+        """Load the deferred parts of a shard, or one of them, with the bytes of each."""
         entry = self.manifest.shards[shard]
         threads = 1 if ahead else threads_for(entry.raw, self.threads)
         numbers = self.parts_of[shard] if only is None else [only]
-        made: dict[int, Any] = {}
-        loader = self._loader(made)
+        estimators: dict[int, Any] = {}
+        loader = self._make_loader(estimators)
         with self.reader.expect_same(), self.reader.explain(), Pool(threads) as pool:
             for number, members in loader.build(numbers, pool, sealing.ignore):
-                made[number] = members[0]
-            self._check(loader, made)
-        return self._weighed(loader, made)
+                estimators[number] = members[0]
+            self._check(loader, estimators)
+        return self._add_sizes(loader, estimators)
 
-    def stored(self, stood: Any) -> Stored:
-        """What a dump needs to copy a part without loading it."""
-        _, number = lazy.place(stood)
+    def describe_stored(self, stand_in: Any) -> Stored:
+        """Describe a part, so that a dump can copy it without loading it."""
+        _, number = lazy.place(stand_in)
         part = self.manifest.parts[number]
         if part.shard not in self._sizes:
             entry = self.manifest.shards[part.shard]
@@ -143,27 +146,29 @@ class Source:
             number=number,
             nbytes=self._sizes[part.shard][part.slot],
             referred=tuple(self.objects[other][index] for other, index in part.references),
-            stood=stood,
+            stand_in=stand_in,
         )
 
-    def _weighed(self, loader: Loader, made: Mapping[int, Any]) -> dict[int, tuple[Any, int]]:
-        found: dict[int, tuple[Any, int]] = {}
-        for number, estimator in made.items():
+    def _add_sizes(
+        self, loader: Loader, estimators: Mapping[int, Any]
+    ) -> dict[int, tuple[Any, int]]:
+        weighed: dict[int, tuple[Any, int]] = {}
+        for number, estimator in estimators.items():
             part = self.manifest.parts[number]
-            found[number] = estimator, loader.parts.nbytes[part.shard][part.slot]
-        return found
+            weighed[number] = estimator, loader.parts.nbytes[part.shard][part.slot]
+        return weighed
 
-    def _loader(self, made: Mapping[int, Any]) -> Loader:
-        """One that puts what is deferred into states; `made` is what it makes of that itself."""
+    def _make_loader(self, estimators: Mapping[int, Any]) -> Loader:
+        """Make a loader that puts stand-ins into states. It makes `estimators` itself."""
         lists: dict[int, tuple[Any, Any]] = {}
 
         def adapt(instance: Any, state: Any) -> Any:
             state = migrations.state(instance, state)
             slotted = type(state) is tuple and len(state) == 2  # attributes, and those in slots
-            for each in state if slotted else (state,):
-                if type(each) is dict:
-                    for name, value in each.items():
-                        each[name] = lazy.relisted(self._settled(value, made), lists)
+            for attributes in state if slotted else (state,):
+                if type(attributes) is dict:
+                    for name, value in attributes.items():
+                        attributes[name] = lazy.relisted(self._settle(value, estimators), lists)
             if type(state) is dict and self.most_jobs is not None:
                 _lower_jobs(state, self.most_jobs)
             return state
@@ -171,66 +176,69 @@ class Source:
         rebuilder = self.rebuilder.again(adapt)
         return Loader(self.reader, rebuilder, self.objects)
 
-    def _settled(self, value: Any, made: Mapping[int, Any]) -> Any:
-        """An attribute's value, with real estimators where scikit-learn asks for their types.
+    def _settle(self, value: Any, estimators: Mapping[int, Any]) -> Any:
+        """Put real estimators into an attribute where scikit-learn asks for their types.
 
-        That is, for what is an attribute by itself, and for what has been made anyway in a list of
-        tuples (a pipeline's steps).
+        These are estimators that are attributes themselves, and those that have been made anyway in
+        a list of tuples (a pipeline's steps).
         """
         if lazy.is_stand_in(value):
             _, number = lazy.place(value)
-            here = lazy.present(value)  # what is there already is the one; another is a copy
-            with self.tolerating([number]):
-                return lazy.keep(value, made.get(number) if here is None else here)
+            loaded = lazy.present(value)  # prefer the loaded one: another is a copy
+            with self.note_damage([number]):
+                return lazy.keep(value, estimators.get(number) if loaded is None else loaded)
         elif type(value) is list and value and type(value[0]) is tuple:
             value[:] = [
-                self._settled_in(each, made) if type(each) is tuple else each for each in value
+                self._settle_items(item, estimators) if type(item) is tuple else item
+                for item in value
             ]
         return value
 
-    def _settled_in(self, items: tuple[Any, ...], made: Mapping[int, Any]) -> tuple[Any, ...]:
-        here = [lazy.is_stand_in(item) and lazy.place(item)[1] in made for item in items]
-        if not any(here):
+    def _settle_items(
+        self, items: tuple[Any, ...], estimators: Mapping[int, Any]
+    ) -> tuple[Any, ...]:
+        is_loaded = [lazy.is_stand_in(item) and lazy.place(item)[1] in estimators for item in items]
+        if not any(is_loaded):
             return items
         return tuple(
-            self._settled(item, made) if known else item
-            for item, known in zip(items, here, strict=True)
+            self._settle(item, estimators) if loaded else item
+            for item, loaded in zip(items, is_loaded, strict=True)
         )
 
-    def _check(self, loader: Loader, made: Mapping[int, Any]) -> None:
-        """Check what has been made, and what ensembles ask of it."""
-        for number, estimator in made.items():
+    def _check(self, loader: Loader, estimators: Mapping[int, Any]) -> None:
+        """Check new estimators, and what ensembles require of them."""
+        for number, estimator in estimators.items():
             kind = self.kinds[number]
             if type(estimator) is not kind:
-                raise CorruptShardError(f"part {number} is no {kind.__qualname__}")
+                raise CorruptShardError(f"part {number} is not a {kind.__qualname__}")
 
-        # An estimator is put into `made` before it is checked, and a condition among the others
-        # before an estimator is looked for: so they meet, whichever thread comes first.
-        asked: list[tuple[int, Any, Check]] = []
+        # An estimator is put into `self.made` before its check, and a condition into
+        # `self.conditions` before the search for its estimator. So one of two threads sees both.
+        due: list[tuple[int, Any, Check]] = []
 
-        def later(stood: Any, check: Check) -> None:
-            _, number = lazy.place(stood)
+        def later(stand_in: Any, check: Check) -> None:
+            _, number = lazy.place(stand_in)
             self.conditions.setdefault(number, []).append(check)
             estimator = self.made.get(number)
             if estimator is not None:
-                asked.append((number, estimator, check))
+                due.append((number, estimator, check))
 
-        self.made.update(made)
+        self.made.update(estimators)
         loader.check(later)
-        asked += [
+        due += [
             (number, estimator, check)
-            for number, estimator in made.items()
+            for number, estimator in estimators.items()
             for check in self.conditions.get(number, ())
         ]
         with checks.one_run():
-            for number, estimator, check in asked:
+            for number, estimator, check in due:
                 problem = checks.problem(estimator, [check])
                 if problem:
                     raise locate(self.reader, refused(problem.text), number)
 
     @contextmanager
-    def tolerating(self, numbers: Collection[int]) -> Iterator[None]:
-        """Notes the parts that are damaged, if damage is to be skipped."""
+    def note_damage(self, numbers: Collection[int]) -> Iterator[None]:
+        """Note damaged parts instead of raising, if damage is skipped."""
         try:
             yield
         except (CorruptModelError, StorageError) as error:
@@ -239,30 +247,31 @@ class Source:
             self.lost.update(dict.fromkeys(numbers, error))
 
     def keep_within(self, limit: int | None) -> None:
-        """Set the limit for the process; without one, the present one is kept.
+        """Set the memory limit of the process. None keeps the present one.
 
         Raises
         ------
         MemoryLimitError
-            If the limit is less than what the model needs at least.
+            If the limit is less than the model's minimum.
         """
         least = self.deferred.least()
-        asked, limit = limit, CACHE.limit if limit is None else limit
+        given, limit = limit, CACHE.limit if limit is None else limit
         if limit is None:
             return
         if limit < least:
             raise MemoryLimitError(self.reader.name, limit, least)
-        if asked is not None:
+        if given is not None:
             CACHE.set_limit(limit)
-        one = max(
-            (self._raw([shard]) // len(parts) for shard, parts in self.parts_of.items()), default=0
+        largest = max(
+            (self._raw_bytes([shard]) // len(parts) for shard, parts in self.parts_of.items()),
+            default=0,
         )
-        self.most_jobs = max(1, (limit - least) // (_TREES_PER_JOB * max(1, one)))
+        self.most_jobs = max(1, (limit - least) // (_TREES_PER_JOB * max(1, largest)))
 
-    def _cost(self, shard: int) -> int:
-        return self._raw([shard]) + len(self.parts_of[shard]) * lazy.OBJECT_BYTES
+    def _shard_cost(self, shard: int) -> int:
+        return self._raw_bytes([shard]) + len(self.parts_of[shard]) * lazy.OBJECT_BYTES
 
-    def _raw(self, shards: Collection[int]) -> int:
+    def _raw_bytes(self, shards: Collection[int]) -> int:
         return sum(self.manifest.raw_of[shard] for shard in shards)
 
 
@@ -270,7 +279,7 @@ _TREES_PER_JOB = 4  # joblib dispatches two tasks a thread ahead of those that r
 
 
 class _Objects(dict[int, tuple[Any, ...]]):
-    """The objects of parts that are loaded; of others their stand-ins."""
+    """The objects of loaded parts, and stand-ins for the others."""
 
     shelf: weakref.ref[Shelf]
 
@@ -281,8 +290,8 @@ class _Objects(dict[int, tuple[Any, ...]]):
         return (lazy.stand_in(shelf, number),)
 
 
-def _deferred(manifest: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
-    """The parts to defer, and their classes: what other parts may hold in a list of estimators."""
+def _find_deferred(manifest: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
+    """Find the parts to defer, and their classes: those in lists of estimators of other parts."""
     kinds_of: dict[int, set[str]] = {}
     for part in manifest.parts:
         kinds_of.setdefault(part.shard, set()).add(part.kind)
@@ -303,12 +312,12 @@ def _deferred(manifest: Manifest, rebuilder: Rebuilder) -> dict[int, type]:
 
 
 def _lower_jobs(state: dict[str, Any], most: int) -> None:
-    if "n_jobs" in state and any(isinstance(each, lazy.LazyList) for each in state.values()):
-        asked = joblib.effective_n_jobs(state["n_jobs"])
-        if asked > most:
+    if "n_jobs" in state and any(isinstance(value, lazy.LazyList) for value in state.values()):
+        n_jobs = joblib.effective_n_jobs(state["n_jobs"])
+        if n_jobs > most:
             warn_caller(
-                f"n_jobs is {most} instead of {asked}: each thread holds estimators, and more "
-                "would not stay within the memory limit",
+                f"n_jobs is {most} instead of {n_jobs}: each thread holds estimators, and more "
+                "threads would exceed the memory limit",
                 MemoryLimitWarning,
             )
             state["n_jobs"] = most

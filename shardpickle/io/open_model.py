@@ -1,6 +1,6 @@
-"""Opens a model for `api.load`: whether it may be loaded, with which memory, and which of it.
+"""Opens a model for `api.load`: checks trust and memory, and loads what is asked for.
 
-Also opens again what a lazy model's pickle refers to.
+Also opens again the model that a pickled lazy model refers to.
 """
 
 import os
@@ -48,7 +48,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a model is, and what its caller trusts: all that opens it again in another process."""
+    """Where a model is, and what its caller trusts. Enough to open it in another process."""
 
     path: Any  # or a store
     callers: trust.Callers = field(default_factory=trust.Callers)
@@ -63,18 +63,20 @@ class Access:
         return open_store(self.path, self.storage_options, self.cache_dir)
 
     def rebuilder(self, reader: ModelReader) -> Rebuilder:
-        """What makes the model's parts; refuses names that nobody vouches for."""
+        """Make the rebuilder of the model's parts. Refuses names that are not trusted."""
         names = reader.manifest.names
         if self.unsafe:
-            here = versions.describe(module for module, _ in names)
+            installed = versions.describe(module for module, _ in names)
             environment = reader.manifest.environment
-            same = all(here.get(top) == version for top, version in environment.items())
-            return Anything(names, trust.resolve_any(names), same_releases=same)
+            same_releases = all(
+                installed.get(top) == version for top, version in environment.items()
+            )
+            return Anything(names, trust.resolve_any(names), same_releases=same_releases)
         unknown = trust.untrusted(names, self.callers)
         if unknown:
             needs = reader.manifest.needs
-            beside = [name for name in names if ".".join(name) in needs.trust]
-            uses = first_uses(reader.manifest, [*unknown, *beside])
+            lifted = [name for name in names if ".".join(name) in needs.trust]
+            uses = find_first_uses(reader.manifest, [*unknown, *lifted])
             never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
             raise UntrustedTypeError(reader.name, uses, never=never, besides=needs.unsafe)
         return Hardened(names, trust.resolve(names, self.callers), reader.manifest.most_heap)
@@ -89,7 +91,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """What a caller of `load` asks for; see there."""
+    """Options of `load`; see there."""
 
     threads: int = 1
     lazy: bool = False
@@ -103,26 +105,28 @@ class LoadRequest:
 
 
 def load_model(access: Access, request: LoadRequest) -> Any:
-    """The model, or what is asked for of it."""
+    """Load the model, or the requested part of it."""
     store = access.open_store()
     try:
-        return read_newest(store, partial(_load, access, request, skip_damaged=False))
+        return read_newest(store, partial(_load_requested, access, request, skip_damaged=False))
     except (CorruptModelError, StorageError):
         if not request.skip_damaged:
             raise
-    return read_newest(store, partial(_load, access, request, skip_damaged=True))
+    return read_newest(store, partial(_load_requested, access, request, skip_damaged=True))
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A load: the raw bytes and those of Python objects that it takes, and what does it."""
+    """A load: the bytes of raw data and of Python objects that it takes, and its function."""
 
     raw: int
     heap: int
     run: Callable[[Pool, Advance], Any]
 
 
-def _load(access: Access, request: LoadRequest, reader: ModelReader, *, skip_damaged: bool) -> Any:
+def _load_requested(
+    access: Access, request: LoadRequest, reader: ModelReader, *, skip_damaged: bool
+) -> Any:
     if request.expect not in (None, reader.digest):
         raise UnexpectedModelError(reader.name, str(request.expect), reader.digest)
     rebuilder = access.rebuilder(reader)
@@ -137,15 +141,15 @@ def _load(access: Access, request: LoadRequest, reader: ModelReader, *, skip_dam
         load = partial(_load_lazy, source, request.estimators)
         return _run(reader, _Job(source.resident, source.heap, load), request)
     model = load_part.open_part(source, request.estimators)
-    raw = load_part.raw(source, model)
+    raw = load_part.raw_bytes(source, model)
     return _run(reader, _Job(raw, heap, partial(load_part.gather, source, model)), request)
 
 
 def _load_lazy(source: Source, estimators: slice | None, pool: Pool, advance: Advance) -> Any:
     model, shelf = source.open(pool, advance)
     _, arguments = source.reference
-    _REOPENED[repr(arguments)] = shelf  # its own tasks in this process need no other
-    return model if estimators is None else load_part.cut(model, estimators)
+    _REOPENED[repr(arguments)] = shelf  # tasks in this process use the same shelf
+    return model if estimators is None else load_part.cut_model(model, estimators)
 
 
 def _run(reader: ModelReader, job: _Job, request: LoadRequest) -> Any:
@@ -156,10 +160,9 @@ def _run(reader: ModelReader, job: _Job, request: LoadRequest) -> Any:
     _warn_of_versions(reader)
     if reader.manifest.profile == manifests.INFERENCE:
         warn_caller(
-            f"{reader.name} was dumped for inference: what its trees kept of their training "
-            "(impurities, sample counts, inner values), and so feature importances, is NaN or -1, "
-            "but where the dump kept trees whole. Predictions of trees, forests and boosting are "
-            "the same.",
+            f"{reader.name} was dumped for inference: its trees have no training data. Impurities, "
+            "sample counts, inner values and feature importances are NaN or -1, except in trees "
+            "that the dump kept whole. Predictions of trees, forests and boosting are the same.",
             InferenceOnlyWarning,
         )
     with (
@@ -193,7 +196,7 @@ def reopened(
     cache_dir: str | None,
     limit: int | None,
 ) -> Shelf:
-    """The shelf of a lazy model that was pickled; one for all that this process unpickles."""
+    """Open the shelf of a pickled lazy model, once for all its pickles in this process."""
     key = repr((path, digest, trusted, unsafe, options, cache_dir))
     with _REOPENING:
         shelf = _REOPENED.get(key)
@@ -207,9 +210,8 @@ def _reopen(access: Access, digest: str, limit: int | None) -> Shelf:
     try:
         reader = ModelReader.open(access.open_store())
     except StorageError as error:
-        reason = "a lazy model was pickled as a reference to this directory, which this"
-        path = access.path
-        raise ModelNotFoundError(2, f"{reason} process cannot read", path) from error
+        reason = "this process cannot read the directory that a pickled lazy model refers to"
+        raise ModelNotFoundError(2, reason, access.path) from error
     if reader.digest != digest:
         raise ModelReplacedError(access.path)
     source = Source(reader, access.rebuilder(reader), 1, access.reference(reader))
@@ -220,21 +222,23 @@ def _reopen(access: Access, digest: str, limit: int | None) -> Shelf:
 
 
 @contextmanager
-def called(call: str, trusted: Collection[str | type], path: str | None = None) -> Iterator[None]:
-    """A refusal of names shows the line to type for the function that was called."""
+def show_call(
+    call: str, trusted: Collection[str | type], path: str | None = None
+) -> Iterator[None]:
+    """Show the line to type for the called function in a refusal of names."""
     try:
         yield
     except UntrustedTypeError as error:
-        given = [
+        trusted_names = [
             name if isinstance(name, str) else f"{name.__module__}.{name.__qualname__}"
             for name in trusted
         ]
-        raise error.called(call, path, given) from None
+        raise error.called(call, path, trusted_names) from None
 
 
-def first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
-    """Each name, and the first part that needs it."""
-    wanted = set(names)
+def find_first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
+    """Find the first part that needs each name."""
+    listed = set(names)
     first: dict[int, int] = {}  # name -> part
     seen: set[int] = set()  # lists of names, which like parts share
     for number, part in enumerate(manifest.parts):
@@ -244,18 +248,20 @@ def first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
                 first.setdefault(used, number)
     uses: dict[str, str] = {}
     for at, name in enumerate(manifest.names):
-        if name in wanted:
-            uses[trust.shown(name)] = _place(manifest, first[at]) if at in first else "no part"
+        if name in listed:
+            uses[trust.shown(name)] = (
+                _describe_part(manifest, first[at]) if at in first else "no part"
+            )
     return uses
 
 
-def _place(manifest: Manifest, number: int) -> str:
+def _describe_part(manifest: Manifest, number: int) -> str:
     part = manifest.parts[number]
     return f"part {number} ({trust.text_shown(part.kind)}, {manifest.shards[part.shard].file})"
 
 
-def needs_of(manifest: Manifest) -> tuple[tuple[str, ...], str]:
-    """What a default load refuses of a model (`DumpReport`), as its manifest tells it."""
+def read_needs(manifest: Manifest) -> tuple[tuple[str, ...], str]:
+    """What a default load refuses of a model (`DumpReport`), by its manifest."""
     names = [".".join(name) for name in trust.untrusted(manifest.names)]
     names += [name for name in manifest.needs.trust if name not in names]
     if manifest.needs.unsafe and not names:
@@ -268,7 +274,7 @@ _REOPENING = threading.Lock()
 
 
 def _after_fork() -> None:
-    """The thread that held the lock is not in the child."""
+    """Replace the lock: the thread that held it is not in the child."""
     global _REOPENING
     _REOPENING = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Models as they are, from one store into another, or into one file."""
+"""Copies models unchanged, into another store or into one file."""
 
 from typing import IO
 
@@ -20,7 +20,7 @@ def pack_model(reader: ModelReader, stream: IO[bytes]) -> None:
 
 
 def copy_model(reader: ModelReader, target: Store) -> None:
-    """Publish a model in another store. Only shards that are not there are copied."""
+    """Publish a model in another store. Copies only the shards that are missing there."""
     files = reader.manifest.files
     target.check_writable()
     with target.writing() as publication:

@@ -1,9 +1,9 @@
-"""Which parts go into which shard. Knows sizes and kinds; knows no bytes, pickle or file.
+"""Plans which parts go into which shard. Knows sizes and kinds, but no bytes, pickles or files.
 
-Parts come in the order of `graph`: like parts are neighbours. A run of like parts that is large
-enough has shards of its own, cut by raw size from its start, so a longer run begins with the same
-shards; small runs share. Parts of equal skeletons and values are stored once, whatever they refer
-to: references stand in the manifest.
+Parts come in the order of `graph`: like parts are neighbours. A large run of like parts has shards
+of its own. They are cut by raw size from its start, so a longer run begins with the same shards.
+Small runs share shards. Parts with equal skeletons and values are stored once, whatever they refer
+to: the manifest holds the references.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -16,12 +16,12 @@ from shardpickle.format import contents
 from shardpickle.pickling.values import Value
 from shardpickle.sklearn_support import classes
 
-_OWN_SHARDS = 8  # a run of at least 1/8 of a shard's size shares its shards with no other run
+_OWN_SHARDS = 8  # a run of at least 1/8 of a shard's size does not share its shards
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What packing needs to know of one part."""
+    """Kind and raw bytes of a part."""
 
     kind: str
     nbytes: int
@@ -29,23 +29,23 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The parts of one shard, and the run that it is of: None where several share it."""
+    """The parts of one shard, and its run: None if several runs share the shard."""
 
     numbers: list[int]
     run: int | None = None
 
 
 def pack(items: Sequence[Item], numbers: Sequence[int], shard_size: int) -> list[Box]:
-    """The parts of each shard.
+    """Distribute parts over shards.
 
     Parameters
     ----------
     items : sequence of Item
         All parts.
     numbers : sequence of int
-        Those to store, ascending.
+        The parts to store, ascending.
     shard_size : int
-        Raw bytes after which a shard is full; a part is never cut.
+        Raw bytes of a full shard. A part is never cut.
     """
     boxes: list[Box] = []
     shared: list[int] = []
@@ -73,53 +73,59 @@ def _cut(items: Sequence[Item], run: Sequence[int], shard_size: int) -> Iterator
         yield shard
 
 
-def equal_to(
+def find_equal_parts(
     count: int, content: Callable[[int], tuple[Hashable, Sequence[Value]] | None]
 ) -> list[int]:
-    """For each part the first part that it equals (itself, mostly).
+    """Find the first part that each part equals, mostly itself.
 
     Parameters
     ----------
     count : int
         Number of parts.
     content : callable
-        What has to be equal besides the values, and the values; None for a part that is not
-        compared.
+        A key that has to be equal besides the values, and the values. None for a part that is
+        not compared.
     """
     first: dict[Hashable, tuple[int, dict[bytes, int]]] = {}  # by sketch; then by digest
-    found: list[int] = []
+    twins: list[int] = []
     for number in range(count):
-        known = content(number)
+        key_and_values = content(number)
         twin = number
-        if known is not None:
-            sketch = known[0], tuple(map(_sketch, known[1]))
-            original, alike = first.setdefault(sketch, (number, {}))
+        if key_and_values is not None:
+            sketch = key_and_values[0], tuple(map(_sketch, key_and_values[1]))
+            original, by_digest = first.setdefault(sketch, (number, {}))
             if original != number:
-                twin = _twin(number, known[1], original, (content(original) or known)[1], alike)
-        found.append(twin)
-    return found
+                twin = _find_twin(
+                    number,
+                    key_and_values[1],
+                    original,
+                    (content(original) or key_and_values)[1],
+                    by_digest,
+                )
+        twins.append(twin)
+    return twins
 
 
-def _twin(
+def _find_twin(
     number: int,
     mine: Sequence[Value],
     original: int,
     first: Sequence[Value],
-    alike: dict[bytes, int],
+    by_digest: dict[bytes, int],
 ) -> int:
-    """The part of these values among those of one sketch, of which `original` was the first."""
+    """Find a part with equal values among those with one sketch. `original` was the first."""
     if all(a.source is b.source for a, b in zip(mine, first, strict=True)):
         return original
-    if not alike:
-        alike[contents.of_parts([(b"", first)]).digest()] = original
-    return alike.setdefault(contents.of_parts([(b"", mine)]).digest(), number)
+    if not by_digest:
+        by_digest[contents.of_parts([(b"", first)]).digest()] = original
+    return by_digest.setdefault(contents.of_parts([(b"", mine)]).digest(), number)
 
 
 _SKETCHED_NODES = 64
 
 
 def _sketch(value: Value) -> Hashable:
-    """Cheap to make, and different for most values that differ."""
+    """Make a cheap key that differs for most values that differ."""
     source = value.source
     if value.kind == "tree":
         tree = classes.arrays(source)

@@ -1,4 +1,4 @@
-"""A dump from end to end: shards are sealed and read back, then the manifest is published."""
+"""Dumps a model: seals shards, reads them back, then publishes the manifest."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,14 +22,14 @@ from shardpickle.format import manifest as manifests
 from shardpickle.format.manifest import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io.dump import Dumper, split_model
-from shardpickle.io.open_model import first_uses, needs_of
+from shardpickle.io.open_model import find_first_uses, read_needs
 from shardpickle.storage.base import Publication, Store
 from shardpickle.trust import names as trust
 
 
 @dataclass(frozen=True, slots=True)
 class DumpOptions:
-    """What a caller of `dump` asks for; see there."""
+    """Options of `dump`; see there."""
 
     threads: int
     level: int
@@ -42,7 +42,7 @@ class DumpOptions:
 
     @contextmanager
     def work(self, name: str, raw: int) -> Iterator[tuple[Pool, Advance]]:
-        """The threads, and what counts the raw bytes that are done."""
+        """The threads, and a function that counts the raw bytes done."""
         with (
             Meter(name, raw, self.progress, self.on_progress) as meter,
             Pool(self.threads) as pool,
@@ -52,23 +52,23 @@ class DumpOptions:
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
-    """What a dump has published."""
+    """A published dump."""
 
     dumper: Dumper
     data: bytes
     manifest: Manifest
-    new: frozenset[str]  # SHA-256 of the shards that were not there
-    is_new: bool  # whether the manifest is another one than before
+    new: frozenset[str]  # SHA-256 of the new shards
+    is_new: bool  # whether the manifest changed
 
 
 def make_dumper(model: Any, store: Store, options: DumpOptions) -> tuple[Dumper, set[str]]:
-    """What seals the model's shards, and the shards (SHA-256) that the model may still read."""
+    """The dumper of a model, and the shards (SHA-256) that the model may still read."""
     parts, in_use = split_model(model, options.profile)
     return Dumper(store, parts, options.shard_size, options.level, options.profile), in_use
 
 
 def publish_model(model: Any, store: Store, options: DumpOptions) -> Dumped:
-    """Dump a model; the one that was there stays whole until the manifest takes its place."""
+    """Dump a model. The previous one stays whole until the new manifest replaces it."""
     store.check_writable()
     dumper, in_use = make_dumper(model, store, options)
     with (
@@ -82,7 +82,7 @@ def publish_model(model: Any, store: Store, options: DumpOptions) -> Dumped:
             _require_safe(store, dumper, manifest)
         data = manifests.to_bytes(manifest)
         if manifests.from_bytes(data) != manifest:
-            raise ReadBackError("the manifest does not read back; nothing was published")
+            raise ReadBackError("the manifest does not read back as written; nothing was published")
         before = _previous(store)
         is_new = before is None or before[0] != data
         if is_new:
@@ -91,14 +91,16 @@ def publish_model(model: Any, store: Store, options: DumpOptions) -> Dumped:
             publication.keep()
         if store.collects:
             _collect(publication, manifest, before, in_use)
-    new = frozenset(entry.sha256 for entry, fresh in sealed if fresh)  # equal shards are one file
-    return Dumped(dumper, data, manifest, new, is_new)
+    new_shards = frozenset(
+        entry.sha256 for entry, fresh in sealed if fresh
+    )  # equal shards are one file
+    return Dumped(dumper, data, manifest, new_shards, is_new)
 
 
 def estimate_shards(
     dumper: Dumper, store: Publication, options: DumpOptions, describe: Any
 ) -> Manifest:
-    """The manifest of a dump that keeps nothing; `describe` is told of each shard."""
+    """Make the manifest of a dump that keeps nothing. Calls `describe` with each shard."""
     with options.work("estimate", dumper.raw_to_seal) as (pool, advance):
         sealed = list(dumper.seal_all(store, pool, advance, describe))
         return dumper.manifest(sealed, options.metadata)
@@ -109,15 +111,15 @@ def _require_safe(store: Store, dumper: Dumper, manifest: Manifest) -> None:
     unknown = trust.untrusted(manifest.names)
     if unknown:
         call = "dump(model, {path})  # which is loaded with {trusted}"
-        raise UntrustedTypeError(store.name, first_uses(manifest, unknown), call)
-    needs_trust, needs_unsafe = needs_of(manifest)
+        raise UntrustedTypeError(store.name, find_first_uses(manifest, unknown), call)
+    needs_trust, needs_unsafe = read_needs(manifest)
     if needs_trust:
         names = () if needs_unsafe else needs_trust
         raise RefusedError(needs_unsafe or dumper.doubtful, names, path=store.name)
 
 
 def _previous(store: Store) -> tuple[bytes, Manifest | None] | None:
-    """The manifest that is about to be replaced; None for its meaning where it has none."""
+    """The bytes and the contents of the old manifest. The contents are None if unreadable."""
     try:
         data = store.read_manifest()
     except ModelNotFoundError:
@@ -136,7 +138,7 @@ def _collect(
 ) -> None:
     """Remove the shards that neither this model nor the one before it needs."""
     if before is not None and before[1] is None:
-        return  # nobody can say what its readers still need
+        return  # its readers may need any shard
     replaced = before[1].shards if before and before[1] else ()
     with suppress(StorageError):  # the model is published: the next dump tries again
         publication.collect({entry.sha256 for entry in (*manifest.shards, *replaced)} | in_use)
@@ -146,7 +148,7 @@ def _warn_of_main(manifest: Manifest) -> None:
     names = [name for module, name in manifest.names if module == "__main__"]
     if names:
         warn_caller(
-            f"{', '.join(names)} stand in __main__, the script or notebook that is running: the "
-            "model loads only where __main__ defines them too. Move them into a module.",
+            f"the model needs {', '.join(names)} of __main__, the running script or notebook. It "
+            "loads only where __main__ defines them too. Move them into a module.",
             MainModuleWarning,
         )

@@ -1,4 +1,4 @@
-"""One model as it is read: its manifest, its tables, its shards. Opens no file itself."""
+"""Reads a model: its manifest, tables and shards. Opens no files itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,19 +47,19 @@ class ModelReader:
     ----------
     store : Store
     data : bytes, optional
-        The manifest's file. Default: the one that is there now, whatever it holds.
+        Bytes of the manifest file. Default: the present file, whatever it holds.
     """
 
     def __init__(self, store: Store, data: bytes | None = None) -> None:
         self.store = store
-        self.data = _manifest_file(store) if data is None else data
+        self.data = _read_manifest(store) if data is None else data
         self._tables: dict[int | None, Tables] | None = None
         self._skeletons: dict[str, Skeletons] = {}  # by file
         self._texts: dict[bytes, str] = {}
 
     @classmethod
     def open(cls, store: Store) -> "ModelReader":
-        """The model that is there now; an error that says what else is there."""
+        """Open the present model. Raises an error that says what else is there."""
         reader = cls(store)
         _check_opening(store, reader.data)
         return reader
@@ -70,7 +70,7 @@ class ModelReader:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest's meaning, if this process has the memory for it."""
+        """The parsed manifest, if this process has enough memory for it."""
         _check_opening(self.store, self.data)
         return manifests.from_bytes(self.data, memory.available())
 
@@ -90,7 +90,7 @@ class ModelReader:
         return [number for number in range(len(self.manifest.parts)) if number not in tables]
 
     def newer(self) -> "ModelReader | None":
-        """The model that is there now, if it is another one."""
+        """The present model, if it has changed."""
         now = ModelReader(self.store)
         if now.data == self.data:
             return None
@@ -117,7 +117,7 @@ class ModelReader:
             contents = read_shard(self.store, entry, pool, grow=lambda _: Passing())
             with in_file(entry.file):
                 for part in parts:
-                    tables[part] = _table(contents.pieces[self.manifest.parts[part].slot])
+                    tables[part] = _check_table(contents.pieces[self.manifest.parts[part].slot])
         return tables
 
     def shard(
@@ -129,14 +129,14 @@ class ModelReader:
         grow: Growing | None,
         together: bool = False,
     ) -> Contents:
-        """A shard's contents, as `read_shard`; its tables have been read."""
+        """Read a shard as `read_shard` does. Its tables have been read before."""
         tables = (self._tables or {}).get(entry.table)
         return read_shard(
             self.store, entry, pool, advance, grow=grow, tables=tables, together=together
         )
 
     def skeletons(self, entry: ShardEntry) -> Skeletons:
-        """A shard's skeletons, its digest checked; nothing else of it is decoded."""
+        """Read the skeletons of a shard. Checks its digest and decodes nothing else."""
         if entry.sha256 not in self._skeletons:
             with (
                 Pool(1) as pool,
@@ -151,7 +151,7 @@ class ModelReader:
         return self._skeletons[entry.sha256]
 
     def keep_skeletons(self, entry: ShardEntry, contents: Contents) -> Skeletons:
-        """Those of a shard that has been read."""
+        """Keep the skeletons of a shard that has been read."""
         skeletons = Skeletons(contents, self._texts, self.manifest.most_heap)
         self._skeletons[entry.sha256] = skeletons
         return skeletons
@@ -165,7 +165,7 @@ class ModelReader:
 
     @contextmanager
     def explain(self, free: int | None = None) -> Iterator[None]:
-        """Errors of the interpreter that a model leads to become ours."""
+        """Turn Python's own errors, such as MemoryError, into ours."""
         try:
             yield
         except ShardpickleError:
@@ -177,20 +177,20 @@ class ModelReader:
 
     @contextmanager
     def expect_same(self) -> Iterator[None]:
-        """A shard that is missing because there is another model now is another error."""
+        """Raise another error if a shard is missing because the model was replaced."""
         try:
             yield
         except MissingShardError as error:
-            if _manifest_file(self.store) != self.data:
+            if _read_manifest(self.store) != self.data:
                 raise ModelReplacedError(self.name) from error
             raise
 
 
 def read_newest(store: Store, read: Callable[[ModelReader], T]) -> T:
-    """Read a model; read again where another one took its place meanwhile.
+    """Read a model. Reads again if another model replaced it meanwhile.
 
-    A writer keeps the shards of one model before its own, so only a reader that was overtaken twice
-    misses any; then there is a newer model, which is whole.
+    A writer keeps the shards of one earlier model. So shards are missing only if the model was
+    replaced twice, and then there is a newer model, which is whole.
     """
     reader = ModelReader.open(store)
     while True:
@@ -213,10 +213,10 @@ def read_shard(
     tables: Tables | None = None,
     together: bool = False,
 ) -> Contents:
-    """A shard's contents, its digest checked before a byte is decoded.
+    """Read a shard's contents. Checks the digest before it decodes a byte.
 
-    All of them with `grow`; else their sizes. `tables` are those that the shard shares; `together`
-    is for contents that are dropped as one (`contents.allocate`).
+    Reads all contents with `grow`, else only their sizes. `tables` are those that the shard shares.
+    `together` is for contents that are dropped together (`contents.allocate`).
     """
     with in_file(entry.file), store.open_shard(entry.sha256) as shard:
         checked = _check_digest(shard, entry)
@@ -234,25 +234,25 @@ def read_shard(
 
 
 def check_file(shard: Shard, entry: ShardEntry) -> None:
-    """Refuse what cannot be the shard, by its first bytes and its size."""
+    """Refuse a file that cannot be the shard, by its size and first bytes."""
     if shard.size != entry.nbytes:
         mistake = sniff.of_shard(entry.file, shard.read_at(0, 64)) if shard.size < 4096 else None
-        raise mistake or CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
+        raise mistake or CorruptShardError("wrong size", expected=entry.nbytes, actual=shard.size)
 
 
 def open_index(shard: Shard | CheckedShard, entry: ShardEntry) -> Index:
-    """What the shard says of itself, if it is what the manifest says."""
+    """Read the index of a shard, and compare it with the manifest."""
     index = sealing.read_index(shard.read_at, shard.size, entry.most_index)
     if index.sizes.parts != entry.parts:
         raise CorruptShardError(
-            "another number of parts", expected=entry.parts, actual=index.sizes.parts
+            "wrong number of parts", expected=entry.parts, actual=index.sizes.parts
         )
     return index
 
 
 @contextmanager
 def in_file(file: str) -> Iterator[None]:
-    """Names the file in an error that comes from a room which knows no files."""
+    """Name the file in an error from a room that knows no files."""
     try:
         yield
     except CorruptModelError as error:
@@ -262,7 +262,7 @@ def in_file(file: str) -> Iterator[None]:
 
 
 def _check_digest(shard: Shard, entry: ShardEntry) -> CheckedShard:
-    """What the shard's file holds, if that is the shard: no later change of the file is seen."""
+    """Check the digest of a shard. The result does not see later changes of the file."""
     check_file(shard, entry)
     checked = CheckedShard(shard)
     if checked.sha256 != entry.sha256:
@@ -270,37 +270,39 @@ def _check_digest(shard: Shard, entry: ShardEntry) -> CheckedShard:
     return checked
 
 
-def _table(pieces: list[Any]) -> Tables:
+def _check_table(pieces: list[Any]) -> Tables:
     if [getattr(piece, "dtype", None) for piece in pieces] != ["<i8", "<u8", "<u8"] or any(
         piece.ndim != 1 for piece in pieces
     ):
-        raise CorruptShardError("a table is not one")
+        raise CorruptShardError("invalid table")
     return tree_tables.check_tables(Tables(*pieces))
 
 
-def _manifest_file(store: Store) -> bytes:
-    """The manifest's file, whatever it holds."""
+def _read_manifest(store: Store) -> bytes:
+    """Read the manifest file, whatever it holds."""
     try:
         return store.read_manifest()
     except (ModelNotFoundError, NotADirectoryModelError):
-        raise _why_no_manifest(store) from None
+        raise _no_manifest_error(store) from None
 
 
 def _check_opening(store: Store, data: bytes) -> None:
-    """Refuse a file that does not begin as a manifest of ours; the error says what it is."""
+    """Refuse a file that does not start as our manifest. The error says what it is."""
     if not data.startswith(OPENING):
-        own = not data.strip() or data[:1] == b"{" or b"shardpickle" in data[:64]
-        mistake = None if own else sniff.of_file(f"{store.name}/manifest.json", data[:256])
-        raise mistake or _foreign(store, data)
+        may_be_manifest = not data.strip() or data[:1] == b"{" or b"shardpickle" in data[:64]
+        mistake = (
+            None if may_be_manifest else sniff.of_file(f"{store.name}/manifest.json", data[:256])
+        )
+        raise mistake or _foreign_error(store, data)
 
 
-def _foreign(store: Store, data: bytes) -> FormatError:
+def _foreign_error(store: Store, data: bytes) -> FormatError:
     if b"shardpickle" in data[:64] or not data.strip():
-        return CorruptManifestError("damaged: it does not begin as it should", file="manifest.json")
-    return NotAModelError(f"{store.name}/manifest.json is not shardpickle's")
+        return CorruptManifestError("damaged: wrong first bytes", file="manifest.json")
+    return NotAModelError(f"{store.name}/manifest.json is not a manifest of shardpickle")
 
 
-def _why_no_manifest(store: Store) -> Exception:
+def _no_manifest_error(store: Store) -> Exception:
     name = store.name
     if store.is_file():
         unknown = NotAModelError(f"{name} is a file, and a shardpickle model is a directory")

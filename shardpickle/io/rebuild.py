@@ -1,6 +1,6 @@
-"""From a part's skeleton, values and references to its objects: hardened, or as pickle would.
+"""Makes a part's objects from its skeleton, values and references: hardened, or as pickle does.
 
-Knows no file and no column; is given all that left the skeleton.
+Knows no files and no columns. It is given everything that left the skeleton.
 """
 
 import io
@@ -23,33 +23,33 @@ from shardpickle.trust.unrestricted import Migrate, Objects, guarded, outside
 
 
 class Skeletons:
-    """The skeletons of a shard, parsed: each once, whatever the number of parts that share it.
+    """The parsed skeletons of a shard. Each is parsed once, however many parts share it.
 
-    `most` is what one of them may make (`machine.Steps.heap`); None for no limit.
+    `most` limits what one skeleton may make (`machine.Steps.heap`). None means no limit.
     """
 
-    def __init__(self, held: Contents, texts: dict[bytes, str], most: int | None) -> None:
-        self._numbers: list[int] = held.directory[1].tolist()
-        self._skeletons = held.skeleton_list()
+    def __init__(self, contents: Contents, texts: dict[bytes, str], most: int | None) -> None:
+        self._numbers: list[int] = contents.directory[1].tolist()
+        self._skeletons = contents.skeleton_list()
         self._texts = texts
         self._left = Counter(self._numbers)
         self._parsed: dict[int, machine.Steps] = {}
         self._most = most
 
     def number(self, slot: int) -> int:
-        """Which skeleton a part has; parts that share one have the same number."""
+        """The number of a part's skeleton. Parts that share one have the same number."""
         return self._numbers[slot]
 
     def raw(self, slot: int) -> bytes:
-        """The skeleton of a part, a pickle."""
+        """The skeleton of a part, as a pickle."""
         return self._skeletons[self._numbers[slot]]
 
     def once(self, slot: int) -> machine.Steps:
-        """The steps of a part's skeleton, which are not kept."""
+        """Parse a part's skeleton, and do not keep its steps."""
         return parser.parse(self.raw(slot), self._texts, self._most)
 
     def steps(self, slot: int) -> machine.Steps:
-        """The steps of a part's skeleton; kept for as long as another part needs them."""
+        """The steps of a part's skeleton, kept as long as another part needs them."""
         number = self._numbers[slot]
         parsed = self._parsed.get(number)
         if parsed is None:
@@ -63,22 +63,22 @@ class Skeletons:
 
 def check_members(members: Any, part: PartEntry) -> None:
     if type(members) is not tuple or len(members) != part.objects:
-        raise CorruptShardError("a part has another number of objects")
+        raise CorruptShardError("a part has the wrong number of objects")
 
 
 class Rebuilder(Protocol):
     """Makes the objects of one part after the other, children before parents."""
 
-    most: int | None  # bytes of Python objects that it may make; None for no limit
+    most: int | None  # most bytes of Python objects that it may make; None for no limit
 
     def again(self, adapt: Migrate) -> "Rebuilder":
-        """One with the same names that has made nothing yet.
+        """A new rebuilder with the same names.
 
-        `adapt` does what `migrations.state` does, and may do more to the states of a lazy model.
+        `adapt` translates states as `migrations.state` does, and may do more for a lazy model.
         """
 
     def target(self, part: PartEntry) -> Any:
-        """What the part's class, as the manifest calls it, is here; None if it is not named."""
+        """The part's class by its name in the manifest. None if the name is not listed."""
 
     def members(
         self,
@@ -88,26 +88,26 @@ class Rebuilder(Protocol):
         values: Sequence[Any],
         references: Sequence[Any],
     ) -> tuple[Any, ...]:
-        """The objects of a part."""
+        """Make the objects of a part."""
 
     def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
-        """Refuse a whole model that compiled code could not bear; `odd` trees are any columns'.
+        """Refuse a whole model that could crash compiled code. `odd` are trees of any columns.
 
-        `later` is told what has to be checked of estimators that are not loaded yet.
+        Calls `later` with checks for estimators that are not loaded yet.
         """
 
 
 class Hardened:
-    """What trusted names allow, checked again when the model is whole.
+    """Makes what trusted names allow. Checks the whole model again.
 
     Parameters
     ----------
     listed : sequence
         The names that the manifest lists.
     known : mapping
-        What each of them stands for.
+        The target of each name.
     most : int or None
-        What all skeletons may make (`hardened.Ledger`); None for no limit.
+        Limit for what all skeletons make (`hardened.Ledger`). None means no limit.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Hardened:
         self._listed = listed
         self._known = known
         self._makers = Makers(known.values())
-        # By identity, as like parts share a list of names that may be long; it is kept with them.
+        # By identity: like parts share a list of names, which may be long and is kept alive here.
         self._names: dict[int, tuple[Sequence[int], dict[Name, Any]]] = {}
         self.most = most
         self.ledger = Ledger(most)
@@ -130,7 +130,7 @@ class Hardened:
         return Hardened(self._listed, self._known, self.most, adapt)
 
     def target(self, part: PartEntry) -> Any:
-        return _named(part, self._listed, lambda name: self._known[name].target)
+        return _find_target(part, self._listed, lambda name: self._known[name].target)
 
     def members(
         self,
@@ -142,38 +142,38 @@ class Hardened:
     ) -> tuple[Any, ...]:
         _, names = self._names.get(id(part.names), (None, None))
         if names is None:
-            listed = [self._listed[name] for name in part.names]
-            names = {name: self._known[name].target for name in listed}
+            part_names = [self._listed[name] for name in part.names]
+            names = {name: self._known[name].target for name in part_names}
             self._names[id(part.names)] = part.names, names
         self.ledger.part = number
         steps = skeletons.steps(part.slot)
-        made = Vetted(names, self._makers, values, references, self._adapt, self.ledger)
-        return members_of(steps, made)
+        construct = Vetted(names, self._makers, values, references, self._adapt, self.ledger)
+        return make_members(steps, construct)
 
     def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
         with checks.one_run(own=self._makers.is_own):
             for tree in odd:
                 problem = checks.problem(tree, [checks.tree])
                 if problem:
-                    raise CorruptModelError(f"a tree that would crash: {problem.text}")
+                    raise CorruptModelError(f"invalid tree: {problem.text}")
             check_instances(self.ledger, self._makers, later)
 
 
-def members_of(steps: machine.Steps, made: Vetted) -> tuple[Any, ...]:
-    """The objects of one part, as a default load makes them: for reading, and before publishing."""
-    made.ledger.spend(part_heap(len(made.values), len(made.references)) + steps.heap)
+def make_members(steps: machine.Steps, construct: Vetted) -> tuple[Any, ...]:
+    """Make the objects of a part as a default load does, when reading and before publishing."""
+    construct.ledger.spend(part_heap(len(construct.values), len(construct.references)) + steps.heap)
     try:
-        members: tuple[Any, ...] = machine.run(steps, made)
-        made.finish()
+        members: tuple[Any, ...] = machine.run(steps, construct)
+        construct.finish()
     except RefusedError as error:
-        raise made.listed(error) from None
+        raise construct.listed(error) from None
     return members
 
 
 class Anything:
-    """Whatever the file says, as pickle does; `unsafe=True`.
+    """Makes anything that the file names, as pickle does (`unsafe=True`).
 
-    CPython's unpickler serves where nothing has to be translated between releases.
+    Uses CPython's unpickler if no state has to be translated between releases.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Anything:
         return Anything(self._listed, self._names, same_releases=False, adapt=adapt)
 
     def target(self, part: PartEntry) -> Any:
-        return _named(part, self._listed, self._names.__getitem__)
+        return _find_target(part, self._listed, self._names.__getitem__)
 
     def members(
         self,
@@ -208,17 +208,17 @@ class Anything:
             reader = _Unpickler(skeletons.raw(part.slot), self._names, values, references)
             members: tuple[Any, ...] = guarded(reader, reader.load)
             return members
-        made = Objects(self._names, values, references, self._adapt)
-        found: tuple[Any, ...] = machine.run(skeletons.steps(part.slot), made)
-        return found
+        construct = Objects(self._names, values, references, self._adapt)
+        objects: tuple[Any, ...] = machine.run(skeletons.steps(part.slot), construct)
+        return objects
 
     def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
         return None
 
 
-def _named(part: PartEntry, listed: Sequence[Name], target: Callable[[Name], Any]) -> Any:
-    names = [listed[number] for number in part.names]
-    return next((target(name) for name in names if ".".join(name) == part.kind), None)
+def _find_target(part: PartEntry, names: Sequence[Name], target: Callable[[Name], Any]) -> Any:
+    part_names = [names[number] for number in part.names]
+    return next((target(name) for name in part_names if ".".join(name) == part.kind), None)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,8 +1,8 @@
-"""What a default load will say of a model that is being dumped. Knows no file and no shard.
+"""Rehearses a default load of a model that is being dumped. Knows no files and no shards.
 
-The skeletons are run through the constructors, limits and checks of `rebuild.Hardened`, on the
-model's own arrays, so that what is published loads. What nobody vouches for is imitated: none of
-its code runs.
+Runs the skeletons through the constructors, limits and checks of `rebuild.Hardened`, on the model's
+own arrays, so a published model loads. Classes that are not trusted are imitated: none of their
+code runs.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shardpickle.errors import RebuildError, RefusedError
-from shardpickle.io.rebuild import members_of
+from shardpickle.io.rebuild import make_members
 from shardpickle.pickling import machine
 from shardpickle.pickling.values import Value
 from shardpickle.sklearn_support import migrations
@@ -23,28 +23,28 @@ Reference = tuple[int, int]
 
 
 class Rehearsal:
-    """A default load of parts that are about to be stored, one after the other.
+    """A default load of parts before they are stored, one after the other.
 
     Parameters
     ----------
     references : sequence
         Of each part: (part, object in it).
     equals : sequence of int, optional
-        For each part the first one that is stored alike; itself, mostly.
+        For each part the first equal one, mostly itself.
     most : int, optional
-        Bytes of Python objects that all parts may make (`hardened.Ledger`); default no limit.
+        Most bytes of Python objects that all parts may make (`hardened.Ledger`). Default: no limit.
     stored : bool, default False
-        The parts are those of a directory, which may be anybody's: what nobody vouches for is not
-        imported, and the trees are without nodes, so nothing may be asked of them.
+        The parts come from a directory, which may be anybody's. Then names that are not trusted are
+        not imported, and trees have no nodes, so nothing reads these.
 
     Attributes
     ----------
     names : dict
-        The names that a default load asks for, in the order of their first use.
+        Names that a default load asks for, in the order of their first use.
     lifted : dict
-        Vetted names that have to be trusted, since they do more than is vetted: what that is.
+        Vetted names that need trust all the same, and what they do beyond what is vetted.
     refusal : RefusedError or None
-        The first thing that no name lifts; only ``unsafe=True`` loads such a model.
+        The first refusal that no trusted name lifts. Only ``unsafe=True`` loads such a model.
     heap : dict
         Bytes of Python objects that each part makes (`hardened.Ledger`).
     """
@@ -62,7 +62,9 @@ class Rehearsal:
         self.refusal: RefusedError | None = None
         self.heap: dict[int, int] = {}
         self._references = references
-        self._left = Counter(part for each in references for part, _ in each)
+        self._left = Counter(
+            part for references_of_part in references for part, _ in references_of_part
+        )
         self._equals = equals or range(len(references))
         self._left.update(self._equals)
         self._stored = stored
@@ -75,11 +77,11 @@ class Rehearsal:
         self._last: tuple[machine.Steps, Sequence[Reference], Sequence[Any], int] | None = None
 
     def put(self, number: int, objects: Sequence[Any]) -> None:
-        """Objects of a part that is not made here: they stay in the shard that they are in."""
+        """Add the objects of a part that is not made here, since it stays in its shard."""
         self._objects[number] = objects
 
     def part(self, number: int, steps: machine.Steps, values: Sequence[Any]) -> None:
-        """Make the objects of a part; those it refers to have been made."""
+        """Make the objects of a part, after those that it refers to."""
         references = self._references[number]
         if (
             not values
@@ -96,7 +98,7 @@ class Rehearsal:
         while True:
             self._ledger.spent = before
             try:
-                self._objects[number] = self._made(number, steps, values)
+                self._objects[number] = self._make(number, steps, values)
                 break
             except RefusedError as error:
                 lifted = [name for name in error.names if not self._lift(name, error.what)]
@@ -115,35 +117,37 @@ class Rehearsal:
         self._drop(number)
 
     def is_known(self, number: int) -> bool:
-        """Whether a part is made as an equal one was, of the same objects."""
+        """Whether an equal part with the same references has been made."""
         first = self._equals[number]
         return first in self.heap and self._references[first] == self._references[number]
 
     def repeat(self, number: int) -> None:
-        """A part that is made as an equal one was: its objects serve."""
+        """Use the objects of an equal part that has been made."""
         first = self._equals[number]
         self._objects[number] = self._objects[first]
         self.heap[number] = self.heap[first]
         self._drop(number)
 
     def _drop(self, number: int) -> None:
-        """Forget objects that no part needs any more."""
+        """Drop objects that no part needs any more."""
         for part in (self._equals[number], *(part for part, _ in self._references[number])):
             self._left[part] -= 1
             if not self._left[part]:
                 self._objects.pop(part, None)
 
-    def _made(self, number: int, steps: machine.Steps, values: Sequence[Any]) -> Sequence[Any]:
+    def _make(self, number: int, steps: machine.Steps, values: Sequence[Any]) -> Sequence[Any]:
         references = [self._objects[part][index] for part, index in self._references[number]]
         targets = {name: self._known[name].target for name in machine.names(steps)}
-        made = _Rehearsed(targets, self._makers, values, references, migrations.state, self._ledger)
-        members = members_of(steps, made)
-        self._imitated |= made.imitated
+        construct = _Rehearsed(
+            targets, self._makers, values, references, migrations.state, self._ledger
+        )
+        members = make_members(steps, construct)
+        self._imitated |= construct.imitated
         with natives.one_run(own=self._makers.is_own, hollow=self._stored):
             for _, instance, checks in self._ledger.checks:
-                problem = natives.problem(instance, checks, _not_now)
+                problem = natives.problem(instance, checks, _skip_check)
                 if problem and not (self._imitated and problem.crashes):
-                    raise made.listed(self._makers.refusal(problem))
+                    raise construct.listed(self._makers.refusal(problem))
         return members
 
     @property
@@ -174,7 +178,7 @@ class Rehearsal:
         self._makers.add(known)
 
     def _lift(self, dotted: str, what: str) -> bool:
-        """Imitate what a vetted name stands for, as it may do more if it is trusted by name."""
+        """Imitate a vetted class, since it may do more if it is trusted by name."""
         for name, known in list(self._known.items()):
             if ".".join(name) == dotted and not known.own and names.is_offered(name):
                 self.lifted[dotted] = what
@@ -183,14 +187,14 @@ class Rehearsal:
         return False
 
     def refuse(self, error: RefusedError, number: int | None = None) -> None:
-        """Note what no name lifts."""
+        """Note a refusal that no trusted name lifts."""
         if self.refusal is None:
             error.part = number
             self.refusal = error
 
 
 class _Unmade(Sequence[Any]):
-    """The objects of a part that was refused: whatever is asked for."""
+    """The objects of a refused part: imitations at every index."""
 
     def __getitem__(self, index: Any) -> Any:
         return Imitation()
@@ -200,7 +204,7 @@ class _Unmade(Sequence[Any]):
 
 
 class _Rehearsed(Vetted):
-    """Imitations take whatever they are given."""
+    """Lets imitations take any arguments, states and items."""
 
     imitated = False
 
@@ -237,7 +241,7 @@ class _Rehearsed(Vetted):
 
 
 def _holds_imitation(args: tuple[Any, ...]) -> bool:
-    return any(type(each) is Imitation for each in args)
+    return any(type(arg) is Imitation for arg in args)
 
 
 def original(value: Value) -> Any:
@@ -247,5 +251,5 @@ def original(value: Value) -> Any:
     return value.source
 
 
-def _not_now(member: Any, check: natives.Check) -> None:
-    """Estimators that are in shards already were checked when these were written."""
+def _skip_check(member: Any, check: natives.Check) -> None:
+    """Skip checks of estimators in existing shards, which were checked when written."""

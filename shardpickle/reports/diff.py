@@ -1,7 +1,7 @@
-"""How two models differ, by what their directories hold. Unpickles nothing.
+"""Compares two models by the files in their directories. Unpickles nothing.
 
-A part's own content is its skeleton and its values; a part is the same as another one if its own
-content is, and the parts that it refers to are. Shards that both models have are not read for that.
+A part's own content is its skeleton and its values. Two parts are the same if their own contents
+are the same, and the parts that they refer to. Shards that both models have are not read for that.
 """
 
 import hashlib
@@ -19,27 +19,28 @@ from shardpickle.pickling import outline
 from shardpickle.reports.difference import Change, Difference
 from shardpickle.storage.base import Store
 
-_MOST_CHANGES = 1000  # parts that are described
+_MOST_CHANGES = 1000  # differing parts that are reported
 
 
-def compare_models(one: Store, other: Store, pool: Pool) -> Difference:
-    """What differs between two models."""
+def compare_models(first_store: Store, second_store: Store, pool: Pool) -> Difference:
+    """Find what differs between two models."""
     return read_newest(
-        one, lambda first: read_newest(other, lambda second: _compare(first, second, pool))
+        first_store,
+        lambda first: read_newest(second_store, lambda second: _compare(first, second, pool)),
     )
 
 
-def _compare(one: ModelReader, other: ModelReader, pool: Pool) -> Difference:
-    common = {entry.sha256 for entry in one.manifest.shards} & {
-        entry.sha256 for entry in other.manifest.shards
+def _compare(first: ModelReader, second: ModelReader, pool: Pool) -> Difference:
+    common = {entry.sha256 for entry in first.manifest.shards} & {
+        entry.sha256 for entry in second.manifest.shards
     }
-    with one.explain():
-        changes = list(_changes(_Side(one, pool), _Side(other, pool)))
-    new = {
-        entry.sha256: entry.nbytes for entry in other.manifest.shards if entry.sha256 not in common
+    with first.explain():
+        changes = list(_find_changes(_Side(first, pool), _Side(second, pool)))
+    new_sizes = {
+        entry.sha256: entry.nbytes for entry in second.manifest.shards if entry.sha256 not in common
     }
-    manifests = one.manifest, other.manifest
-    environments = one.manifest.environment, other.manifest.environment
+    manifests = first.manifest, second.manifest
+    environments = first.manifest.environment, second.manifest.environment
     names = sorted(environments[0].keys() | environments[1].keys())
     versions = {
         name: (environments[0].get(name), environments[1].get(name))
@@ -47,19 +48,19 @@ def _compare(one: ModelReader, other: ModelReader, pool: Pool) -> Difference:
         if environments[0].get(name) != environments[1].get(name)
     }
     return Difference(
-        paths=(one.name, other.name),
-        digests=(one.digest, other.digest),
+        paths=(first.name, second.name),
+        digests=(first.digest, second.digest),
         profiles=(manifests[0].profile, manifests[1].profile),
         versions=versions,
         metadata=manifests[0].metadata != manifests[1].metadata,
         changes=tuple(changes),
-        travels=0 if one.data == other.data else sum(new.values()) + len(other.data),
-        shards=len(new),
+        travels=0 if first.data == second.data else sum(new_sizes.values()) + len(second.data),
+        shards=len(new_sizes),
     )
 
 
 class _Side:
-    """One of the models: digests of its parts' own contents."""
+    """One of the two models, with the digests of its parts' own contents."""
 
     def __init__(self, reader: ModelReader, pool: Pool) -> None:
         self.reader = reader
@@ -68,48 +69,48 @@ class _Side:
         self._digests: dict[int, list[str]] = {}
         reader.tables(pool)
 
-    def own(self, number: int) -> str:
-        """The digest of a part's skeleton and values."""
+    def digest_of(self, number: int) -> str:
+        """Digest of a part's own content."""
         part = self.manifest.parts[number]
         if part.shard not in self._digests:
-            self._digests[part.shard] = self._digests_of(part.shard)
+            self._digests[part.shard] = self._hash_parts(part.shard)
         return self._digests[part.shard][part.slot]
 
-    def _digests_of(self, shard: int) -> list[str]:
+    def _hash_parts(self, shard: int) -> list[str]:
         entry = self.manifest.shards[shard]
         hashing = _Hashing()
-        held = self.reader.shard(entry, self.pool, grow=lambda _: hashing, together=True)
+        contents = self.reader.shard(entry, self.pool, grow=lambda _: hashing, together=True)
         with in_file(entry.file):
-            self.reader.keep_skeletons(entry, held)
-        numbers = held.directory[1].tolist()
-        skeletons = [hashlib.sha256(each).digest() for each in held.skeleton_list()]
+            self.reader.keep_skeletons(entry, contents)
+        numbers = contents.directory[1].tolist()
+        skeletons = [hashlib.sha256(skeleton).digest() for skeleton in contents.skeleton_list()]
         digests = []
-        for slot, pieces in enumerate(held.pieces):
-            whole = hashlib.sha256(skeletons[numbers[slot]])
-            for place, (spec, piece) in enumerate(zip(held.specs(slot), pieces, strict=True)):
+        for slot, pieces in enumerate(contents.pieces):
+            digest = hashlib.sha256(skeletons[numbers[slot]])
+            for place, (spec, piece) in enumerate(zip(contents.specs(slot), pieces, strict=True)):
                 tree = hashing.digests.get((slot, place))
-                whole.update(repr(spec).encode())
+                digest.update(repr(spec).encode())
                 if tree is not None:
-                    whole.update(tree)
+                    digest.update(tree)
                 else:
-                    whole.update(repr(piece.shape).encode() + piece.tobytes())
-            digests.append(whole.hexdigest())
+                    digest.update(repr(piece.shape).encode() + piece.tobytes())
+            digests.append(digest.hexdigest())
         return digests
 
     def outline(self, number: int) -> Any:
         """The first object of a part, as plain data."""
-        made = self.reader.outline(number)
-        return made[0] if made else None
+        objects = self.reader.outline(number)
+        return objects[0] if objects else None
 
-    def below(self, number: int, made: Any) -> dict[str, int]:
-        """The parts that a part refers to, by where they stand."""
-        places = outline.find_places(made)
+    def below(self, number: int, obj: Any) -> dict[str, int]:
+        """The parts that a part refers to, by their places in it."""
+        places = outline.find_places(obj)
         references = self.manifest.parts[number].references
         return {places.get(at, f"[{at}]"): other for at, (other, _) in enumerate(references)}
 
 
 class _Hashing(Passing):
-    """The SHA-256 of every tree."""
+    """Tree memory that computes the SHA-256 of every tree."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,100 +125,111 @@ class _Hashing(Passing):
 
 
 class _Pairs:
-    """Which parts of two models are the same.
+    """Finds which parts of two models are the same.
 
-    Parts that are the same as a third one are not compared again, so there are no more comparisons
-    of whole parts than there are parts, but for those that differ.
+    Two parts that are both the same as a third one are not compared again. So there are at most as
+    many comparisons of equal parts as there are parts.
     """
 
-    def __init__(self, one: _Side, other: _Side) -> None:
-        self._sides = one, other
+    def __init__(self, first: _Side, second: _Side) -> None:
+        self._sides = first, second
         self._differ: set[tuple[int, int]] = set()
         self._leader: dict[tuple[int, int], tuple[int, int]] = {}  # side and number
 
-    def own(self, mine: int, yours: int) -> bool:
-        """Whether the parts' own contents are the same; common shards are not read for that."""
-        one, other = self._sides
-        here = one.manifest.place(mine) == other.manifest.place(yours)
-        return here or one.own(mine) == other.own(yours)
+    def have_same_content(self, mine: int, yours: int) -> bool:
+        """Compare the parts' own contents. Reads no common shards."""
+        first, second = self._sides
+        is_common = first.manifest.place(mine) == second.manifest.place(yours)
+        return is_common or first.digest_of(mine) == second.digest_of(yours)
 
-    def same(self, mine: int, yours: int) -> bool:
-        """Whether the parts are the same, with all that they refer to, however deep that is."""
-        if self._known(mine, yours):
+    def are_same(self, mine: int, yours: int) -> bool:
+        """Compare the parts and everything that they refer to, at any depth."""
+        if self._is_known_same(mine, yours):
             return True
-        walk = [(mine, yours, self._below(mine, yours))]
+        walk = [(mine, yours, self._pair_references(mine, yours))]
         while walk:
             mine, yours, below = walk[-1]
-            pair = None if below is None else next((p for p in below if not self._known(*p)), None)
+            pair = (
+                None
+                if below is None
+                else next((p for p in below if not self._is_known_same(*p)), None)
+            )
             if below is None or pair in self._differ:
                 self._differ |= {(a, b) for a, b, _ in walk}
                 return False
             if pair is not None:
-                walk.append((*pair, self._below(*pair)))
+                walk.append((*pair, self._pair_references(*pair)))
                 continue
             walk.pop()
-            self._leader[self._led(0, mine)] = self._led(1, yours)
+            self._leader[self._find_leader(0, mine)] = self._find_leader(1, yours)
         return True
 
-    def _below(self, mine: int, yours: int) -> Iterator[tuple[int, int]] | None:
-        """What two parts refer to, in pairs; None if they differ by themselves."""
-        one, other = self._sides
-        these, those = one.manifest.parts[mine].references, other.manifest.parts[yours].references
-        if (mine, yours) in self._differ or len(these) != len(those):
+    def _pair_references(self, mine: int, yours: int) -> Iterator[tuple[int, int]] | None:
+        """Pairs of parts that two parts refer to. None if the two differ by themselves."""
+        first, second = self._sides
+        my_references, your_references = (
+            first.manifest.parts[mine].references,
+            second.manifest.parts[yours].references,
+        )
+        if (mine, yours) in self._differ or len(my_references) != len(your_references):
             return None
-        if any(a != b for (_, a), (_, b) in zip(these, those, strict=True)):
+        if any(a != b for (_, a), (_, b) in zip(my_references, your_references, strict=True)):
             return None
-        if not self.own(mine, yours):
+        if not self.have_same_content(mine, yours):
             return None
-        return ((a, b) for (a, _), (b, _) in zip(these, those, strict=True))
+        return ((a, b) for (a, _), (b, _) in zip(my_references, your_references, strict=True))
 
-    def _known(self, mine: int, yours: int) -> bool:
-        return self._led(0, mine) == self._led(1, yours)
+    def _is_known_same(self, mine: int, yours: int) -> bool:
+        return self._find_leader(0, mine) == self._find_leader(1, yours)
 
-    def _led(self, side: int, number: int) -> tuple[int, int]:
-        """What stands for all parts that are the same as this one."""
+    def _find_leader(self, side: int, number: int) -> tuple[int, int]:
+        """Find the part that represents all parts that are the same as this one."""
         at = side, number
         while (above := self._leader.get(at, at)) != at:
-            self._leader[at] = self._leader.get(above, above)  # shorter ways for those to come
+            self._leader[at] = self._leader.get(above, above)  # shortens later searches
             at = above
         return at
 
 
-def _changes(one: _Side, other: _Side) -> Iterator[Change]:
-    pairs = _Pairs(one, other)
-    seen: set[tuple[int, int]] = set()  # an estimator that stands in many places is told once
-    todo = deque([("", one.reader.root, other.reader.root)])
-    told = 0
-    # Parts can be paired in more ways than anybody reads: a few times what the models hold.
-    left = _MOST_CHANGES + 4 * (_size(one.manifest) + _size(other.manifest))
-    while todo and told < _MOST_CHANGES and left > 0:
+def _find_changes(first: _Side, second: _Side) -> Iterator[Change]:
+    pairs = _Pairs(first, second)
+    seen: set[tuple[int, int]] = set()  # an estimator in many places is reported once
+    todo = deque([("", first.reader.root, second.reader.root)])
+    count = 0
+    # Parts can be paired in very many ways: stop after a few times the models' parts.
+    pairs_left = _MOST_CHANGES + 4 * (_size(first.manifest) + _size(second.manifest))
+    while todo and count < _MOST_CHANGES and pairs_left > 0:
         path, mine, yours = todo.popleft()
-        if (mine, yours) in seen or pairs.same(mine, yours):
+        if (mine, yours) in seen or pairs.are_same(mine, yours):
             continue
         seen.add((mine, yours))
-        kinds = one.manifest.parts[mine].kind, other.manifest.parts[yours].kind
-        leaves = not (one.manifest.parts[mine].references or other.manifest.parts[yours].references)
-        if leaves and told > _FEW:
+        kinds = first.manifest.parts[mine].kind, second.manifest.parts[yours].kind
+        leaves = not (
+            first.manifest.parts[mine].references or second.manifest.parts[yours].references
+        )
+        if leaves and count > _FEW:
             yield Change(path or "the model", "differs", {})
-            told += 1
+            count += 1
             continue
-        made = one.outline(mine), other.outline(yours)
-        if not pairs.own(mine, yours) or kinds[0] != kinds[1]:
-            told += 1
-            values = _scalars(*made) if kinds[0] == kinds[1] else {"class": kinds}
+        objects = first.outline(mine), second.outline(yours)
+        if not pairs.have_same_content(mine, yours) or kinds[0] != kinds[1]:
+            count += 1
+            values = _compare_attributes(*objects) if kinds[0] == kinds[1] else {"class": kinds}
             yield Change(path or "the model", "differs", values)
-        below = one.below(mine, made[0]), other.below(yours, made[1])
-        left -= 1 + len(below[0]) + len(below[1])
+        below = first.below(mine, objects[0]), second.below(yours, objects[1])
+        pairs_left -= 1 + len(below[0]) + len(below[1])
         prefix = f"{path}." if path else ""
         for what, gone in (
             ("only in the first", below[0].keys() - below[1].keys()),
             ("only in the second", below[1].keys() - below[0].keys()),
         ):
-            yield from (Change(prefix + each, what, {}) for each in outline.join_paths(gone))
+            yield from (Change(prefix + place, what, {}) for place in outline.join_paths(gone))
         todo += [
-            (prefix + each, below[0][each], below[1][each]) for each in below[0] if each in below[1]
+            (prefix + place, below[0][place], below[1][place])
+            for place in below[0]
+            if place in below[1]
         ]
-    if seen and not told:
+    if seen and not count:
         yield Change("the model", "differs", {})
 
 
@@ -228,9 +240,9 @@ def _size(manifest: Manifest) -> int:
 _FEW = 20  # estimators whose parameters are compared
 
 
-def _scalars(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
-    """Attributes with another plain value."""
-    mine, yours = outline.attributes(one), outline.attributes(other)
+def _compare_attributes(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+    """Attributes whose plain values differ."""
+    mine, yours = outline.attributes(first), outline.attributes(second)
     return {
         name: (_plain(mine.get(name)), _plain(yours.get(name)))
         for name in sorted(mine.keys() | yours.keys())

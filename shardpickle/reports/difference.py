@@ -1,4 +1,4 @@
-"""How two models differ, as objects and as text."""
+"""Differences of two models, as objects and as text."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,11 +16,11 @@ class Change:
     Attributes
     ----------
     path : str
-        Where it stands, such as ``"estimators_[3]"``.
+        Its place in the model, such as ``"estimators_[3]"``.
     what : str
         ``"differs"``, ``"only in the first"`` or ``"only in the second"``.
     values : dict
-        Attributes with another plain value: those of both.
+        Attributes whose plain values differ: both values.
     """
 
     path: str
@@ -35,15 +35,15 @@ class Difference:
     Attributes
     ----------
     paths, digests, profiles : tuple of str
-        Of both models.
+        Those of both models.
     versions : dict
-        Libraries of other versions at the dumps: those of both.
+        Libraries whose versions at the dumps differ: both versions.
     metadata : bool
-        Whether what `dump` was given as metadata differs.
+        Whether the metadata given to `dump` differs.
     changes : tuple of Change
-        Parts that differ; the first thousand.
+        The first thousand parts that differ.
     travels, shards : int
-        Bytes, and shards among them, that are in the second directory only.
+        Bytes and shards that are only in the second directory.
     """
 
     paths: tuple[str, str]
@@ -61,7 +61,7 @@ class Difference:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The differences as plain JSON."""
         return asdict(self) | {"equal": not self}
 
     def __repr__(self) -> str:
@@ -76,12 +76,16 @@ class Difference:
         lines += [f"  {name}: {then} › {now}" for name, (then, now) in self.versions.items()]
         if self.metadata:
             lines.append("  metadata differs")
-        alike = [one.path for one in self.changes if one.what == "differs" and not one.values]
-        for one in self.changes:
-            if one.values or one.what != "differs":
-                lines.append(f"  {one.path}: {one.what}" if one.path not in alike else "")
-                lines += [f"      {name}: {a!r} › {b!r}" for name, (a, b) in one.values.items()]
-        lines += [f"  {path}: differs" for path in join_paths(alike)]
-        new = count(self.shards, "shard")
-        lines.append(f"  {text(self.travels)} would travel from the first to the second: {new}")
+        bare_paths = [
+            change.path for change in self.changes if change.what == "differs" and not change.values
+        ]
+        for change in self.changes:
+            if change.values or change.what != "differs":
+                lines.append(
+                    f"  {change.path}: {change.what}" if change.path not in bare_paths else ""
+                )
+                lines += [f"      {name}: {a!r} › {b!r}" for name, (a, b) in change.values.items()]
+        lines += [f"  {path}: differs" for path in join_paths(bare_paths)]
+        shards = count(self.shards, "shard")
+        lines.append(f"  {text(self.travels)} would travel from the first to the second: {shards}")
         return "\n".join(map(inert, lines))

@@ -1,9 +1,9 @@
-"""A model's facts as one HTML page. Pure: facts in, text out; no script, nothing is fetched.
+"""One HTML page about a model. Pure: facts in, text out. The page runs and loads nothing.
 
-Whatever a model says of itself is escaped by Jinja; the page forbids itself scripts and connections
-(Content-Security-Policy), so that a name in a hostile model stays a name.
+Jinja escapes all text from the model. The page's Content-Security-Policy forbids scripts and
+connections, so a name in a hostile model stays a name.
 
-The treemap is squarified: Bruls, Huizing, van Wijk, "Squarified treemaps", 2000.
+The treemap is squarify: Bruls, Huizing, van Wijk, "Squarified treemaps", 2000.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ from shardpickle._util.pages import render
 from shardpickle._util.sizes import text
 
 _TEMPLATE = Path(__file__).with_name("page.html")
-_WIDE, _HIGH = 100.0, 46.0  # of the treemap: per cent of the width, and in the same unit
-_SMALLEST = 0.0005  # of the files: smaller columns share a cell
+_WIDE, _HIGH = 100.0, 46.0  # of the treemap, both in per cent of its width
+_SMALLEST = 0.0005  # share of the files: smaller columns share a cell
 _MOST_ROWS = 400
 _STEPS = ((0.1, "a"), (0.25, "b"), (0.5, "c"), (float("inf"), "d"))  # stored / raw, and a class
 
@@ -31,38 +31,40 @@ class Box(NamedTuple):
     height: float
 
 
-def squarified(areas: Sequence[float], box: Box) -> list[Box]:
-    """Rectangles of these areas, largest first, that fill a box and are as square as can be.
+def squarify(areas: Sequence[float], box: Box) -> list[Box]:
+    """Fill a box with rectangles of these areas, largest first, as square as possible.
 
-    >>> [box.width for box in squarified([3, 1], Box(0, 0, 4, 1))]
+    >>> [box.width for box in squarify([3, 1], Box(0, 0, 4, 1))]
     [3.0, 1.0]
     """
     scale = box.width * box.height / sum(areas)
-    left = [area * scale for area in areas]
-    found: list[Box] = []
-    while left:
+    remaining = [area * scale for area in areas]
+    boxes: list[Box] = []
+    while remaining:
         side = min(box.width, box.height)
         count = 1
-        while count < len(left) and _worst(left[: count + 1], side) <= _worst(left[:count], side):
+        while count < len(remaining) and _worst_ratio(remaining[: count + 1], side) <= _worst_ratio(
+            remaining[:count], side
+        ):
             count += 1
-        row, left = left[:count], left[count:]
-        deep = sum(row) / side if side else 0.0
-        at = 0.0
+        row, remaining = remaining[:count], remaining[count:]
+        thickness = sum(row) / side if side else 0.0
+        offset = 0.0
         for area in row:
-            long = area / deep if deep else 0.0
+            length = area / thickness if thickness else 0.0
             if box.width >= box.height:
-                found.append(Box(box.x, box.y + at, deep, long))
+                boxes.append(Box(box.x, box.y + offset, thickness, length))
             else:
-                found.append(Box(box.x + at, box.y, long, deep))
-            at += long
+                boxes.append(Box(box.x + offset, box.y, length, thickness))
+            offset += length
         if box.width >= box.height:
-            box = Box(box.x + deep, box.y, max(0.0, box.width - deep), box.height)
+            box = Box(box.x + thickness, box.y, max(0.0, box.width - thickness), box.height)
         else:
-            box = Box(box.x, box.y + deep, box.width, max(0.0, box.height - deep))
-    return found
+            box = Box(box.x, box.y + thickness, box.width, max(0.0, box.height - thickness))
+    return boxes
 
 
-def _worst(row: Sequence[float], side: float) -> float:
+def _worst_ratio(row: Sequence[float], side: float) -> float:
     total = sum(row)
     if not total or not side:
         return float("inf")
@@ -97,13 +99,13 @@ class Cell:
 def html(info: Any) -> str:
     """The page of a `ModelInfo`."""
     kinds = [kind for kind in info.kinds if kind.stored]
-    boxes = squarified([kind.stored for kind in kinds], Box(0, 0, _WIDE, _HIGH)) if kinds else []
+    boxes = squarify([kind.stored for kind in kinds], Box(0, 0, _WIDE, _HIGH)) if kinds else []
     return render(
         _TEMPLATE,
         info=info,
         size=text,
         frames=list(map(_style, boxes)),
-        cells=list(islice(_cells(kinds, boxes), _MOST_ROWS)),
+        cells=list(islice(_make_cells(kinds, boxes), _MOST_ROWS)),
         bars=[
             (name, unit, bins, max(count for _, _, count in bins))
             for name, unit, bins in (
@@ -113,7 +115,7 @@ def html(info: Any) -> str:
             if bins
         ],
         outline="\n".join(_outline(info.tree, "")),
-        facts=_facts(info),
+        facts=_list_facts(info),
         names=sorted(info.names.items(), key=lambda item: (item[1] != "untrusted", item[0])),
         untrusted=sum(verdict == "untrusted" for verdict in info.names.values()),
     )
@@ -122,20 +124,22 @@ def html(info: Any) -> str:
 # The treemap, and the table that says the same ---------------------------------------------------
 
 
-def _cells(kinds: Sequence[Any], boxes: Sequence[Box]) -> Iterator[Cell]:
+def _make_cells(kinds: Sequence[Any], boxes: Sequence[Box]) -> Iterator[Cell]:
     total = sum(kind.stored for kind in kinds) or 1
     for kind, box in zip(kinds, boxes, strict=True):
-        shown = [each for each in kind.columns if each.stored >= _SMALLEST * total]
-        rest = [each for each in kind.columns if 0 < each.stored < _SMALLEST * total]
-        items = [(each.label, each.raw, each.stored) for each in shown]
-        if rest:
-            label = f"{len(rest)} small columns"
-            items.append((label, sum(each.raw for each in rest), sum(each.stored for each in rest)))
-        inner = squarified([stored for _, _, stored in items], box) if items else []
-        for (label, raw, stored), one in zip(items, inner, strict=True):
+        shown = [column for column in kind.columns if column.stored >= _SMALLEST * total]
+        small = [column for column in kind.columns if 0 < column.stored < _SMALLEST * total]
+        items = [(column.label, column.raw, column.stored) for column in shown]
+        if small:
+            label = f"{len(small)} small columns"
+            items.append(
+                (label, sum(column.raw for column in small), sum(column.stored for column in small))
+            )
+        inner = squarify([stored for _, _, stored in items], box) if items else []
+        for (label, raw, stored), cell_box in zip(items, inner, strict=True):
             ratio = stored / max(1, raw)
             step = next(name for limit, name in _STEPS if ratio <= limit)
-            yield Cell(label, kind.name, raw, stored, stored / total, step, one)
+            yield Cell(label, kind.name, raw, stored, stored / total, step, cell_box)
 
 
 def _style(box: Box) -> str:
@@ -148,19 +152,19 @@ def _style(box: Box) -> str:
 # The rest -----------------------------------------------------------------------------------------
 
 
-def _outline(node: Any, indent: str, left: int = 200) -> Iterator[str]:
+def _outline(node: Any, indent: str, lines_left: int = 200) -> Iterator[str]:
     todo = [(node, indent)]
-    while todo and left:
+    while todo and lines_left:
         node, indent = todo.pop()
         yield indent + node.label
-        left -= 1
+        lines_left -= 1
         if len(indent) < 80:
             todo.extend((child, indent + "  ") for child in reversed(node.children))
     if todo:
         yield "\u2026"
 
 
-def _facts(info: Any) -> dict[str, str]:
+def _list_facts(info: Any) -> dict[str, str]:
     facts = {
         "files": f"{info.shards:,} shards, {info.parts:,} parts",
         "profile": info.profile,

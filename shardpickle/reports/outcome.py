@@ -1,4 +1,4 @@
-"""What a dump and a verify found, as objects and as text."""
+"""Reports of `dump` and `verify`, as objects and as text."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -6,38 +6,38 @@ from typing import Any
 
 from shardpickle._util.sizes import text
 from shardpickle.format import manifest as manifests
-from shardpickle.io.open_model import needs_of
+from shardpickle.io.open_model import read_needs
 from shardpickle.io.publish import Dumped
 from shardpickle.reports.words import MOST_LINES, count, ratio
 
 
 @dataclass(frozen=True, slots=True)
 class DumpReport:
-    """What a dump did.
+    """Result of a dump.
 
     Attributes
     ----------
     path : str
         The model directory.
     raw_bytes, stored_bytes : int
-        The model's own bytes, and those of its directory (manifest included).
+        Raw bytes of the model, and bytes of its directory with the manifest.
     seconds : float
         Wall time of the whole call, read-back included.
     parts : int
-        Parts that the model was cut into.
+        Number of parts that the model is stored in.
     shards_written, shards_reused : int
-        New shard files, and those that an earlier dump had left in the directory.
+        Numbers of new shard files, and of files that an earlier dump had written.
     written_bytes : int
         Bytes of the new files.
     digest : str
-        ``"sha256:…"`` of the manifest, which names exactly this model: `load(…, expect=digest)`.
+        ``"sha256:…"`` of the manifest. It identifies exactly this model: `load(…, expect=digest)`.
     needs_trust : tuple of str
-        Names behind what a default `load` refuses; empty if it loads the model as it is. Given to
-        ``load(path, trusted=…)``, they load it, but with `needs_unsafe`.
+        Names to give to ``load(path, trusted=…)``, unless `needs_unsafe` is set. Empty if a default
+        `load` accepts the model.
     needs_unsafe : str
-        What only ``load(path, unsafe=True)`` does, and where in the model; mostly empty.
+        What only ``load(path, unsafe=True)`` does, and where in the model. Mostly empty.
     kept_whole : tuple of str
-        With ``profile="inference"``, where trees were stored whole after all, and why:
+        With ``profile="inference"``, where trees were stored whole all the same, and why:
         ``"steps[0][1].estimator_: SelectFromModel reads its importances"``.
     """
 
@@ -56,9 +56,9 @@ class DumpReport:
 
     @classmethod
     def of(cls, path: str, dumped: Dumped, started: float) -> "DumpReport":
-        """The report of a dump that began when `time.perf_counter` said `started`."""
+        """Report on a dump that started at `started` (`time.perf_counter`)."""
         manifest = dumped.manifest
-        needs_trust, needs_unsafe = needs_of(manifest)
+        needs_trust, needs_unsafe = read_needs(manifest)
         written = sum(manifest.files[sha256].nbytes for sha256 in dumped.new)
         return cls(
             path=path,
@@ -77,11 +77,11 @@ class DumpReport:
 
     @property
     def ratio(self) -> float:
-        """Raw bytes for each stored byte."""
+        """Raw bytes per stored byte."""
         return self.raw_bytes / self.stored_bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The report as plain JSON."""
         return asdict(self) | {"ratio": self.ratio}
 
     def __repr__(self) -> str:
@@ -92,19 +92,19 @@ class DumpReport:
             f"{self.path}: {text(self.raw_bytes)} stored in {text(self.stored_bytes)} "
             f"({ratio(self.ratio)}) in {self.seconds:.2f} s; "
             f"{count(self.shards_written, 'shard')} written, {self.shards_reused} reused"
-            + self._whole()
-            + _needs(self)
+            + self._describe_whole()
+            + _describe_needs(self)
         )
 
-    def _whole(self) -> str:
+    def _describe_whole(self) -> str:
         lines = "".join(f"\n  {place}" for place in self.kept_whole[:MOST_LINES])
         more = len(self.kept_whole) - MOST_LINES
         lines += f"\n  and {more} more (.kept_whole has all)" if more > 0 else ""
-        return f"\ntrees stored whole, whatever the profile:{lines}" if lines else ""
+        return f"\ntrees stored whole despite profile='inference':{lines}" if lines else ""
 
 
-def _needs(report: "DumpReport | VerifyReport") -> str:
-    """What a default load refuses, and the line that loads the model."""
+def _describe_needs(report: "DumpReport | VerifyReport") -> str:
+    """Say what a default load refuses, and the line that loads the model."""
     if report.needs_unsafe:
         line = f"shardpickle.load({report.path!r}, unsafe=True)"
         return f"\na default load refuses {report.needs_unsafe}; load it with {line}"
@@ -121,7 +121,7 @@ class Problem:
     Attributes
     ----------
     estimators : tuple of str
-        Where what the file holds stands in the model, such as
+        Places in the model of what the file holds, such as
         ``"estimators_[0:25] of RandomForestClassifier"``.
     """
 
@@ -132,7 +132,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes
     ----------
@@ -141,14 +141,14 @@ class VerifyReport:
     deep : bool
         Whether columns and skeletons were decoded too.
     shards : int
-        Shards checked.
+        Number of shards checked.
     stored_bytes : int
-        Bytes of the directory's files: the manifest's and the shards'.
+        Size of the manifest and the shards.
     problems : tuple of Problem
         Empty if the model is sound.
     needs_trust, needs_unsafe
-        As in `DumpReport`: what a default `load` refuses of this sound model. Known after a deep
-        check only.
+        As in `DumpReport`: what a default `load` refuses. Known only if the model is sound and
+        `deep` is true.
     """
 
     path: str
@@ -161,14 +161,14 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every file is what the manifest says."""
+        """Whether every file matches the manifest."""
         return not self.problems
 
     def __bool__(self) -> bool:
         return self.ok
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The report as plain JSON."""
         return asdict(self) | {"ok": self.ok}
 
     def __repr__(self) -> str:
@@ -178,10 +178,10 @@ class VerifyReport:
         checked = "every digest and every column" if self.deep else "every digest"
         if self.ok:
             size = f"{count(self.shards, 'shard')}, {text(self.stored_bytes)}"
-            return f"{self.path}: sound ({size}; {checked})" + _needs(self)
+            return f"{self.path}: sound ({size}; {checked})" + _describe_needs(self)
         head = f"{self.path}: DAMAGED ({checked} of {count(self.shards, 'shard')})"
         lines = [head]
-        for each in self.problems:
-            lines.append(f"  {each.file}: {each.reason}")
-            lines += [f"      {place}" for place in each.estimators]
+        for problem in self.problems:
+            lines.append(f"  {problem.file}: {problem.reason}")
+            lines += [f"      {place}" for place in problem.estimators]
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Checks a model's files, and says which estimators a damaged one holds.
+"""Checks a model's files, and says which estimators are in damaged ones.
 
 Unpickles and imports nothing.
 """
@@ -35,7 +35,7 @@ from shardpickle.trust import checks
 
 
 def verify_model(store: Store, deep: bool, threads: int) -> VerifyReport:
-    """Check a model's files; those of the newer one where it is replaced meanwhile."""
+    """Check a model's files. If the model is replaced meanwhile, check the new one."""
     reader = ModelReader(store)
     while True:
         report = _verify(reader, deep, threads)
@@ -58,8 +58,8 @@ def _verify(reader: ModelReader, deep: bool, threads: int) -> VerifyReport:
         if deep and not problems:
             try:
                 with reader.explain():
-                    verdict = default_load(reader, pool)
-            except ModelTooLargeError:  # a load says so, too
+                    verdict = try_default_load(reader, pool)
+            except ModelTooLargeError:  # a load raises it, too
                 verdict = Verdict()
             except (FormatError, StorageError) as error:
                 file = getattr(error, "file", None) or "manifest.json"
@@ -69,14 +69,14 @@ def _verify(reader: ModelReader, deep: bool, threads: int) -> VerifyReport:
         deep,
         len(manifest.files),
         manifest.stored + len(reader.data),
-        tuple(_with_places(reader, list(problems.values())) if problems else ()),
+        tuple(_add_places(reader, list(problems.values())) if problems else ()),
         verdict.needs_trust,
         verdict.needs_unsafe,
     )
 
 
 class _Files:
-    """The files of a model, checked one by one."""
+    """Checks the files of a model one by one."""
 
     def __init__(self, reader: ModelReader, deep: bool, pool: Pool) -> None:
         self.reader = reader
@@ -93,10 +93,10 @@ class _Files:
         self.reads = deep and self.damaged_table is None
 
     def problems(self) -> dict[str, Problem]:
-        """What is wrong with each file."""
-        asked = self.entries if self.reads else self.reader.manifest.files
+        """The problem of each damaged file."""
+        entries = self.entries if self.reads else self.reader.manifest.files
         problems: dict[str, Problem] = {}
-        for problem in (*self.pool.stream(self._check, asked.values()), self.damaged_table):
+        for problem in (*self.pool.stream(self._check, entries.values()), self.damaged_table):
             if problem:
                 problems.setdefault(problem.file, problem)
         return problems
@@ -124,11 +124,11 @@ class _Files:
 
 
 def _check_skeletons(contents: Contents, parts: Sequence[PartEntry], manifest: Manifest) -> None:
-    """Read every skeleton of a shard once, without making anything of it."""
+    """Read every skeleton of a shard once, and make no objects."""
     skeletons = Skeletons(contents, {}, manifest.most_heap)
     listings: dict[int, tuple[Any, machine.Names]] = {}
-    sound: set[tuple[int, ...]] = set()  # what has been checked of a skeleton that others share
-    slots: set[int] = set()
+    checked: set[tuple[int, ...]] = set()  # checks of skeletons that several parts share
+    checked_slots: set[int] = set()
     for part in parts:
         number = skeletons.number(part.slot)
         if number not in listings:
@@ -139,20 +139,20 @@ def _check_skeletons(contents: Contents, parts: Sequence[PartEntry], manifest: M
         members, listing = listings[number]
         check_members(members, part)
         values, references = len(contents.pieces[part.slot]), len(part.references)
-        if (number, -1, id(part.names)) not in sound:
-            listed = {manifest.names[name] for name in part.names}
+        if (number, -1, id(part.names)) not in checked:
+            listed_names = {manifest.names[name] for name in part.names}
             for name in listing.globals:
-                if name not in listed:
+                if name not in listed_names:
                     raise CorruptShardError(
                         f"a skeleton names {'.'.join(name)}, which is not listed"
                     )
-            sound.add((number, -1, id(part.names)))
-        if (number, values, references) not in sound:
+            checked.add((number, -1, id(part.names)))
+        if (number, values, references) not in checked:
             for pid in listing.pids:
                 pickler.check_pid(pid, values, references)
-            sound.add((number, values, references))
-        if part.slot not in slots:
-            slots.add(part.slot)
+            checked.add((number, values, references))
+        if part.slot not in checked_slots:
+            checked_slots.add(part.slot)
             for spec, array in zip(
                 contents.specs(part.slot), contents.pieces[part.slot], strict=True
             ):
@@ -162,16 +162,16 @@ def _check_skeletons(contents: Contents, parts: Sequence[PartEntry], manifest: M
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a default load does: the names it asks for, and what only ``unsafe=True`` loads."""
+    """Result of a default load: the names it asks for, and what only ``unsafe=True`` loads."""
 
     needs_trust: tuple[str, ...] = ()
     needs_unsafe: str = ""
 
 
-def default_load(reader: ModelReader, pool: Pool) -> Verdict:
-    """Do what a default load does, on trees without nodes, and drop what it makes.
+def try_default_load(reader: ModelReader, pool: Pool) -> Verdict:
+    """Run a default load on trees without nodes, and drop what it makes.
 
-    Nothing is imported but what is vetted, and no code runs but that which a default load runs.
+    Imports only what is vetted, and runs only the code that a default load runs.
     """
     manifest = reader.manifest
     reader.tables(pool)
@@ -196,27 +196,27 @@ def default_load(reader: ModelReader, pool: Pool) -> Verdict:
     return Verdict(names, unsafe)
 
 
-def default_load_needs(reader: ModelReader) -> tuple[tuple[str, ...], str]:
-    """What a default load of a model refuses (`DumpReport`)."""
+def find_needs(reader: ModelReader) -> tuple[tuple[str, ...], str]:
+    """Find what a default load of a model refuses (`DumpReport`)."""
     with reader.explain(), Pool(1) as pool:
-        verdict = default_load(reader, pool)
+        verdict = try_default_load(reader, pool)
     return verdict.needs_trust, verdict.needs_unsafe
 
 
 def _check_nodes(nodes: Array, head: Head) -> None:
     reason = checks.nodes_problem(nodes.view(NODE), head.features, head.depth)
     if reason:
-        raise CorruptShardError(f"a tree that would crash: {reason}")
+        raise CorruptShardError(f"invalid tree: {reason}")
 
 
-def _with_places(reader: ModelReader, problems: Sequence[Problem]) -> list[Problem]:
-    """The problems, with the estimators that each file holds. Reads each other shard once."""
-    places = _Damage(reader, [problem.file for problem in problems]).places()
+def _add_places(reader: ModelReader, problems: Sequence[Problem]) -> list[Problem]:
+    """Add to each problem the estimators in its file. Reads each other shard once."""
+    places = _Damage(reader, [problem.file for problem in problems]).find_places()
     return [replace(problem, estimators=tuple(places[problem.file])) for problem in problems]
 
 
 class _Damage:
-    """Where in a model the parts of damaged files stand."""
+    """Finds the places in a model of what damaged files hold."""
 
     def __init__(self, reader: ModelReader, files: Collection[str]) -> None:
         self.reader = reader
@@ -226,14 +226,14 @@ class _Damage:
         self.lost: dict[str, list[int]] = {file: [] for file in files}
         self.of_part: dict[int, list[str]] = {}  # the damaged files that a part needs
         for number, part in enumerate(self.manifest.parts):
-            needed = [file for file in self._needed(number, part) if file in self.files]
-            for file in needed:
+            damaged = [file for file in self._needed_files(number, part) if file in self.files]
+            for file in damaged:
                 self.lost[file].append(number)
-            if needed:
-                self.of_part[number] = needed
+            if damaged:
+                self.of_part[number] = damaged
 
-    def _needed(self, number: int, part: PartEntry) -> Iterator[str]:
-        """The file of a part and that of its tables; nobody asks where tables stand."""
+    def _needed_files(self, number: int, part: PartEntry) -> Iterator[str]:
+        """The files of a part and of its tables. Tables themselves have no place in the model."""
         if number in self.manifest.tables:
             return
         entry = self.manifest.shards[part.shard]
@@ -241,42 +241,46 @@ class _Damage:
         if entry.table is not None:
             yield self.manifest.shards[self.manifest.parts[entry.table].shard].file
 
-    def places(self) -> dict[str, list[str]]:
-        """For each file, where its parts stand in parts that are not damaged."""
-        told: dict[str, list[str]] = {file: [] for file in self.files}
+    def find_places(self) -> dict[str, list[str]]:
+        """For each file, the places of its parts in parts that are not damaged."""
+        places: dict[str, list[str]] = {file: [] for file in self.files}
         placed: dict[str, set[int]] = {file: set() for file in self.files}
         for number, part in enumerate(self.manifest.parts):
             if self.manifest.shards[part.shard].file in self.files:
                 continue
-            wanted: dict[str, set[int]] = {}  # references to what each file holds
-            for at, (other, _) in enumerate(part.references):
-                for file in self.of_part.get(other, ()):
-                    wanted.setdefault(file, set()).add(at)
-                    placed[file].add(other)
-            paths = self._paths(number) if wanted else None
-            for file, ats in wanted.items():
+            references: dict[str, set[int]] = {}  # references to what each file holds
+            for position, (child, _) in enumerate(part.references):
+                for file in self.of_part.get(child, ()):
+                    references.setdefault(file, set()).add(position)
+                    placed[file].add(child)
+            paths = self._find_places(number) if references else None
+            for file, positions in references.items():
                 if paths is None:
-                    told[file].append(f"{len(ats)} parts of {_kind(part)}")
+                    places[file].append(f"{len(positions)} parts of {_class_name(part)}")
                 else:
-                    told[file] += [
-                        f"{path} of {_kind(part)}"
-                        for each in paths
-                        for path in outline.join_paths(p for at, p in each.items() if at in ats)
+                    places[file] += [
+                        f"{path} of {_class_name(part)}"
+                        for place_of in paths
+                        for path in outline.join_paths(
+                            p for position, p in place_of.items() if position in positions
+                        )
                     ]
         root = len(self.manifest.parts) - 1
         for file in self.files:
             below = Counter(
-                _kind(self.manifest.parts[number])
+                _class_name(self.manifest.parts[number])
                 for number in self.lost[file]
                 if number not in placed[file]
             )
-            told[file] += [f"{n} × {kind}, below what is damaged too" for kind, n in below.items()]
+            places[file] += [
+                f"{n} × {kind}, inside other damaged parts" for kind, n in below.items()
+            ]
             if root in self.lost[file]:
-                told[file] = [f"the {_kind(self.manifest.parts[root])} itself"]
-        return told
+                places[file] = [f"the {_class_name(self.manifest.parts[root])} itself"]
+        return places
 
-    def _paths(self, number: int) -> list[dict[int, str]] | None:
-        """Where the references of a part stand in each of its objects; None if it is not read."""
+    def _find_places(self, number: int) -> list[dict[int, str]] | None:
+        """Places of the references in each object of a part. None if the part is unreadable."""
         file = self.reader.entry_of(number).file
         if file in self._unreadable:
             return None
@@ -286,9 +290,9 @@ class _Damage:
             self._unreadable.add(file)
             return None
         with suppress(FormatError):
-            return [outline.find_places(made) for made in self.reader.outline(number)]
+            return [outline.find_places(obj) for obj in self.reader.outline(number)]
         return None
 
 
-def _kind(part: PartEntry) -> str:
+def _class_name(part: PartEntry) -> str:
     return part.kind.rpartition(".")[2]

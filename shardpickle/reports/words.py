@@ -1,4 +1,4 @@
-"""Numbers and plurals as reports say them."""
+"""Numbers and plurals in reports."""
 
 MOST_LINES = 20
 

@@ -1,4 +1,4 @@
-"""A tree's arrays without what is too deep or has too few samples. Pure: arrays in, arrays out."""
+"""Cuts a tree's arrays at a depth or a leaf size. Pure: arrays in, arrays out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +13,14 @@ LEAF, UNDEFINED = -1, -2  # sklearn/tree/_tree.pyx: TREE_LEAF, TREE_UNDEFINED
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large a tree may be; None: as large as it is.
+    """How large a tree may be. None means no limit.
 
     Attributes
     ----------
     max_depth : int, optional
-        Splits from the root to a leaf.
+        Number of splits from the root to a leaf.
     min_samples_leaf : int, optional
-        A split of which a side has fewer training samples (``n_node_samples``) becomes a leaf.
+        A split becomes a leaf if one side has fewer training samples (``n_node_samples``).
     """
 
     max_depth: int | None = None
@@ -30,67 +30,67 @@ class Limits:
         return self.max_depth is not None or self.min_samples_leaf is not None
 
 
-def depths(nodes: Array) -> NDArray[np.int64]:
-    """The depth of each node; 0 for the root, which comes first.
+def compute_depths(nodes: Array) -> NDArray[np.int64]:
+    """Compute the depth of each node. The root comes first and has depth 0.
 
     Parameters
     ----------
     nodes : structured ndarray of shape (nodes,)
-        With the fields of scikit-learn's.
+        scikit-learn's node array.
     """
-    found = np.zeros(len(nodes), np.int64)
-    level, depth = np.zeros(1, np.int64), 0
-    while len(level):
-        found[level] = depth
-        level = level[nodes["left_child"][level] != LEAF]
-        level = np.concatenate([nodes["left_child"][level], nodes["right_child"][level]])
+    depths = np.zeros(len(nodes), np.int64)
+    frontier, depth = np.zeros(1, np.int64), 0
+    while len(frontier):
+        depths[frontier] = depth
+        frontier = frontier[nodes["left_child"][frontier] != LEAF]
+        frontier = np.concatenate([nodes["left_child"][frontier], nodes["right_child"][frontier]])
         depth += 1
-    return found
+    return depths
 
 
-def stops(nodes: Array, depth: NDArray[np.int64], limits: Limits) -> NDArray[np.bool_]:
-    """Whether each node is a leaf under these limits, if it is reached at all."""
-    found: NDArray[np.bool_] = nodes["left_child"] == LEAF
+def find_leaves(nodes: Array, depth: NDArray[np.int64], limits: Limits) -> NDArray[np.bool_]:
+    """Find the nodes that are leaves under these limits, reachable or not."""
+    is_leaf: NDArray[np.bool_] = nodes["left_child"] == LEAF
     if limits.max_depth is not None:
-        found = found | (depth >= limits.max_depth)
+        is_leaf = is_leaf | (depth >= limits.max_depth)
     if limits.min_samples_leaf is not None:
         left, right = nodes["left_child"], nodes["right_child"]
         samples = nodes["n_node_samples"]
-        smaller = np.minimum(samples[left], samples[right])  # -1 of leaves: they stop anyway
-        found = found | (smaller < limits.min_samples_leaf)
-    return found
+        smaller_side = np.minimum(samples[left], samples[right])  # -1 for leaves: leaves anyway
+        is_leaf = is_leaf | (smaller_side < limits.min_samples_leaf)
+    return is_leaf
 
 
-def reached(nodes: Array, stop: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether the way from the root to each node meets no node that stops."""
-    found = np.zeros(len(nodes), np.bool_)
-    level = np.zeros(1, np.int64)
-    while len(level):
-        found[level] = True
-        level = level[~stop[level]]
-        level = np.concatenate([nodes["left_child"][level], nodes["right_child"][level]])
-    return found
+def find_reached(nodes: Array, is_leaf: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the nodes whose path from the root meets no leaf before them."""
+    reached = np.zeros(len(nodes), np.bool_)
+    frontier = np.zeros(1, np.int64)
+    while len(frontier):
+        reached[frontier] = True
+        frontier = frontier[~is_leaf[frontier]]
+        frontier = np.concatenate([nodes["left_child"][frontier], nodes["right_child"][frontier]])
+    return reached
 
 
-def ends(nodes: Array, stop: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Where the way from the root to each node stops: itself, or the first that stops before it."""
-    found = np.arange(len(nodes))
-    level = np.zeros(1, np.int64)
-    while len(level):
-        level = level[nodes["left_child"][level] != LEAF]
-        over = found[level]
-        over = np.where(stop[over], over, UNDEFINED)
+def find_ends(nodes: Array, is_leaf: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Find the node where the path from the root to each node ends: at or above it."""
+    ends = np.arange(len(nodes))
+    frontier = np.zeros(1, np.int64)
+    while len(frontier):
+        frontier = frontier[nodes["left_child"][frontier] != LEAF]
+        leaf_above = ends[frontier]
+        leaf_above = np.where(is_leaf[leaf_above], leaf_above, UNDEFINED)
         for side in ("left_child", "right_child"):
-            child = nodes[side][level]
-            found[child] = np.where(over == UNDEFINED, child, over)
-        level = np.concatenate([nodes["left_child"][level], nodes["right_child"][level]])
-    return found
+            child = nodes[side][frontier]
+            ends[child] = np.where(leaf_above == UNDEFINED, child, leaf_above)
+        frontier = np.concatenate([nodes["left_child"][frontier], nodes["right_child"][frontier]])
+    return ends
 
 
-def cut(nodes: Array, values: Array, limits: Limits) -> tuple[Array, Array, int]:
-    """A tree within limits: the nodes, the values and the depth that are left.
+def cut_tree(nodes: Array, values: Array, limits: Limits) -> tuple[Array, Array, int]:
+    """Cut a tree to limits.
 
-    Nodes keep their order; one that becomes a leaf keeps its value, impurity and samples.
+    Nodes keep their order. A node that becomes a leaf keeps its value, impurity and samples.
 
     Parameters
     ----------
@@ -103,29 +103,30 @@ def cut(nodes: Array, values: Array, limits: Limits) -> tuple[Array, Array, int]
     nodes, values : ndarray
         New arrays.
     depth : int
+        Depth of the tree that is left.
 
     Raises
     ------
     ValueError
-        If a node that becomes a leaf has no value: the model was dumped for inference.
+        If a node that becomes a leaf has no value, since the model was dumped for inference.
     """
-    depth = depths(nodes)
-    stop = stops(nodes, depth, limits)
-    keep = reached(nodes, stop)
-    new = stop & keep & (nodes["left_child"] != LEAF)
-    if np.isnan(values[new]).any():
+    depth = compute_depths(nodes)
+    is_leaf = find_leaves(nodes, depth, limits)
+    keep = find_reached(nodes, is_leaf)
+    new_leaf = is_leaf & keep & (nodes["left_child"] != LEAF)
+    if np.isnan(values[new_leaf]).any():
         raise ValueError(
-            "its inner nodes have no values (it was dumped with profile='inference'): prune the "
-            "model it was dumped from"
+            "this model was dumped with profile='inference', so its inner nodes have no values: "
+            "prune the model that it was dumped from"
         )
-    number = np.cumsum(keep) - 1
-    ends = stop[keep]
-    kept = nodes[keep]
+    new_number = np.cumsum(keep) - 1
+    is_kept_leaf = is_leaf[keep]
+    kept_nodes = nodes[keep]
     for side in ("left_child", "right_child"):
-        kept[side] = np.where(ends, LEAF, number[kept[side]])
-    fresh = new[keep]
-    kept["feature"][fresh] = UNDEFINED
-    kept["threshold"][fresh] = UNDEFINED
+        kept_nodes[side] = np.where(is_kept_leaf, LEAF, new_number[kept_nodes[side]])
+    is_new_leaf = new_leaf[keep]
+    kept_nodes["feature"][is_new_leaf] = UNDEFINED
+    kept_nodes["threshold"][is_new_leaf] = UNDEFINED
     if "missing_go_to_left" in (nodes.dtype.names or ()):
-        kept["missing_go_to_left"][fresh] = 0
-    return kept, values[keep], int(depth[keep].max())
+        kept_nodes["missing_go_to_left"][is_new_leaf] = 0
+    return kept_nodes, values[keep], int(depth[keep].max())

@@ -1,6 +1,6 @@
-"""Scores of smaller versions of a model beside their size, as a table. Pure: numbers in, text out.
+"""Tables of scores and sizes of smaller versions of a model. Pure: numbers in, text out.
 
-The interval of a difference is that of a paired bootstrap over the rows: both models are scored on
+The interval of a difference comes from a paired bootstrap over the rows. Both models are scored on
 the same resampled rows, and the interval goes from the 2.5th to the 97.5th percentile of the
 differences (Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
 """
@@ -30,19 +30,19 @@ class Smaller:
     ----------
     n_estimators : int
     max_depth, min_samples_leaf : int or None
-        What `prune` makes it with.
+        Arguments of `prune` that make it.
     stored_bytes : int
-        Of the directory that `dump` would write: nodes times what a node of a sample of such trees
-        takes.
+        Estimated size of the directory that `dump` would write: the number of nodes times the
+        bytes per node in a sample of such trees.
     memory_bytes : int
-        Of the arrays of its trees, exactly.
+        Exact size of the arrays of its trees.
     seconds : float
-        To predict the validation rows, measured with a sample of such trees in one thread.
+        Time to predict the validation rows, measured on a sample of such trees in one thread.
     score : float
     difference, interval : float
-        The score less that of the whole model, and half of the 95 % interval of this.
+        The score minus that of the whole model, and half of the 95 % interval of this difference.
     best : bool
-        Whether no version is as small with a better score, or smaller with as good a one.
+        False if another version is as small and scores better, or is smaller and scores as well.
     """
 
     n_estimators: int
@@ -58,13 +58,13 @@ class Smaller:
 
     @property
     def name(self) -> str:
-        """What it is, in words."""
-        found = [f"{self.n_estimators} estimators" if self.n_estimators > 1 else "1 tree"]
+        """A short description."""
+        words = [f"{self.n_estimators} estimators" if self.n_estimators > 1 else "1 tree"]
         if self.max_depth is not None:
-            found.append(f"depth {self.max_depth}")
+            words.append(f"depth {self.max_depth}")
         if self.min_samples_leaf is not None:
-            found.append(f"leaves of {self.min_samples_leaf}")
-        return ", ".join(found)
+            words.append(f"leaves of {self.min_samples_leaf}")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Tradeoff:
     Attributes
     ----------
     scoring : str
-        What the scores are.
+        Name of the score.
     samples : int
         Validation rows.
     rows : tuple of Smaller
@@ -89,42 +89,42 @@ class Tradeoff:
     def whole(self) -> Smaller:
         """The model as it is."""
         return next(
-            each
-            for each in sorted(self.rows, key=lambda row: -row.n_estimators)
-            if each.max_depth is None and each.min_samples_leaf is None
+            row
+            for row in sorted(self.rows, key=lambda row: -row.n_estimators)
+            if row.max_depth is None and row.min_samples_leaf is None
         )
 
     @property
     def best(self) -> tuple[Smaller, ...]:
-        """The rows that no other one beats, smallest first."""
-        return tuple(each for each in self.rows if each.best)
+        """The best rows, smallest first."""
+        return tuple(row for row in self.rows if row.best)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain JSON."""
+        """The table as plain JSON."""
         return asdict(self)
 
     def to_pandas(self) -> Any:
-        """The rows as a DataFrame, where pandas is installed."""
+        """The rows as a DataFrame (needs pandas)."""
         import pandas  # type: ignore[import-untyped]
 
         table = pandas.DataFrame([{"name": row.name, **asdict(row)} for row in self.rows])
         return table.astype({"max_depth": "Int64", "min_samples_leaf": "Int64"})
 
     def to_html(self) -> str:
-        """A page of its own: a chart and the table; nothing in it is fetched or run."""
+        """A self-contained page with a chart and the table. It loads and runs nothing."""
         return _page(self)
 
     def plot(self, axes: Any = None) -> Any:
-        """Size against score, in matplotlib's axes (extra ``shardpickle[plot]``)."""
+        """Plot size against score with matplotlib (``pip install shardpickle[plot]``)."""
         if axes is None:
             import matplotlib.pyplot as plt
 
             _, axes = plt.subplots()
-        for chosen, marker, label in ((False, ".", "beaten by another"), (True, "o", "best")):
-            found = [each for each in self.rows if each.best is chosen]
-            if found:
+        for is_best, marker, label in ((False, ".", "beaten by another"), (True, "o", "best")):
+            rows = [row for row in self.rows if row.best is is_best]
+            if rows:
                 axes.plot(
-                    *([each.stored_bytes for each in found], [each.score for each in found]),
+                    *([row.stored_bytes for row in rows], [row.score for row in rows]),
                     *(marker,),
                     label=label,
                 )
@@ -139,37 +139,37 @@ class Tradeoff:
         return "\n".join(_lines(self))
 
 
-def table(scoring: str, samples: int, rows: Sequence[Smaller]) -> Tradeoff:
-    """The table of rows, sorted, with those marked that no other one beats."""
-    found, best = [], float("-inf")
+def make_table(scoring: str, samples: int, rows: Sequence[Smaller]) -> Tradeoff:
+    """Sort the rows and mark the best ones."""
+    marked, best = [], float("-inf")
     for row in sorted(rows, key=lambda row: (row.stored_bytes, -row.score)):
-        found.append(replace(row, best=row.score > best))
+        marked.append(replace(row, best=row.score > best))
         best = max(best, row.score)
-    return Tradeoff(scoring, samples, tuple(found))
+    return Tradeoff(scoring, samples, tuple(marked))
 
 
 # Scores -------------------------------------------------------------------------------------------
 
 
 def resamples(rows: int, count: int = RESAMPLES) -> NDArray[np.uint8]:
-    """How often each row is drawn: once each at first, then in every resample.
+    """How often each row is drawn: once each first, then in every resample.
 
-    A byte is enough: that one row of many is drawn 256 times has a chance of less than 1e-500.
+    A byte is enough: the chance that a row is drawn 256 times is less than 1e-500.
 
     Returns
     -------
     ndarray of shape (count + 1, rows)
     """
-    generator, even = np.random.default_rng(0), np.full(rows, 1 / rows)
-    found = np.ones((count + 1, rows), np.uint8)
-    for each in found[1:]:
-        each[:] = generator.multinomial(rows, even)
-    return found
+    generator, probabilities = np.random.default_rng(0), np.full(rows, 1 / rows)
+    counts = np.ones((count + 1, rows), np.uint8)
+    for drawn in counts[1:]:
+        drawn[:] = generator.multinomial(rows, probabilities)
+    return counts
 
 
-def half_interval(one: Array, other: Array) -> float:
-    """Half of the 95 % interval of a difference, from the scores of resamples that have one."""
-    differences = (one - other)[1:]
+def half_interval(scores: Array, others: Array) -> float:
+    """Half of the 95 % interval of a difference. Resamples without a score do not count."""
+    differences = (scores - others)[1:]
     differences = differences[np.isfinite(differences)]
     if len(differences) < 2:
         return float("nan")
@@ -180,18 +180,18 @@ def half_interval(one: Array, other: Array) -> float:
 # Text -------------------------------------------------------------------------------------------
 
 
-def _lines(of: Tradeoff) -> Iterator[str]:
-    whole = of.whole
-    yield f"{of.scoring} on {of.samples} rows; * no other one is as small and as good"
+def _lines(tradeoff: Tradeoff) -> Iterator[str]:
+    whole = tradeoff.whole
+    yield f"{tradeoff.scoring} on {tradeoff.samples} rows; * no other one is as small and as good"
     yield f"  {'':<36}{'stored':>10}{'memory':>10}{'smaller':>9}{'score':>9}  difference"
-    shown = [row for row in of.rows if row.best or row == whole]
+    shown = [row for row in tradeoff.rows if row.best or row == whole]
     for row in shown[:_MOST_LINES]:
         yield (
             f"{'*' if row.best else ' '} {row.name:<36}{text(row.stored_bytes):>10}"
             f"{text(row.memory_bytes):>10}{whole.stored_bytes / max(1, row.stored_bytes):>8.1f}x"
             f"{row.score:>9.4f}  {_difference(row)}"
         )
-    rest = len(of.rows) - len(shown)
+    rest = len(tradeoff.rows) - len(shown)
     if rest:
         yield f"  and {rest} that others beat (.rows has all)"
 
@@ -203,16 +203,16 @@ def _difference(row: Smaller) -> str:
 _WIDE, _HIGH, _LEFT, _LOW = 640, 320, 60, 40
 
 
-def _page(of: Tradeoff) -> str:
-    sizes = np.log10([max(1, row.stored_bytes) for row in of.rows])
-    scores = np.array([row.score for row in of.rows])
+def _page(tradeoff: Tradeoff) -> str:
+    sizes = np.log10([max(1, row.stored_bytes) for row in tradeoff.rows])
+    scores = np.array([row.score for row in tradeoff.rows])
     span = max(float(np.ptp(sizes)), 1e-9), max(float(np.ptp(scores)), 1e-9)
     xs = _LEFT + 10 + (sizes - sizes.min()) / span[0] * (_WIDE - _LEFT - 30)
     ys = _HIGH - _LOW - 10 - (scores - scores.min()) / span[1] * (_HIGH - _LOW - 30)
     return render(
         Path(__file__).with_name("tradeoff.html"),
-        of=of,
-        rows=list(zip(of.rows, xs.tolist(), ys.tolist(), strict=True)),
+        of=tradeoff,
+        rows=list(zip(tradeoff.rows, xs.tolist(), ys.tolist(), strict=True)),
         scores=(float(scores.min()), float(scores.max())),
         size=text,
         difference=_difference,

@@ -1,4 +1,4 @@
-"""Every smaller version of a model, scored and weighed in one pass over its trees."""
+"""Scores and sizes of every smaller version of a model, from one pass over its trees."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def compare_versions(
     threads: int,
     progress: bool | None,
 ) -> Tradeoff:
-    """The table of smaller versions; `stored_bytes` says what an object would take on disk."""
+    """Compare smaller versions. `stored_bytes` gives the bytes on disk of an object."""
     sample = ensemble.sample(share.sample)
     limits = ensemble.limits(sample, share.limits)
     costs = [ensemble.costs(sample, limit, stored_bytes) for limit in limits]
@@ -50,4 +50,4 @@ def compare_versions(
         )
         for version, scores in versions
     ]
-    return table.table(score.name, ensemble.samples, rows)
+    return table.make_table(score.name, ensemble.samples, rows)

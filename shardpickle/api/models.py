@@ -20,6 +20,7 @@ from shardpickle.io.reader import ModelReader
 from shardpickle.lazy import CACHE
 from shardpickle.lazy import materialize as materializing
 from shardpickle.lazy import predict as predicting
+from shardpickle.lazy.rows import NpyFile
 from shardpickle.reports.outcome import DumpReport
 from shardpickle.storage import packed, sniff
 from shardpickle.storage.open import open_store
@@ -322,7 +323,8 @@ def predict(
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     if workers is not None:
         checked_workers(workers)
-    prediction = predicting.Prediction(method, workers, out, progress, on_progress)
+    file = None if out is None else NpyFile(out)
+    prediction = predicting.Prediction(method, workers, file, progress, on_progress)
     with CACHE.within(limit) if limit is not None else nullcontext():
         model = open_lazily(model, trusted, unsafe, "predict({path}, X, {trusted})")
         return predicting.predict_rows(model, X, prediction)

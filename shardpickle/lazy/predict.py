@@ -49,14 +49,14 @@ class Prediction:
 
     method: str
     workers: int | None
-    out: Any  # a path, or None
+    file: results.NpyFile | None
     progress: bool | None
     on_progress: Listener | None
 
 
 def predict_rows(model: Any, features: Any, request: Prediction) -> Any:
     """Predict rows with a lazy model, a block of them at a time."""
-    file = None if request.out is None else results.NpyFile(request.out)
+    file = request.file
     chosen = request.workers is not None or is_backend_chosen()
     task_limit = request.workers if chosen else checked_workers(None)
     predictor = make_proxies(model, task_limit, lazy.CACHE.limit)

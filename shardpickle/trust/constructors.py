@@ -59,11 +59,11 @@ def _deque(args: Args) -> bool:
 
 
 def _counter(args: Args) -> bool:
-    return len(args) <= 1 and all(type(each) is dict for each in args)
+    return len(args) <= 1 and all(type(counts) is dict for counts in args)
 
 
 def _path(args: Args) -> bool:
-    return len(args) < 100 and all(type(each) is str and len(each) < 4096 for each in args)
+    return len(args) < 100 and all(type(segment) is str and len(segment) < 4096 for segment in args)
 
 
 # All but DEBUG, which would print.
@@ -81,11 +81,11 @@ def _pattern(args: Args) -> bool:
 
 def _logger(args: Args) -> bool:
     """A logger by its name, which the process keeps."""
-    return len(args) <= 1 and all(type(each) is str and len(each) <= 200 for each in args)
+    return len(args) <= 1 and all(type(name) is str and len(name) <= 200 for name in args)
 
 
 def _fraction(args: Args) -> bool:
-    return of(int, int)(args) and all(each.bit_length() <= 1 << 12 for each in args)
+    return of(int, int)(args) and all(number.bit_length() <= 1 << 12 for number in args)
 
 
 def _spline(target: Any) -> Maker:
@@ -132,7 +132,7 @@ def _namespace(target: Any) -> Maker:
 
 
 def _floats(args: Args) -> bool:
-    return len(args) <= 3 and all(type(each) in (int, float) for each in args)
+    return len(args) <= 3 and all(type(number) in (int, float) for number in args)
 
 
 def _unpickled(name: str) -> Callable[[Any], Maker]:
@@ -226,7 +226,7 @@ def _default_dict(target: Any, trusts: Trusts) -> Maker:
         if len(args) != 1:
             return False
         factory = args[0]
-        known = any(factory is each for each in FACTORIES) or trusts(factory)
+        known = any(factory is known_factory for known_factory in FACTORIES) or trusts(factory)
         return known or (isinstance(factory, type) and issubclass(factory, BaseEstimator))
 
     return calls(check)(target)

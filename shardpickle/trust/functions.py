@@ -78,7 +78,9 @@ FUNCTIONS = (
 
 def _is_container(value: Any) -> bool:
     """Whether a value is a class of containers or numbers, as `defaultdict` takes them."""
-    return value is defaultdict or any(value is each for each in FACTORIES if each is not None)
+    if value is None:
+        return False
+    return value is defaultdict or any(value is factory for factory in FACTORIES)
 
 
 def is_function(value: Any) -> bool:
@@ -93,7 +95,8 @@ def partial_problem(function: Any, args: Args, keywords: Mapping[str, Any]) -> s
     a way that compiled code would trust: scikit-learn's take numbers and words, NumPy's plain data.
     """
     if _is_container(function):
-        plain = all(_is_container(each) or _is_plain(each) for each in (*args, *keywords.values()))
+        values = (*args, *keywords.values())
+        plain = all(_is_container(value) or _is_plain(value) for value in values)
         return None if plain else "arguments that are no plain data"
     if not is_function(function):
         return "something that is no function"
@@ -117,9 +120,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
     if type(value) in (list, tuple, set, frozenset) and depth < 8:
-        return all(_is_plain(each, depth + 1) for each in value)
+        return all(_is_plain(item, depth + 1) for item in value)
     if type(value) is dict and depth < 8:
-        return all(_is_plain(each, depth + 1) for pair in value.items() for each in pair)
+        return all(_is_plain(item, depth + 1) for pair in value.items() for item in pair)
     if isinstance(value, np.dtype):
         return not value.hasobject
     if isinstance(value, type):
@@ -174,9 +177,9 @@ def method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any
             shown,
             *name_of(type(owner)),
         )
-        found = inspect.getattr_static(type(owner), name, None)
-        found = getattr(found, "fn", found)  # of `available_if`
-        need(isinstance(found, types.FunctionType), shown, *name_of(type(owner)))
-        return types.MethodType(found, owner)
+        function = inspect.getattr_static(type(owner), name, None)
+        function = getattr(function, "fn", function)  # of `available_if`
+        need(isinstance(function, types.FunctionType), shown, *name_of(type(owner)))
+        return types.MethodType(function, owner)
 
     return Maker(call=call)

@@ -50,8 +50,8 @@ class Row:
 
     def _add(self, cls: type) -> None:
         constraints = vars(cls).get("_parameter_constraints")
-        for name, each in (constraints if isinstance(constraints, dict) else {}).items():
-            self._declare(name, each)
+        for name, constraint in (constraints if isinstance(constraints, dict) else {}).items():
+            self._declare(name, constraint)
         called = f"{_package(cls)}.{cls.__qualname__}"
         for table in (grammar_table.ROWS, BY_HAND):
             for name, kinds in table.get(called, {}).items():
@@ -63,10 +63,10 @@ class Row:
         if isinstance(constraints, str):  # "no_validation"
             kinds |= PLAIN
             constraints = []
-        for each in constraints:
-            found, its = _declared(each)
-            kinds |= found
-            classes += its
+        for constraint in constraints:
+            names, instances_of = _declared(constraint)
+            kinds |= names
+            classes += instances_of
         self.kinds[name] = frozenset(kinds)
         self.classes[name] = tuple(classes)
 
@@ -170,11 +170,11 @@ def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
     alike = cls, tuple(attributes), tuple(map(type, attributes.values()))
     open_names = _OPEN_NAMES.get(alike)
     if open_names is None:
-        its = row(cls)
+        known = row(cls)
         open_names = tuple(
-            (name, "array" in its.kinds.get(name, _UNKNOWN))
+            (name, "array" in known.kinds.get(name, _UNKNOWN))
             for name, value in attributes.items()
-            if not _is_settled(its, name, value)
+            if not _is_settled(known, name, value)
         )
         if len(_OPEN_NAMES) >= _MOST_ALIKE:
             _OPEN_NAMES.clear()
@@ -183,9 +183,9 @@ def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
         value = attributes[name]
         if takes_arrays and type(value) is np.ndarray and value.dtype != object:
             continue
-        found = _misplaced(cls, name, value, own, seen)
-        if found is not None:
-            return found
+        fault = _misplaced(cls, name, value, own, seen)
+        if fault is not None:
+            return fault
     return None
 
 
@@ -195,13 +195,13 @@ _OPEN_NAMES: dict[tuple[Any, ...], tuple[tuple[str, bool], ...]] = {}
 _MOST_ALIKE = 4096
 
 
-def _is_settled(its: Row, name: str, value: Any) -> bool:
+def _is_settled(known: Row, name: str, value: Any) -> bool:
     """Whether the type of a value says that it may stand there."""
     if value is None:
         return True
-    kinds = its.kinds.get(name)
+    kinds = known.kinds.get(name)
     if kinds is None:
-        if its.open and name not in its.methods:
+        if known.open and name not in known.methods:
             return True
         kinds = _UNKNOWN
     if isinstance(value, (np.ndarray, range)):
@@ -211,20 +211,20 @@ def _is_settled(its: Row, name: str, value: Any) -> bool:
 
 
 def _misplaced(cls: type, name: str, value: Any, own: Own, seen: Seen) -> Misplaced | None:
-    its = row(cls)
-    kinds = its.kinds.get(name) or _UNKNOWN
-    classes = its.classes.get(name, ())
+    known = row(cls)
+    kinds = known.kinds.get(name) or _UNKNOWN
+    classes = known.classes.get(name, ())
     if _ANY in kinds:
         return None
     settled = not classes and kinds <= _SETTLED and name not in _NAMES_OF_METHODS
     judged = seen.setdefault(kinds if settled else (kinds, name, classes), set())
-    for kind, each in leaves(value, judged, own):
+    for kind, thing in leaves(value, judged, own):
         if kind in kinds and kind in _SETTLED and name not in _NAMES_OF_METHODS:
             continue
-        found = _fault(name, kind, each, kinds, classes, own)
-        if found is not None:
-            shown = f"{cls.__qualname__}.{name[:60]} holds {_shown(each, kind)}"
-            return Misplaced(f"{shown}, where {found}", things(each))
+        fault = _fault(name, kind, thing, kinds, classes, own)
+        if fault is not None:
+            shown = f"{cls.__qualname__}.{name[:60]} holds {_shown(thing, kind)}"
+            return Misplaced(f"{shown}, where {fault}", things(thing))
     if name in _KEYWORDS and isinstance(value, dict):
         odd = odd_argument(value)
         if odd is not None:
@@ -272,7 +272,7 @@ def _fault(
     if value is None:
         return None
     if kind not in kinds:
-        known = ", ".join(sorted(each.replace("_", " ") for each in kinds))
+        known = ", ".join(sorted(kind_name.replace("_", " ") for kind_name in kinds))
         return f"there may be {known}"
     if kind == "function":
         return _function_fault(name, value, own)
@@ -337,7 +337,7 @@ def _function_fault(name: str, value: Any, own: Own) -> str | None:
     module = str(getattr(function, "__module__", None) or "builtins")
     if isinstance(function, np.ufunc):
         module = "numpy"
-    fits = any(f"{module}.".startswith(f"{each}.") for each in modules)
+    fits = any(f"{module}.".startswith(f"{allowed}.") for allowed in modules)
     return None if fits else _NO_FUNCTION
 
 

@@ -31,9 +31,9 @@ class Makers:
 
     def __init__(self, known: Iterable[Known]) -> None:
         self._known = tuple(known)  # alive, so that identities stay theirs
-        self._of = {id(each.target): each.maker for each in self._known if each.maker}
+        self._of = {id(entry.target): entry.maker for entry in self._known if entry.maker}
         self._of |= {id(target): maker for target, maker in OF_CLASS_METHODS}
-        self._own = {id(each.target) for each in self._known if each.own}
+        self._own = {id(entry.target) for entry in self._known if entry.own}
 
     def add(self, known: Known) -> None:
         """Another one, or another maker of one that is known."""
@@ -53,7 +53,7 @@ class Makers:
 
     def refusal(self, problem: Problem) -> RefusedError:
         """The error for an instance that must not be handed out."""
-        return refused(problem.text, *(name for each in problem.things for name in name_of(each)))
+        return refused(problem.text, *(name for thing in problem.things for name in name_of(thing)))
 
 
 class Ledger:
@@ -78,9 +78,9 @@ class Ledger:
     def left(self) -> int | None:
         return None if self._most is None else max(0, self._most - self.spent)
 
-    def height_of(self, each: Any) -> int:
+    def height_of(self, container: Any) -> int:
         """How many containers stand in each other, as far as they are freed one in the other."""
-        return self.heights.get(id(each), (None, 0))[1]
+        return self.heights.get(id(container), (None, 0))[1]
 
     def spend(self, nbytes: int) -> None:
         """Count what is made, copied or hashed; refuse more than the manifest declares."""
@@ -139,18 +139,18 @@ class Keys:
         left = [(key, 0)]
         most = self._ledger.left
         while left:
-            each, depth = left.pop()
+            item, depth = left.pop()
             count += 1
-            if _hash_of(each) in (_hash_of(()), _hash_of(frozenset())):
+            if _hash_of(item) in (_hash_of(()), _hash_of(frozenset())):
                 if depth >= _DEEPEST_KEY:
                     raise refused("a key nested too deeply")
-                odd = [(item, depth + 1) for item in each if type(item) not in _PLAIN_KEYS]
-                count += len(each) - len(odd)
+                odd = [(inner, depth + 1) for inner in item if type(inner) not in _PLAIN_KEYS]
+                count += len(item) - len(odd)
                 left += odd
-            elif type(each) not in _PLAIN_KEYS:
-                if not (_is_value(each) or self._makers.is_own(type(each))):
-                    raise refused(f"a key of type {type(each).__qualname__}")
-                count += 1 if isinstance(each, _COMPILED_KEYS) else _SLOW_KEY
+            elif type(item) not in _PLAIN_KEYS:
+                if not (_is_value(item) or self._makers.is_own(type(item))):
+                    raise refused(f"a key of type {type(item).__qualname__}")
+                count += 1 if isinstance(item, _COMPILED_KEYS) else _SLOW_KEY
             if most is not None and count * _KEY > most:
                 raise CorruptShardError(_TOO_MUCH)
             if count * _KEY > _MOST_KEY:
@@ -227,12 +227,12 @@ class Vetted:
         if type(pid) in (str, tuple):
             text = pid if type(pid) is str else str(pid[0]) if pid else ""
             self.ledger.spend(len(text) * (_PARSED if text[:1] in ("{", "[") else 1))
-        found = outside(pid, self.values, self.references)
-        if isinstance(found, _CONTAINERS):
-            self.others.add(id(found))
-        if isinstance(found, np.dtype) and found.hasobject and not has_apart(found):
+        value = outside(pid, self.values, self.references)
+        if isinstance(value, _CONTAINERS):
+            self.others.add(id(value))
+        if isinstance(value, np.dtype) and value.hasobject and not has_apart(value):
             raise CorruptShardError("a dtype whose objects share bytes with other fields")
-        return found
+        return value
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         maker = self.makers.of(function)
@@ -259,7 +259,7 @@ class Vetted:
             raise CorruptShardError(f"a state for {shown(instance)}, which was not made here")
         self.ledger.spend(_ITEM * _length(state))
         if maker.unfinished:  # compiled, and copies its arrays
-            self.ledger.spend(sum(each.nbytes for each in _arrays_of(state)))
+            self.ledger.spend(sum(array.nbytes for array in _arrays_of(state)))
         if type(state) is dict:
             check_attributes(state, maker.named)
         elif maker.named and _is_pair(state) and not hasattr(type(instance), "__setstate__"):
@@ -368,7 +368,7 @@ def _is_pair(state: Any) -> bool:
     return (
         type(state) is tuple
         and len(state) == 2
-        and all(each is None or type(each) is dict for each in state)
+        and all(half is None or type(half) is dict for half in state)
     )
 
 
@@ -387,13 +387,13 @@ def _length(value: Any) -> int:
     if isinstance(value, np.ndarray):
         return value.size
     if type(value) in (tuple, list):
-        return len(value) + sum(_items(each) for each in value if type(each) in (dict, list, tuple))
+        return len(value) + sum(_items(item) for item in value if type(item) in (dict, list, tuple))
     return _items(value) if isinstance(value, (dict, str, bytes)) else 1
 
 
 def _arrays_of(state: Any) -> list[np.ndarray[Any, Any]]:
     values = state.values() if isinstance(state, dict) else state if type(state) is tuple else ()
-    return [each for each in values if isinstance(each, np.ndarray)]
+    return [value for value in values if isinstance(value, np.ndarray)]
 
 
 def _items(value: Any) -> int:

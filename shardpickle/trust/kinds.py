@@ -115,17 +115,17 @@ def leaves(
     seen = set() if seen is None else seen
     left = [value]
     while left:
-        each = left.pop()
-        kind = kind_of(each)
-        if kind and kind not in _NAMED_CONTAINERS and not isinstance(each, tuple):
-            yield kind, each
-        elif id(each) not in seen:
-            seen.add(id(each))
+        item = left.pop()
+        kind = kind_of(item)
+        if kind and kind not in _NAMED_CONTAINERS and not isinstance(item, tuple):
+            yield kind, item
+        elif id(item) not in seen:
+            seen.add(id(item))
             if kind:
-                yield kind, each
-                if own is not None and own(type(each)):
+                yield kind, item
+                if own is not None and own(type(item)):
                     continue
-            left += _inside(each, kind)
+            left += _inside(item, kind)
 
 
 _NAMED_CONTAINERS = ("Bunch", "SimpleNamespace")

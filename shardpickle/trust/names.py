@@ -74,13 +74,13 @@ class Callers:
             raise TypeError(f"trusted is a list of names or classes, not {trusted!r}")
         self.texts: set[str] = set()
         self.objects: dict[Name, Any] = {}
-        for each in trusted:
-            if isinstance(each, str):
-                self.texts.add(each)
-            elif isinstance(each, type):
-                self.objects[each.__module__, each.__qualname__] = each
+        for entry in trusted:
+            if isinstance(entry, str):
+                self.texts.add(entry)
+            elif isinstance(entry, type):
+                self.objects[entry.__module__, entry.__qualname__] = entry
             else:
-                raise TypeError(f"trusted holds names and classes, not {each!r:.80}")
+                raise TypeError(f"trusted holds names and classes, not {entry!r:.80}")
 
     def __contains__(self, name: Name) -> bool:
         return ".".join(name) in self.texts or name in self.objects
@@ -174,14 +174,14 @@ def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
     MissingNameError
         One for all names that are not here.
     """
-    found = resolve_any(names, callers)
-    own = {name for name in found if name in callers or verdict(name) == "vouched"}
-    trusts = rules.Trusts([found[name] for name in own])
+    targets = resolve_any(names, callers)
+    own = {name for name in targets if name in callers or verdict(name) == "vouched"}
+    trusts = rules.Trusts([targets[name] for name in own])
     return {
         name: Known(target, rules.trusted(target), own=True)
         if name in own and is_offered(name)
         else known(name, target, trusts)
-        for name, target in found.items()
+        for name, target in targets.items()
     }
 
 
@@ -198,16 +198,16 @@ def imitated(name: Name, target: Any) -> Known:
 def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[Name, Any]:
     """What each name stands for, trusted or not, as with pickle; raises as `resolve` does."""
     own = callers.objects if callers is not None else {}
-    found: dict[Name, Any] = {}
+    targets: dict[Name, Any] = {}
     problems: list[tuple[str, str]] = []
     for name in names:
         try:
-            found[name] = own[name] if name in own else _find(*name)
+            targets[name] = own[name] if name in own else _find(*name)
         except Exception as error:  # importing a module runs it, and it may raise anything
             problems.append((".".join(name), f"{type(error).__name__}: {error}"))
     if problems:
         raise MissingNameError(problems)
-    return found
+    return targets
 
 
 def _maker(name: Name, target: Any, trusts: rules.Trusts) -> Maker | None:
@@ -243,10 +243,10 @@ def _entry_points() -> tuple[EntryPoint, ...]:
     """Those of installed distributions; none that lies in the folder that one works in."""
     installed = [path for path in sys.path if path.endswith("-packages") or not _is_here(path)]
     return tuple(
-        each
+        entry
         for distribution in distributions_in(path=installed)
-        for each in distribution.entry_points
-        if each.group == GROUP
+        for entry in distribution.entry_points
+        if entry.group == GROUP
     )
 
 
@@ -260,7 +260,7 @@ def _is_here(path: str) -> bool:
 
 def _vouching(name: Name) -> EntryPoint | None:
     """The entry point of an installed package that names this class."""
-    return next((each for each in _entry_points() if (each.module, each.attr) == name), None)
+    return next((entry for entry in _entry_points() if (entry.module, entry.attr) == name), None)
 
 
 def _find(module: str, name: str) -> Any:

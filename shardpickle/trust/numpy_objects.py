@@ -31,17 +31,17 @@ def array_state(array: Any, state: Any) -> None:
         count *= size
         need(count < 1 << 40, "an array's shape")
     if dtype.hasobject:
-        fields = dtype.names is None or all(type(each) is tuple for each in content)
-        need(type(content) is list and has_apart(dtype) and fields, "an array of objects")
+        are_items = dtype.names is None or all(type(item) is tuple for item in content)
+        need(type(content) is list and has_apart(dtype) and are_items, "an array of objects")
         need(len(content) == count, "an array of another number of objects")
         depth = 1 + max(
-            (_depth(each) for each in content if isinstance(each, np.ndarray)), default=0
+            (_depth(item) for item in content if isinstance(item, np.ndarray)), default=0
         )
         need(depth <= _MOST_ARRAYS_IN_ARRAYS, "arrays nested too deeply")
     elif is_string_dtype(dtype):
         need(type(content) is list and len(content) == count, "an array of another number")
         missing = getattr(dtype, "na_object", None)
-        need(all(type(each) is str or each is missing for each in content), "an array of text")
+        need(all(type(text) is str or text is missing for text in content), "an array of text")
     else:
         need(type(content) is bytes and len(content) == count * dtype.itemsize, "an array's bytes")
     array.__setstate__(state)
@@ -53,7 +53,7 @@ def is_string_dtype(dtype: Any) -> bool:
 
 
 def string_dtype(args: Args) -> bool:
-    known = all(each is None or type(each) in (bool, int, float, str) for each in args)
+    known = all(option is None or type(option) in (bool, int, float, str) for option in args)
     return len(args) in (1, 2) and args[0] in (0, 1) and known
 
 
@@ -68,8 +68,8 @@ def masked_array(target: Any) -> Maker:
     def build(instance: Any, state: Any) -> None:
         need(type(state) is tuple and len(state) == 7 and state[0] == 1, "a masked array's state")
         _, shape, dtype, fortran, content, mask, fill = state
-        for each, kept in ((dtype, content), (np.dtype(bool), mask)):
-            array_state(np.ndarray(0), (1, shape, each, fortran, kept))
+        for item_type, items in ((dtype, content), (np.dtype(bool), mask)):
+            array_state(np.ndarray(0), (1, shape, item_type, fortran, items))
         need(not dtype.names and not isinstance(fill, list), "a masked array of fields")
         instance.__setstate__(state)
 
@@ -83,11 +83,11 @@ def _depth(array: Any) -> int:
     while layer and depth <= _MOST_ARRAYS_IN_ARRAYS:
         depth += 1
         layer = {
-            id(each): each
-            for one in layer.values()
-            if one.dtype.hasobject
-            for each in one.flat
-            if isinstance(each, np.ndarray)
+            id(item): item
+            for outer in layer.values()
+            if outer.dtype.hasobject
+            for item in outer.flat
+            if isinstance(item, np.ndarray)
         }
     return depth
 

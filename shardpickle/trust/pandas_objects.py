@@ -29,8 +29,8 @@ def reduced(obj: Any) -> Reduced | None:
     write = _WRITERS.get(kind.__name__)
     if write is None or _public(pandas, kind.__name__) is not kind:
         return None
-    found: Reduced | None = write(pandas, obj)
-    return found
+    call: Reduced | None = write(pandas, obj)
+    return call
 
 
 def _public(pandas: Any, name: str) -> Any:
@@ -59,7 +59,7 @@ def _range_index(pandas: Any, index: Any) -> Reduced:
 
 
 def _multi_index(pandas: Any, index: Any) -> Reduced:
-    codes = [np.asarray(each) for each in index.codes]
+    codes = [np.asarray(array) for array in index.codes]
     return pandas.MultiIndex, (list(index.levels), codes, index.sortorder, list(index.names))
 
 
@@ -143,7 +143,7 @@ def _has_unit(pandas: Any) -> bool:
 
 _WITH_FREQ = ("DatetimeIndex", "TimedeltaIndex")
 _NUMBERS = tuple(f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64))
-_PLAIN_DTYPES = (*(f"{each}Dtype" for each in (*_NUMBERS, "Float32", "Float64", "Boolean")),)
+_PLAIN_DTYPES = (*(f"{kind}Dtype" for kind in (*_NUMBERS, "Float32", "Float64", "Boolean")),)
 _WRITERS: dict[str, Callable[[Any, Any], Reduced | None]] = {
     "Index": _index,
     "DatetimeIndex": _index,
@@ -178,7 +178,7 @@ _WRITERS: dict[str, Callable[[Any, Any], Reduced | None]] = {
 def is_label(value: Any, depth: int = 0) -> bool:
     """Whether a value may name a row, a column or an index."""
     if type(value) is tuple:
-        return depth < 8 and all(is_label(each, depth + 1) for each in value)
+        return depth < 8 and all(is_label(label, depth + 1) for label in value)
     return isinstance(value, _LABELS) or is_scalar(value)
 
 
@@ -197,7 +197,7 @@ def _are_labels(values: Any) -> bool:
     """Whether hashing the labels of an index ends soon: it recurses in C."""
     if type(values) is not np.ndarray or values.dtype.kind != "O":
         return True
-    return all(is_label(each) for each in values if type(each) in (tuple, frozenset))
+    return all(is_label(label) for label in values if type(label) in (tuple, frozenset))
 
 
 def _is_values(value: Any) -> bool:
@@ -269,7 +269,7 @@ def _is_offset(value: Any) -> bool:
 
 
 def _range_args(args: Args) -> bool:
-    numbers = all(type(each) is int and abs(each) < 1 << 62 for each in args[:3])
+    numbers = all(type(number) is int and abs(number) < 1 << 62 for number in args[:3])
     return len(args) == 6 and numbers and args[3:5] == (None, False) and is_label(args[5])
 
 
@@ -277,12 +277,12 @@ def _multi_args(args: Args) -> bool:
     if len(args) != 4:
         return False
     levels, codes, order, names = args
-    lists = all(type(each) is list for each in (levels, codes, names))
+    lists = all(type(argument) is list for argument in (levels, codes, names))
     return (
         lists
         and len(levels) == len(codes) == len(names)
-        and all(_is(each, _INDEXES) for each in levels)
-        and all(type(each) is np.ndarray and each.dtype.kind == "i" for each in codes)
+        and all(_is(level, _INDEXES) for level in levels)
+        and all(type(array) is np.ndarray and array.dtype.kind == "i" for array in codes)
         and (order is None or type(order) is int)
         and all(map(is_label, names))
     )
@@ -304,7 +304,9 @@ def _frame_args(args: Args) -> bool:
     return (
         fits
         and all(map(is_label, columns))
-        and all(_is(each, {"Series"}) and len(each) == len(index) for each in columns.values())
+        and all(
+            _is(series, {"Series"}) and len(series) == len(index) for series in columns.values()
+        )
     )
 
 
@@ -325,7 +327,7 @@ def _period_args(args: Args) -> bool:
 
 def _masked_args(args: Args) -> bool:
     fits = len(args) == 3 and args[2] is False
-    arrays = fits and all(type(each) is np.ndarray and each.ndim == 1 for each in args[:2])
+    arrays = fits and all(type(array) is np.ndarray and array.ndim == 1 for array in args[:2])
     return arrays and args[0].shape == args[1].shape and args[1].dtype == np.bool_
 
 
@@ -340,7 +342,7 @@ def _zoned_args(args: Args) -> bool:
 
 def _text_dtype_args(args: Args) -> bool:
     fits = 1 <= len(args) <= 2 and args[0] in (None, "python", "pyarrow", "pyarrow_numpy")
-    return fits and all(_is(each, {"NAType"}) or each != each for each in args[1:])
+    return fits and all(_is(missing, {"NAType"}) or missing != missing for missing in args[1:])
 
 
 def _period_dtype_args(args: Args) -> bool:
@@ -350,21 +352,21 @@ def _period_dtype_args(args: Args) -> bool:
 
 def _interval_dtype_args(args: Args) -> bool:
     fits = len(args) in (1, 2) and (args[0] is None or _is_dtype(args[0]))
-    return fits and all(each in (None, "left", "right", "both", "neither") for each in args[1:])
+    return fits and all(side in (None, "left", "right", "both", "neither") for side in args[1:])
 
 
 def _timestamp_args(args: Args) -> bool:
     fits = 3 <= len(args) <= 4 and type(args[0]) is int and abs(args[0]) < 1 << 63
-    unit = all(type(each) is int and each in _UNITS for each in args[3:])
-    return fits and (args[1] is None or _is_offset(args[1])) and _is_zone(args[2]) and unit
+    has_unit = all(type(unit) is int and unit in _UNITS for unit in args[3:])
+    return fits and (args[1] is None or _is_offset(args[1])) and _is_zone(args[2]) and has_unit
 
 
 _UNITS = range(7, 11)  # NumPy's numbers for seconds to nanoseconds
 
 
 def _timedelta_args(args: Args) -> bool:
-    numbers = 1 <= len(args) <= 2 and all(type(each) is int for each in args)
-    return numbers and abs(args[0]) < 1 << 63 and all(each in _UNITS for each in args[1:])
+    numbers = 1 <= len(args) <= 2 and all(type(number) is int for number in args)
+    return numbers and abs(args[0]) < 1 << 63 and all(unit in _UNITS for unit in args[1:])
 
 
 def _no_args(args: Args) -> bool:
@@ -373,28 +375,28 @@ def _no_args(args: Args) -> bool:
 
 def _period_scalar_args(args: Args) -> bool:
     return len(args) <= 3 and all(
-        each is None or _is_offset(each) or (type(each) is int and abs(each) < 1 << 62)
-        for each in args
+        value is None or _is_offset(value) or (type(value) is int and abs(value) < 1 << 62)
+        for value in args
     )
 
 
 def _interval_scalar_args(args: Args) -> bool:
     ends = len(args) == 3 and all(
-        type(each) in (int, float) or isinstance(each, np.number) or is_scalar(each)
-        for each in args[:2]
+        type(end) in (int, float) or isinstance(end, np.number) or is_scalar(end)
+        for end in args[:2]
     )
     return ends and args[2] in ("left", "right", "both", "neither")
 
 
 def _offset_args(args: Args) -> bool:
     return len(args) <= 6 and all(
-        each is None or type(each) in (bool, int) or (type(each) is str and len(each) < 40)
-        for each in args
+        value is None or type(value) in (bool, int) or (type(value) is str and len(value) < 40)
+        for value in args
     )
 
 
 def _intervals_args(args: Args) -> bool:
-    sides = len(args) == 3 and all(_is(each, _INDEXES) for each in args[:2])
+    sides = len(args) == 3 and all(_is(side, _INDEXES) for side in args[:2])
     return sides and args[2] in ("left", "right", "both", "neither")
 
 
@@ -440,7 +442,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Args], bool]]] = {  # where pandas 2 has
     "IntervalDtype": ("pandas.core.dtypes.dtypes", _interval_dtype_args),
     "StringDtype": (f"{_ARRAYS_HERE}.string_", _text_dtype_args),
     "BooleanDtype": (f"{_ARRAYS_HERE}.boolean", _no_args),
-    **{f"{each}Dtype": (f"{_ARRAYS_HERE}.integer", _no_args) for each in _NUMBERS},
+    **{f"{kind}Dtype": (f"{_ARRAYS_HERE}.integer", _no_args) for kind in _NUMBERS},
     **{f"Float{bits}Dtype": (f"{_ARRAYS_HERE}.floating", _no_args) for bits in (32, 64)},
 }
 _OFFSETS = (
@@ -474,7 +476,7 @@ SCALARS: dict[Name, Callable[[Any], Maker]] = {
     (f"{_TIMES}.nattype", "__nat_unpickle"): calls(lambda args: args == (None,)),
     ("pytz", "_UTC"): calls(_no_args),
     ("pytz", "_p"): calls(
-        lambda args: len(args) <= 4 and all(type(each) in (str, int) for each in args)
+        lambda args: len(args) <= 4 and all(type(argument) in (str, int) for argument in args)
     ),
 }
 # Values: never called. The classes of arrays are named where a method of theirs is.

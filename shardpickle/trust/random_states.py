@@ -43,8 +43,8 @@ def _generator_state(instance: Any, state: Any) -> None:
     need(seed is None or type(seed) is np.random.SeedSequence, "a generator's seed")
     if type(state) is tuple:
         need(len(state) == 2, "a generator's state")
-    found = state[0] if type(state) is tuple else state
-    need(type(found) is dict and not _generator_problem(found), "a generator's state")
+    content = state[0] if type(state) is tuple else state
+    need(type(content) is dict and not _generator_problem(content), "a generator's state")
     instance.__setstate__(state)
 
 
@@ -96,9 +96,9 @@ def seed(target: Any) -> Maker:
         fits = isinstance(pool, np.ndarray) and pool.dtype == np.uint32 and pool.shape == (size,)
         need(fits and type(size) is int and size >= 4, "a seed's pool")
         need(is_whole(spawned, 0, 1 << 62), "a seed's children")
-        need(type(key) is tuple and all(is_whole(each, 0, 1 << 62) for each in key), "a seed's key")
+        need(type(key) is tuple and all(is_whole(item, 0, 1 << 62) for item in key), "a seed's key")
         need(
-            all(each is None or is_whole(each, 0, 1 << 4096) for each in numbers),
+            all(number is None or is_whole(number, 0, 1 << 4096) for number in numbers),
             "a seed's entropy",
         )
         instance.__setstate__(state)

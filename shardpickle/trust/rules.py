@@ -82,7 +82,7 @@ def plain_state(instance: Any, state: Any, trusts: "Trusts") -> None:
             need(
                 allowed or (hasattr(hidden, "__get__") and is_data(value)),
                 f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
-                *(called for each in things or (cls,) for called in name_of(each)),
+                *(called for thing in things or (cls,) for called in name_of(thing)),
             )
     before = _BEFORE.get((cls.__module__, cls.__qualname__))
     if before is not None and state:
@@ -216,7 +216,7 @@ def _trusted_state(instance: Any, state: Any) -> None:
     if getattr(instance, "__setstate__", None) is None:
         pair = state if type(state) is tuple and len(state) == 2 else (state, None)
         need(
-            all(each is None or isinstance(each, dict) for each in pair), "a state that is no dict"
+            all(half is None or isinstance(half, dict) for half in pair), "a state that is no dict"
         )
     set_state(instance, state)
 
@@ -259,7 +259,7 @@ def of(*kinds: Any) -> Callable[[Args], bool]:
 
     def check(args: Args) -> bool:
         return len(args) <= len(allowed) and all(
-            type(each) in kind for each, kind in zip(args, allowed, strict=False)
+            type(value) in kind for value, kind in zip(args, allowed, strict=False)
         )
 
     return check

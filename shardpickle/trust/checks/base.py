@@ -24,8 +24,8 @@ class BrokenError(Exception):
 
 
 class MisplacedError(BrokenError):
-    def __init__(self, found: grammar.Misplaced) -> None:
-        self.found = found
+    def __init__(self, misplaced: grammar.Misplaced) -> None:
+        self.misplaced = misplaced
 
 
 def need(condition: Any, reason: str) -> None:
@@ -42,8 +42,8 @@ def array(value: Any, ndim: int, name: str, kinds: str = "f") -> Array:
         isinstance(value, np.ndarray) and value.ndim == ndim and value.dtype.kind in kinds,
         f"{name} is no array of {ndim} dimensions of its kind",
     )
-    found: Array = value
-    return found
+    checked: Array = value
+    return checked
 
 
 def inside(value: Array, low: int, high: int, name: str) -> None:
@@ -80,8 +80,8 @@ class Run(threading.local):
         key = what, *map(id, seen)
         if key not in self.known:
             self.known[key] = seen, find()  # alive, so that the identities stay their own
-        found: Found = self.known[key][1]
-        return found
+        known: Found = self.known[key][1]
+        return known
 
     def first(self, what: Any, *seen: Any) -> bool:
         """Whether objects were not yet asked for something in this run.

@@ -22,7 +22,7 @@ def vocabulary(model: Any) -> None:
 
 def _places(words: dict[Any, Any]) -> tuple[int, int]:
     need(
-        all(isinstance(each, (int, np.integer)) for each in words.values()),
+        all(isinstance(place, (int, np.integer)) for place in words.values()),
         "vocabulary_ gives something other than numbers",
     )
     return int(min(words.values())), int(max(words.values()))
@@ -39,13 +39,13 @@ def one_hot(model: Any) -> None:
     if categories is None:
         return
     need(isinstance(categories, (list, tuple)), "categories_")
-    sizes = [len(array(each, 1, "categories_", "biufOSU")) for each in categories]
-    for each in categories:
-        if each.dtype.kind not in "OSU":  # text is found by its hash
-            ordered = run.once(functools.partial(_in_order, each), each, what="order")
+    sizes = [len(array(values, 1, "categories_", "biufOSU")) for values in categories]
+    for values in categories:
+        if values.dtype.kind not in "OSU":  # text is found by its hash
+            ordered = run.once(functools.partial(_in_order, values), values, what="order")
             need(ordered, "categories_ are not in order")
-    found = model._compute_n_features_outs()
-    need(list(state.get("_n_features_outs", found)) == list(found), "_n_features_outs")
+    counts = model._compute_n_features_outs()
+    need(list(state.get("_n_features_outs", counts)) == list(counts), "_n_features_outs")
     enabled = state.get("_infrequent_enabled", False)
     rare = state.get("_infrequent_indices", [None] * len(sizes)) if enabled else [None] * len(sizes)
     mappings = state.get("_default_to_infrequent_mappings", [None] * len(sizes))

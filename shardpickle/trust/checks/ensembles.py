@@ -39,12 +39,12 @@ def tree_nodes(nodes: Array, features: int) -> None:
 
 
 def _depth(nodes: Array) -> int:
-    level, found = np.zeros(1, np.int64), -1
+    level, depth = np.zeros(1, np.int64), -1
     while len(level):  # one tree: every level is new
-        found += 1
+        depth += 1
         level = level[nodes["left_child"][level] != -1]
         level = np.concatenate([nodes["left_child"][level], nodes["right_child"][level]])
-    return found
+    return depth
 
 
 def tree_state(tree: Any, state: Any) -> None:
@@ -86,16 +86,17 @@ def decision_tree(model: Any) -> None:
     of_outputs = classes if isinstance(classes, (list, tuple, np.ndarray)) else [classes]
     need(tree.n_outputs == model.__dict__.get("n_outputs_"), "tree_ has other outputs")
     if is_a(model, "sklearn.base", "ClassifierMixin"):
-        same = list(tree.n_classes) == [int(each) for each in of_outputs]
+        same = list(tree.n_classes) == [int(count) for count in of_outputs]
         need(same, "tree_ is of another number of classes")
     else:
         need(tree.max_n_classes == 1, "tree_ has classes")
 
 
 def estimators_of(model: Any) -> Iterable[Any]:
-    found = model.__dict__.get("estimators_", ())
-    need(is_list(found) or isinstance(found, (tuple, np.ndarray)), "estimators_ is no list")
-    return list(found.flat) if isinstance(found, np.ndarray) else lazy.items_of(found)
+    estimators = model.__dict__.get("estimators_", ())
+    is_array = isinstance(estimators, np.ndarray)
+    need(is_array or is_list(estimators) or isinstance(estimators, tuple), "estimators_ is no list")
+    return list(estimators.flat) if is_array else lazy.items_of(estimators)
 
 
 def is_list(value: Any) -> bool:
@@ -188,9 +189,9 @@ def _first_guess(model: Any, outputs: int) -> None:
 def _counting_nothing(estimator: Any) -> Iterator[None]:
     """k-d and ball trees count what they are asked: they are given back as they were."""
     trees = [
-        (each, each.__getstate__())
-        for each in below(estimator)
-        if any(base.__name__.startswith("BinaryTree") for base in type(each).__mro__)
+        (tree, tree.__getstate__())
+        for tree in below(estimator)
+        if any(base.__name__.startswith("BinaryTree") for base in type(tree).__mro__)
     ]
     try:
         yield
@@ -203,19 +204,19 @@ def below(thing: Any) -> Iterator[Any]:
     """What an object holds, itself included; of what is loaded, each thing once."""
     left, seen = [thing], set()
     while left:
-        each = left.pop()
-        if id(each) in seen:
+        member = left.pop()
+        if id(member) in seen:
             continue
-        seen.add(id(each))
-        yield each
-        if isinstance(each, (list, tuple, set, frozenset)):
-            left += each
-        elif isinstance(each, dict):
-            left += [*each, *each.values()]
-        elif isinstance(each, np.ndarray):
-            left += each.ravel().tolist() if each.dtype.hasobject else ()
-        elif not lazy.is_stand_in(each):
-            left += getattr(each, "__dict__", {}).values()
+        seen.add(id(member))
+        yield member
+        if isinstance(member, (list, tuple, set, frozenset)):
+            left += member
+        elif isinstance(member, dict):
+            left += [*member, *member.values()]
+        elif isinstance(member, np.ndarray):
+            left += member.ravel().tolist() if member.dtype.hasobject else ()
+        elif not lazy.is_stand_in(member):
+            left += getattr(member, "__dict__", {}).values()
 
 
 def _answers(estimator: Any, features: int, classes: int) -> None:
@@ -288,8 +289,8 @@ def _histogram_nodes(nodes: Any) -> Array:
         need((child.astype(np.int64) > own).all(), "a node's child stands before it")
     children = np.concatenate([nodes["left"][inner], nodes["right"][inner]])
     need(not len(children) or int(np.bincount(children).max()) == 1, "a node with two parents")
-    found: Array = nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)]
-    return found
+    bitsets: Array = nodes["bitset_idx"][inner & (nodes["is_categorical"] != 0)]
+    return bitsets
 
 
 def bin_mapper(model: Any) -> None:
@@ -333,7 +334,7 @@ def hist_boosting(model: Any) -> Rest:
             "a split by categories of which there are none",
         )
 
-    return ((one, member) for iteration in predictors for one in lazy.items_of(iteration))
+    return ((tree, member) for iteration in predictors for tree in lazy.items_of(iteration))
 
 
 def _categories_first(preprocessor: Any, features: int) -> None:

@@ -32,7 +32,7 @@ def neighbor_tree_state(tree: Any, state: Any) -> None:
     index = array(index, 1, "idx_array", "iu")
     need(len(index) == samples and samples > 0, "idx_array is of another length")
     inside(index, 0, samples, "idx_array")
-    need(all(type(each) is int and abs(each) < 1 << 62 for each in state[4:11]), "sizes")
+    need(all(type(number) is int and abs(number) < 1 << 62 for number in state[4:11]), "sizes")
     need(leaf_size >= 1 and 1 <= levels < 60 and count == 2**levels - 1, "n_nodes")
     need(isinstance(nodes, np.ndarray) and nodes.ndim == 1 and len(nodes) == count, "node_data")
     need(nodes.dtype.names == ("idx_start", "idx_end", "is_leaf", "radius"), "node_data")

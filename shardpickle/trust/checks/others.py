@@ -35,11 +35,11 @@ def voting(model: Any) -> Rest:
         return ()
 
     def member(estimator: Any) -> None:
-        for each in below(estimator):
-            if isinstance(each, np.ndarray) and each.dtype.kind in "iu" and each.size:
-                most = run.once(functools.partial(extremes, each), each)[1]
+        for value in below(estimator):
+            if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.size:
+                most = run.once(functools.partial(extremes, value), value)[1]
             else:
-                most = int(each) if isinstance(each, (int, np.integer)) else 0
+                most = int(value) if isinstance(value, (int, np.integer)) else 0
             need(most != _LARGEST, "a member holds a number that cannot be counted")
 
     return ((estimator, member) for estimator in estimators_of(model))

@@ -65,7 +65,7 @@ def sparse_matrix(matrix: Any) -> None:
             need(len(row) == len(values), "rows")
             whole = all(is_whole(column, 0, shape[1]) for column in row)
             need(whole and all(a < b for a, b in pairwise(row)), "rows")
-            need(all(isinstance(each, (int, float, complex, np.number)) for each in values), "")
+            need(all(isinstance(value, (int, float, complex, np.number)) for value in values), "")
     else:
         raise BrokenError(f"a sparse matrix of format {form!s:.20}")
 

@@ -62,18 +62,18 @@ def checks_of(cls: type) -> tuple[Check, ...]:
     What the grammar lets through, the others can rely on.
     """
     rows = [(base.__module__, base.__qualname__) for base in cls.__mro__]
-    found = [CHECKS[row] for row in rows if row in CHECKS]
-    return (*((_placed,) if grammar.knows(cls) else ()), *found)
+    checks = [CHECKS[row] for row in rows if row in CHECKS]
+    return (*((_placed,) if grammar.knows(cls) else ()), *checks)
 
 
 def _placed(instance: Any) -> None:
-    found = grammar.misplaced(instance, run.own, run.seen)
-    if found is not None:
-        raise MisplacedError(found)
+    misplaced = grammar.misplaced(instance, run.own, run.seen)
+    if misplaced is not None:
+        raise MisplacedError(misplaced)
     count = vars(instance).get("n_features_in_")
     if isinstance(count, (int, np.integer)) and count > _MANY_FEATURES:  # each is given a name
-        arrays = (each for each in vars(instance).values() if hasattr(each, "shape"))
-        need(any(count in each.shape for each in arrays), "n_features_in_ of no array's size")
+        arrays = (value for value in vars(instance).values() if hasattr(value, "shape"))
+        need(any(count in array.shape for array in arrays), "n_features_in_ of no array's size")
 
 
 _MANY_FEATURES = 1 << 24
@@ -138,13 +138,13 @@ def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) 
     """
     for check in checks:
         try:
-            for member, its in check(instance) or ():
+            for member, check_member in check(instance) or ():
                 if later is not None and lazy.is_stand_in(member):
-                    later(member, its)
+                    later(member, check_member)
                 else:
-                    its(member)
+                    check_member(member)
         except MisplacedError as error:
-            return Problem(error.found.text, error.found.things)
+            return Problem(error.misplaced.text, error.misplaced.things)
         except BrokenError as error:
             return _could_crash(instance, str(error))
         except ShardpickleError:  # of a lazy estimator that had to be loaded
@@ -162,5 +162,5 @@ def _could_crash(instance: Any, why: str) -> Problem:
 
 def nodes_problem(nodes: Array, features: int, depth: int) -> str | None:
     """Why nodes that were stored as they are must not be walked; None if nothing says so."""
-    found = problem(nodes, [lambda each: grown(each, features, depth)])
-    return None if found is None else found.text
+    broken = problem(nodes, [lambda array: grown(array, features, depth)])
+    return None if broken is None else broken.text

@@ -145,14 +145,14 @@ _CARRIED = "functions or classes whole, as dill and cloudpickle store those of _
 
 
 def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
-    unknown = trust.untrusted_foreign(names, callers)
+    unknown = trust.list_untrusted_foreign(names, callers)
     if unknown:
         call = "convert({path}, 'model_dir', {trusted})"
-        never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+        never = [trust.show(name) for name in unknown if not trust.is_offered(name)]
         carried = any(foreign.carries_code(name) for name in unknown)  # no name says which
         raise UntrustedTypeError(
             str(source),
-            {trust.shown(name): "the file" for name in unknown},
+            {trust.show(name): "the file" for name in unknown},
             call,
             never=never,
             besides=_CARRIED if carried else "",

@@ -36,7 +36,7 @@ from shardpickle.trust import checks
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.trust.names import Known
 from shardpickle.trust.rules import Name, refused, set_state
-from shardpickle.trust.unrestricted import Objects, guarded
+from shardpickle.trust.unrestricted import Objects, guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def read(data: Bytes, surveyed: Survey, known: Mapping[Name, Known]) -> Any:
     made = _VettedForeign(targets, makers, (), (), _Adapted(surveyed.swapped), ledger)
     found = Reader(data, made, surveyed.fetched).whole()
     made.finish()
-    with checks.one_run(own=makers.is_own):
+    with checks.share_run(own=makers.is_own):
         check_instances(ledger, makers)
     return found
 
@@ -161,7 +161,7 @@ class _AnyForeign(Objects):
         return super().find(*gone_names.present_name(module, name))
 
     def build(self, instance: Any, state: Any) -> None:
-        guarded(instance, _any_state, instance, state, self.migrate)
+        guard(instance, _any_state, instance, state, self.migrate)
 
 
 def _any_state(instance: Any, state: Any, adapted: Callable[[Any, Any], Any]) -> None:

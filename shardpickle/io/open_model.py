@@ -70,12 +70,12 @@ class Access:
             environment = reader.manifest.environment
             same = all(here.get(top) == version for top, version in environment.items())
             return Anything(names, trust.resolve_any(names), same_releases=same)
-        unknown = trust.untrusted(names, self.callers)
+        unknown = trust.list_untrusted(names, self.callers)
         if unknown:
             needs = reader.manifest.needs
             beside = [name for name in names if ".".join(name) in needs.trust]
             uses = first_uses(reader.manifest, [*unknown, *beside])
-            never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+            never = [trust.show(name) for name in unknown if not trust.is_offered(name)]
             raise UntrustedTypeError(reader.name, uses, never=never, besides=needs.unsafe)
         return Hardened(names, trust.resolve(names, self.callers), reader.manifest.most_heap)
 
@@ -245,18 +245,18 @@ def first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]:
     uses: dict[str, str] = {}
     for at, name in enumerate(manifest.names):
         if name in wanted:
-            uses[trust.shown(name)] = _place(manifest, first[at]) if at in first else "no part"
+            uses[trust.show(name)] = _place(manifest, first[at]) if at in first else "no part"
     return uses
 
 
 def _place(manifest: Manifest, number: int) -> str:
     part = manifest.parts[number]
-    return f"part {number} ({trust.text_shown(part.kind)}, {manifest.shards[part.shard].file})"
+    return f"part {number} ({trust.show_text(part.kind)}, {manifest.shards[part.shard].file})"
 
 
 def needs_of(manifest: Manifest) -> tuple[tuple[str, ...], str]:
     """What a default load refuses of a model (`DumpReport`), as its manifest tells it."""
-    names = [".".join(name) for name in trust.untrusted(manifest.names)]
+    names = [".".join(name) for name in trust.list_untrusted(manifest.names)]
     names += [name for name in manifest.needs.trust if name not in names]
     if manifest.needs.unsafe and not names:
         names = [manifest.parts[-1].kind]

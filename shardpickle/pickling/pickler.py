@@ -136,7 +136,7 @@ class _Pickler(pickle.Pickler):
         if type(obj) is np.ma.MaskedArray:
             # NumPy's own reduce puts data and mask in band, as bytes.
             return np.ma.MaskedArray, _masked_arguments(obj)
-        for reduced in (pandas_objects.reduced, distributions.reduced):
+        for reduced in (pandas_objects.reduce, distributions.reduce):
             found = reduced(obj)
             if found is not None:
                 return found

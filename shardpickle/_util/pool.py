@@ -28,7 +28,7 @@ def default_workers() -> int:
     return 1 if _inside_a_task() else int(loky.cpu_count())
 
 
-def checked_workers(workers: int | None) -> int:
+def check_workers(workers: int | None) -> int:
     """The number of workers to use for the argument `workers`."""
     if workers is None:
         return default_workers()
@@ -136,7 +136,7 @@ class Pool:
             for helper in helpers:
                 if not helper.cancel():
                     helper.result()
-        return shared.finished()
+        return shared.take_results()
 
 
 class Stopped(BaseException):
@@ -169,7 +169,7 @@ class _Shared:
                 with self._lock:
                     self._error = self._error or error
 
-    def finished(self) -> list[Any]:
+    def take_results(self) -> list[Any]:
         # A cancelled helper stays in the executor's queue for a while: it must hold nothing.
         results, self._results = self._results, []
         self._items = ()

@@ -63,7 +63,7 @@ class Meter:
         self._done = 0
         self._listener = on_progress
         self._lock = threading.Lock()
-        shown = _watched() if progress is None else progress
+        shown = _is_watched() if progress is None else progress
         self._bar: Any = (
             _Bar(total=total, desc=action, unit=unit, unit_scale=True, file=sys.stderr)
             if shown
@@ -118,7 +118,7 @@ class Share:
         self(self._left)
 
 
-def _watched() -> bool:
+def _is_watched() -> bool:
     """Whether somebody looks at stderr: a terminal or a notebook (whose kernel is no terminal)."""
     if sys.stderr is not None and sys.stderr.isatty():
         return True

@@ -66,7 +66,7 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
         If what it names is not installed.
     """
     start = _start(source)
-    kind, mistake = sniff.kind(start), sniff.no_pickle(str(source), start)
+    kind, mistake = sniff.detect_kind(start), sniff.explain_other_file(str(source), start)
     if kind == "zip":
         _check_skops(source, mistake)
         return _skops(source, callers, unsafe)
@@ -84,17 +84,17 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
 def _explained(source: Path, data: Bytes, inside: str) -> Iterator[None]:
     """Errors of what reads a pickle become errors that say what the file is."""
     name, start = str(source), bytes(data[: sniff.ENOUGH])
-    mistake = sniff.no_pickle(name, start, inside) if inside else None
+    mistake = sniff.explain_other_file(name, start, inside) if inside else None
     if mistake is not None:
         raise mistake
     try:
         yield
     except CutOffError as error:
-        raise sniff.cut_off(name, start, len(data), inside) from error
+        raise sniff.explain_cut_off(name, start, len(data), inside) from error
     except NoPickleError as error:
-        raise sniff.unreadable(name, start, error.reason, inside) from error
+        raise sniff.explain_unreadable(name, start, error.reason, inside) from error
     except Python2Error as error:
-        raise sniff.of_python_2(name, start, inside) from error
+        raise sniff.explain_python_2(name, start, inside) from error
     except RefusedError as error:
         call = "convert({path}, 'model_dir', {trusted})"
         raise error.located(path=name, call=call) from error
@@ -133,12 +133,12 @@ def _anything(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any]:
 
 def _check_release(source: Path, surveyed: foreign.Survey) -> None:
     """Refuse models of scikit-learn that no step of `migrations` begins at, by name and version."""
-    gone = gone_names.gone(surveyed.asked)
+    gone = gone_names.list_gone(surveyed.asked)
     old = next((version for version in surveyed.versions if version.startswith("0.")), None)
     if old or (gone and not surveyed.versions and gone_names.is_public(gone[0])):
-        raise sniff.too_old(str(source), old, gone[0] if gone else None)
+        raise sniff.explain_too_old(str(source), old, gone[0] if gone else None)
     if gone:
-        raise sniff.other_release(str(source), gone[0], surveyed.versions, migrations.HERE)
+        raise sniff.explain_other_release(str(source), gone[0], surveyed.versions, migrations.HERE)
 
 
 _CARRIED = "functions or classes whole, as dill and cloudpickle store those of __main__"
@@ -219,7 +219,7 @@ def _decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
                 file.flush()
                 held.push(failing.pop_all())
         except EOFError as error:
-            raise sniff.cut_off_compressed(str(source), kind, source.stat().st_size) from error
+            raise sniff.explain_cut_compressed(str(source), kind, source.stat().st_size) from error
         except FileNotFoundError as error:
             if source.exists():  # no folder for temporary files
                 raise StorageError(
@@ -231,7 +231,7 @@ def _decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
                 raise
             if isinstance(error, OSError) and error.errno:
                 raise _refusal(error, source) from error
-            raise sniff.damaged_compression(str(source), kind, error) from error
+            raise sniff.explain_damaged_compression(str(source), kind, error) from error
         yield file
 
 
@@ -325,9 +325,9 @@ def _check_skops(source: Path, mistake: ForeignFileError | None) -> None:
             sizes = {member.filename: member.file_size for member in file.infolist()}
     except zipfile.BadZipFile:
         size = source.stat().st_size
-        raise mistake or sniff.cut_off_compressed(str(source), "zip", size) from None
+        raise mistake or sniff.explain_cut_compressed(str(source), "zip", size) from None
     if "schema.json" not in sizes:
-        raise sniff.of_zip(str(source), list(sizes))
+        raise sniff.explain_zip(str(source), list(sizes))
     free = memory.available()
     size = sizes["schema.json"]
     if size > _MOST_SCHEMA or (free is not None and size * _SCHEMA_GROWTH > free):

@@ -158,7 +158,7 @@ _TOO_OLD = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "
 
 class _AnyForeign(Objects):
     def find(self, module: str, name: str) -> Any:
-        return super().find(*gone_names.present_name(module, name))
+        return super().find(*gone_names.translate_name(module, name))
 
     def build(self, instance: Any, state: Any) -> None:
         guard(instance, _any_state, instance, state, self.migrate)
@@ -180,7 +180,7 @@ class _VettedForeign(Vetted):
     """Also the ways in which older protocols make instances and sets."""
 
     def find(self, module: str, name: str) -> Any:
-        return super().find(*gone_names.present_name(module, name))
+        return super().find(*gone_names.translate_name(module, name))
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         name = getattr(function, "__name__", "")
@@ -206,7 +206,7 @@ class _VettedForeign(Vetted):
             members = args[0] if args else []
             made = super().frozen(members)
             return made if function is frozenset else set(made)
-        return super().call(function, foreign_states.foreign_arguments(function, args))
+        return super().call(function, foreign_states.translate_arguments(function, args))
 
 
 _NEW = tuple(TRANSPORT["copyreg", name].target for name in ("__newobj__", "__newobj_ex__"))
@@ -225,8 +225,8 @@ class _Adapted:
     def __call__(self, instance: Any, state: Any) -> Any:
         if self.native is not None and migrations.is_a_librarys(instance):
             state = self.native(state)
-        state = foreign_states.foreign_state(instance, state)
-        tree = foreign_states.counting_tree(instance, state)
+        state = foreign_states.translate_state(instance, state)
+        tree = foreign_states.find_counting_tree(instance, state)
         if tree is not None and id(tree) not in self.changed:
             self.changed[id(tree)] = tree
             foreign_states.to_fractions(tree)
@@ -299,7 +299,7 @@ class _Listing:
                 "with joblib, and dump the model"
             )
         self.asked[module, name] = None
-        module, name = gone_names.present_name(module, name)
+        module, name = gone_names.translate_name(module, name)
         self.names[module, name] = None
         known = TRANSPORT.get((module, name))
         return known.target if known else SKIPPED

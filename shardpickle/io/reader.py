@@ -234,7 +234,7 @@ def read_shard(
 def check_file(shard: Shard, entry: ShardEntry) -> None:
     """Refuse what cannot be the shard, by its first bytes and its size."""
     if shard.size != entry.nbytes:
-        mistake = sniff.of_shard(entry.file, shard.read_at(0, 64)) if shard.size < 4096 else None
+        mistake = sniff.explain_lfs(entry.file, shard.read_at(0, 64)) if shard.size < 4096 else None
         raise mistake or CorruptShardError("another size", expected=entry.nbytes, actual=shard.size)
 
 
@@ -288,7 +288,7 @@ def _check_opening(store: Store, data: bytes) -> None:
     """Refuse a file that does not begin as a manifest of ours; the error says what it is."""
     if not data.startswith(OPENING):
         own = not data.strip() or data[:1] == b"{" or b"shardpickle" in data[:64]
-        mistake = None if own else sniff.of_file(f"{store.name}/manifest.json", data[:256])
+        mistake = None if own else sniff.explain_file(f"{store.name}/manifest.json", data[:256])
         raise mistake or _foreign(store, data)
 
 
@@ -302,7 +302,7 @@ def _why_no_manifest(store: Store) -> Exception:
     name = store.name
     if store.is_file():
         unknown = NotAModelError(f"{name} is a file, and a shardpickle model is a directory")
-        return sniff.of_file(name, store.start("")) or unknown
+        return sniff.explain_file(name, store.start("")) or unknown
     if store.holds(""):
-        return sniff.of_directory(name, store.holds)
+        return sniff.explain_directory(name, store.holds)
     return ModelNotFoundError(2, "there is no model here", name)

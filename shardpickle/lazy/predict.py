@@ -22,7 +22,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend, get_active_backend
 
 from shardpickle import lazy
-from shardpickle._util.pool import checked_workers
+from shardpickle._util.pool import check_workers
 from shardpickle._util.progress import Listener, Meter
 from shardpickle.errors import WorkerLostError
 from shardpickle.lazy import Shelf
@@ -50,7 +50,7 @@ def predict_rows(model: Any, features: Any, asked: Prediction) -> Any:
     """What a lazy model answers to rows, a block of them at a time."""
     file = None if asked.out is None else results.NpyFile(asked.out)
     chosen = asked.workers is not None or is_backend_chosen()
-    tasks = asked.workers if chosen else checked_workers(None)
+    tasks = asked.workers if chosen else check_workers(None)
     spread = proxied(model, tasks, lazy.CACHE.limit)
     total = 0 if hasattr(features, "__next__") else results.rows(features)
     answers: list[Any] = []

@@ -183,7 +183,7 @@ def _smaller_tree(estimator: Any, limits: Limits) -> Any:
     state = estimator.tree_.__getstate__()
     nodes, values, depth = cut(state["nodes"], state["values"], limits)
     if len(nodes) < len(state["nodes"]):
-        smaller.tree_ = classes.regrown(estimator.tree_, nodes, values, depth)
+        smaller.tree_ = classes.regrow(estimator.tree_, nodes, values, depth)
     return _limit(smaller, limits)
 
 

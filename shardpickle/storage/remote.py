@@ -34,7 +34,14 @@ from shardpickle.storage.base import (
     check_manifest_size,
     shard_file,
 )
-from shardpickle.storage.files import ShardReader, ShardWriter, anchored, checked, is_sound, named
+from shardpickle.storage.files import (
+    ShardReader,
+    ShardWriter,
+    anchor,
+    check_path,
+    is_sound,
+    name_errors,
+)
 from shardpickle.storage.packed import Bytes
 
 _Result = TypeVar("_Result")
@@ -69,10 +76,10 @@ class RemoteStore:
         options: Mapping[str, Any] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.name = _shown(url)
+        self.name = _show(url)
         self.absolute = url
         self._options = dict(options or {})
-        self._cache = None if cache_dir is None else anchored(checked(cache_dir))
+        self._cache = None if cache_dir is None else anchor(check_path(cache_dir))
         self._process = -1
         self.fresh: dict[str, bytes] = {}  # shards under way, until they have been read back
         system, root = self._system()
@@ -91,7 +98,7 @@ class RemoteStore:
                     f"{self.name} is opened through fsspec: pip install 'shardpickle[remote]'"
                 ) from None
             try:
-                with self._explained("open"):
+                with self._translate_errors("open"):
                     options = web.bounded(self.absolute, self._options)
                     self._fs, root = fsspec.core.url_to_fs(self.absolute, **options)
             except StorageError as error:
@@ -124,7 +131,7 @@ class RemoteStore:
         """Do something; again where the network or the server failed and may not the next time."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with self._explained(doing):
+                with self._translate_errors(doing):
                     return once()
             except StorageError as error:
                 if attempt == ATTEMPTS or not _can_pass(error.__cause__ or error):
@@ -133,7 +140,7 @@ class RemoteStore:
         raise AssertionError
 
     @contextmanager
-    def _explained(self, doing: str) -> Iterator[None]:
+    def _translate_errors(self, doing: str) -> Iterator[None]:
         """Whatever fsspec's file systems raise becomes an error of ours; missing files do not."""
         try:
             yield
@@ -191,10 +198,10 @@ class RemoteStore:
     def open_shard(self, sha256: str) -> Shard:
         if sha256 in self.fresh:
             return Bytes(self.fresh[sha256])
-        kept = self._kept(sha256)
+        kept = self._open_cached(sha256)
         return RemoteShard(self, sha256) if kept is None else kept
 
-    def _kept(self, sha256: str) -> Shard | None:
+    def _open_cached(self, sha256: str) -> Shard | None:
         """A sound shard of the cache."""
         if self._cache is None or not is_sound(self._cache / f"{sha256}.shard", sha256):
             return None
@@ -203,7 +210,7 @@ class RemoteStore:
     def keep(self, data: bytes) -> None:
         """Put a shard into the cache."""
         if self._cache is not None:
-            with named(self._cache, "make the cache_dir"):
+            with name_errors(self._cache, "make the cache_dir"):
                 self._cache.mkdir(parents=True, exist_ok=True)
             with ShardWriter(self._cache, lambda _: None) as writer:
                 writer.write(data)
@@ -211,10 +218,10 @@ class RemoteStore:
 
     def start(self, of: str) -> bytes:
         try:
-            found: bytes = self.call("read", "cat_file", of, start=0, end=256)
+            start: bytes = self.call("read", "cat_file", of, start=0, end=256)
         except (OSError, ShardpickleError):
             return b""
-        return found
+        return start
 
     def holds(self, name: str) -> bool:
         return bool(self.call("look", "exists", name))
@@ -237,10 +244,10 @@ class RemoteStore:
 
     def _refuse_foreign(self) -> None:
         try:
-            found = self.call("list", "ls", "", detail=False)
+            paths = self.call("list", "ls", "", detail=False)
         except FileNotFoundError:
             return
-        strangers = sorted({str(each).rstrip("/").rpartition("/")[2] for each in found} - {SHARDS})
+        strangers = sorted({str(path).rstrip("/").rpartition("/")[2] for path in paths} - {SHARDS})
         if strangers:
             raise ForeignDirectoryError(
                 errno.EEXIST,
@@ -282,10 +289,10 @@ class RemoteShard:
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the shard ends."""
         if self._data is None:
-            self._data = self._fetched()
+            self._data = self._fetch()
         return self._data[offset : offset + size]
 
-    def _fetched(self) -> bytes:
+    def _fetch(self) -> bytes:
         def read() -> bytes:
             return self._store.read(self._file, self.size)
 
@@ -326,17 +333,17 @@ class RemotePublication:
     def collect(self, keep: Collection[str]) -> tuple[int, int]:
         """Remove shards whose SHA-256 is not in `keep`: (files, bytes)."""
         try:
-            found = self._store.call("list the shards", "ls", SHARDS, detail=True)
+            entries = self._store.call("list the shards", "ls", SHARDS, detail=True)
         except FileNotFoundError:
             return 0, 0
         count = nbytes = 0
-        for each in found:
-            name = each["name"].rpartition("/")[2]
+        for entry in entries:
+            name = entry["name"].rpartition("/")[2]
             if name.removesuffix(".shard") in keep or not name.endswith(".shard"):
                 continue
             self._store.call("remove a shard", "rm_file", f"{SHARDS}/{name}")
             count += 1
-            nbytes += each.get("size") or 0
+            nbytes += entry.get("size") or 0
         return count, nbytes
 
 
@@ -401,7 +408,7 @@ _REFUSALS = (
 )
 
 
-def _shown(url: str) -> str:
+def _show(url: str) -> str:
     """A URL without the password that may stand in it."""
     parts = urlsplit(url)
     if parts.password is None:

@@ -23,6 +23,7 @@ from shardpickle.trust.rules import (
     list_names,
     make_empty,
     need,
+    refused,
     set_state,
 )
 
@@ -45,8 +46,9 @@ def allow_partial(target: Any, trusts: Trusts) -> Maker:
         need(attributes in (None, {}), "a partial with attributes")
         if not (trusts(function) or is_own_method(function, trusts)):
             reason = find_partial_problem(function, args, keywords)
-            shown = f"functools.partial of {grammar.show_name(function)}"
-            need(reason is None, f"{shown} with {reason}", *list_names(function))
+            if reason is not None:
+                shown = f"functools.partial of {grammar.show_name(function)}"
+                raise refused(f"{shown} with {reason}", *list_names(function))
         instance.__setstate__(state)
 
     return Maker(call=allow_calls(check)(target).call, build=build)
@@ -173,14 +175,12 @@ def allow_method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str
         if type(owner) is re.Pattern:
             need(name in _METHODS_OF[re.Pattern], shown)
             return getattr(owner, name)
-        need(
-            isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS,
-            shown,
-            *list_names(type(owner)),
-        )
+        if not (isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS):
+            raise refused(shown, *list_names(type(owner)))
         function = inspect.getattr_static(type(owner), name, None)
         function = getattr(function, "fn", function)  # of `available_if`
-        need(isinstance(function, types.FunctionType), shown, *list_names(type(owner)))
+        if not isinstance(function, types.FunctionType):
+            raise refused(shown, *list_names(type(owner)))
         return types.MethodType(function, owner)
 
     return Maker(call=call)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.errors import RefusedError
+from shardpickle.errors import RefusedError, make_need
 from shardpickle.trust import grammar
 
 Name = tuple[str, str]
@@ -41,9 +41,7 @@ def refused(what: str, *names: str) -> RefusedError:
     return RefusedError(what, names)
 
 
-def need(condition: Any, what: str, *names: str) -> None:
-    if not condition:
-        raise refused(what, *names)
+need = make_need(refused)
 
 
 def allow_plain(cls: type, trusts: "Trusts") -> Maker:
@@ -82,11 +80,12 @@ def set_plain_state(instance: Any, state: Any, trusts: "Trusts") -> None:
             )
             things = grammar.list_things(value)
             allowed = itself or (things and all(map(trusts, things)))
-            need(
-                allowed or (hasattr(hidden, "__get__") and is_data(value)),
-                f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
-                *(called for thing in things or (cls,) for called in list_names(thing)),
-            )
+            if not (allowed or (hasattr(hidden, "__get__") and is_data(value))):
+                raise refused(
+                    f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has "
+                    "there",
+                    *(called for thing in things or (cls,) for called in list_names(thing)),
+                )
     before = _BEFORE.get((cls.__module__, cls.__qualname__))
     if before is not None and state:
         before(state)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from shardpickle.errors import make_need
 from shardpickle.trust import grammar, kinds
 
 Rest = Iterable[tuple[Any, "Check"]]  # an ensemble's estimators, and the check of each
@@ -28,9 +29,7 @@ class MisplacedError(BrokenError):
         self.misplaced = misplaced
 
 
-def need(condition: Any, reason: str) -> None:
-    if not condition:
-        raise BrokenError(reason)
+need = make_need(BrokenError)
 
 
 def is_whole(value: Any, low: int, high: int) -> bool:

@@ -1,7 +1,7 @@
-"""A model in one file, a stored zip, or in memory. Knows nothing of what shards mean.
+"""A model in one file (an uncompressed zip) or in memory. Knows nothing of what shards mean.
 
-The zip holds what the directory would: the manifest first, then the shards in its order, all
-uncompressed, so that shards are read where they stand. The same model gives the same bytes.
+The zip holds the files of the directory: the manifest first, then the shards in its order, all
+uncompressed, so that shards are read in place. The same model gives the same bytes.
 """
 
 import errno
@@ -43,7 +43,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that begins so is a packed model."""
+    """Whether a file with this start is a packed model."""
     body = start[_LOCAL_HEADER.size + len(MANIFEST) :]
     name = start[_LOCAL_HEADER.size : _LOCAL_HEADER.size + len(MANIFEST)]
     return start[:4] == b"PK\x03\x04" and name == MANIFEST.encode() and body.startswith(OPENING)
@@ -63,7 +63,7 @@ def pack(
     shards : sequence of str
         SHA-256 of the shards, in the manifest's order.
     check : callable
-        Is shown each shard that is open, and raises if it cannot be the one of that SHA-256.
+        Called with each SHA-256 and its open shard; raises if the shard cannot be that one.
     """
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
         file.writestr(_member(MANIFEST), manifest)

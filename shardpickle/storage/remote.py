@@ -89,7 +89,7 @@ class RemoteStore:
             self.absolute = f"file://{root}"  # the path in the URL may have been a relative one
 
     def _system(self) -> tuple[Any, str]:
-        """The file system, which does not cross a fork, and the path in it."""
+        """Return the file system, reopened after a fork, and the path in it."""
         if self._process != os.getpid():
             try:
                 import fsspec
@@ -99,7 +99,7 @@ class RemoteStore:
                 ) from None
             try:
                 with self._translate_errors("open"):
-                    options = web.bounded(self.absolute, self._options)
+                    options = web.bound_options(self.absolute, self._options)
                     self._fs, root = fsspec.core.url_to_fs(self.absolute, **options)
             except StorageError as error:
                 if isinstance(error.__cause__, ImportError):
@@ -110,13 +110,13 @@ class RemoteStore:
         return self._fs, self._root
 
     def call(self, doing: str, method: str, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the file system on a file; again where network or server failed."""
+        """Call a method of the file system on a file, and repeat it as `retry` does."""
 
         def once() -> Any:
             system, root = self._system()
             return getattr(system, method)(f"{root}/{name}" if name else root, *args, **kwargs)
 
-        return self.again(doing, once)
+        return self.retry(doing, once)
 
     def write(self, doing: str, name: str, data: bytes) -> None:
         """Write a file as a whole."""
@@ -127,8 +127,8 @@ class RemoteStore:
                 errno.ENOENT, f"cannot {doing}: {error}; check that this place is there", self.name
             ) from error
 
-    def again(self, doing: str, once: Callable[[], _Result]) -> _Result:
-        """Do something; again where the network or the server failed and may not the next time."""
+    def retry(self, doing: str, once: Callable[[], _Result]) -> _Result:
+        """Call a function, and repeat it after passing failures of network or server."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._translate_errors(doing):
@@ -141,7 +141,7 @@ class RemoteStore:
 
     @contextmanager
     def _translate_errors(self, doing: str) -> Iterator[None]:
-        """Whatever fsspec's file systems raise becomes an error of ours; missing files do not."""
+        """Turn what fsspec's file systems raise into errors of ours, except for missing files."""
         try:
             yield
         except (ShardpickleError, FileNotFoundError):
@@ -166,7 +166,7 @@ class RemoteStore:
             return self.read(MANIFEST, size)
 
         try:
-            return self.again("read the manifest", read)
+            return self.retry("read the manifest", read)
         except FileNotFoundError:
             raise ModelNotFoundError(errno.ENOENT, "no manifest.json here", self.name) from None
 
@@ -176,7 +176,7 @@ class RemoteStore:
         system.invalidate_cache()
         try:
             size = system.info(f"{root}/{name}").get("size")
-        except FileNotFoundError as error:  # so fsspec says of HTTP, whatever went wrong
+        except FileNotFoundError as error:  # fsspec raises this for any failure of HTTP
             cause = error.__cause__
             missing = isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in _GONE
             if cause is None or missing:
@@ -187,7 +187,7 @@ class RemoteStore:
         return int(size)
 
     def read(self, name: str, size: int) -> bytes:
-        """All bytes of a file, of which there are `size`."""
+        """Read a whole file, which must have `size` bytes."""
         system, root = self._system()
         with system.open(f"{root}/{name}", "rb", cache_type="none") as stream:
             data: bytes = stream.read(size + 1)
@@ -202,7 +202,7 @@ class RemoteStore:
         return RemoteShard(self, sha256) if kept is None else kept
 
     def _open_cached(self, sha256: str) -> Shard | None:
-        """A sound shard of the cache."""
+        """Open a shard in the cache; None if it is missing or damaged."""
         if self._cache is None or not is_sound(self._cache / f"{sha256}.shard", sha256):
             return None
         return ShardReader(self._cache / f"{sha256}.shard", shard_file(sha256))
@@ -271,7 +271,7 @@ class RemoteShard:
         self._file = shard_file(sha256)
         self._data: bytes | None = None
         try:
-            self.size = store.again("read a shard", lambda: store.size_of(self._file))
+            self.size = store.retry("read a shard", lambda: store.size_of(self._file))
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=self._file) from None
 
@@ -297,7 +297,7 @@ class RemoteShard:
             return self._store.read(self._file, self.size)
 
         try:
-            data = self._store.again("read a shard", read)
+            data = self._store.retry("read a shard", read)
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=self._file) from None
         if hashlib.sha256(data).hexdigest() == self._sha256:
@@ -318,7 +318,7 @@ class RemotePublication:
         """Whether a shard of this name and size is there; such stores write whole objects."""
         try:
             return (
-                self._store.again("look", lambda: self._store.size_of(shard_file(sha256))) == nbytes
+                self._store.retry("look", lambda: self._store.size_of(shard_file(sha256))) == nbytes
             )
         except FileNotFoundError:
             return False

@@ -6,7 +6,7 @@ would catch anyway (`OSError`, `MemoryError`, `ImportError`, `pickle.PicklingErr
 
 import copy
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MemberDescriptorType
 from typing import Any, Self, cast
@@ -26,6 +26,16 @@ def _inert_line(line: str) -> str:
 
 
 _MOST_OF_LINE = 5000
+
+
+def make_need(error: Callable[[str], Exception]) -> Callable[[Any, str], None]:
+    """Return a `need(condition, reason)`, which raises `error(reason)` if a condition is false."""
+
+    def need(condition: Any, reason: str) -> None:
+        if not condition:
+            raise error(reason)
+
+    return need
 
 
 class ShardpickleError(Exception):

@@ -33,7 +33,7 @@ class Observed:
         home = cls.__module__.partition(".")[0]
         own = home not in KNOWN or ".tests." in cls.__module__
         for name, value in list(vars(instance).items()):
-            for kind, leaf in kinds.leaves(value):
+            for kind, leaf in kinds.walk_leaves(value):
                 if kind not in kinds.PLAIN:
                     yield leaf
                 if own or type(leaf).__module__.startswith(("unittest", "pytest")):

@@ -37,7 +37,7 @@ def test_it_finds_what_the_grammar_keeps_out():
     code = """
 import campaign, json, random
 from shardpickle.trust import grammar
-grammar.misplaced = lambda instance, own, seen: None
+grammar.find_misplaced = lambda instance, own, seen: None
 campaign.RECIPES = [campaign.stacked, campaign.vectors]
 pool = campaign.models()[:3]
 seeds = [seed for seed in range(400) if campaign.describe(pool, seed) in ("stacked", "vectors")]

@@ -225,7 +225,7 @@ def test_the_refusal_names_the_attribute_and_what_may_stand_there(tmp_path):
         load(tmp_path / "model")
     text = str(caught.value)
     assert "StackingRegressor.estimators_ holds a pathlib.PurePosixPath" in text
-    assert "there may be estimator" in text
+    assert "only these are allowed: estimator" in text
     assert "trusted=['pathlib.PurePosixPath']" in text
 
 
@@ -323,14 +323,14 @@ def test_a_container_is_walked_once_for_all_that_hold_it(monkeypatch):
     monkeypatch.setattr(grammar, "kind_of", lambda value: steps.append(1) or original(value))
     seen = {}
     for each in held:
-        assert grammar.misplaced(each, lambda thing: False, seen) is None
+        assert grammar.find_misplaced(each, lambda thing: False, seen) is None
     assert len(steps) < 4000
 
 
 def test_a_container_that_holds_itself_ends():
     loop = [1]
     loop.append(loop)
-    assert grammar.misplaced(changed(linear_model.Ridge(), loop=loop), bool, {}) is None
+    assert grammar.find_misplaced(changed(linear_model.Ridge(), loop=loop), bool, {}) is None
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -339,17 +339,17 @@ def test_swapped_things_are_refused_in_every_estimator(name):
     """An estimator in the place of data, and a path in the place of an estimator."""
     model, _ = estimators.fitted(name, dict(estimators.everything())[name])
     model = pickle.loads(pickle.dumps(model))
-    assert grammar.misplaced(model, lambda thing: False, {}) is None
+    assert grammar.find_misplaced(model, lambda thing: False, {}) is None
     for attribute, value in list(vars(model).items()):
         for wrong in (pathlib.PurePosixPath("a"), types.SimpleNamespace(), len):
             vars(model)[attribute] = wrong
-            found = grammar.misplaced(model, lambda thing: False, {})
+            found = grammar.find_misplaced(model, lambda thing: False, {})
             assert found is not None or not _is_refusable(model, attribute, wrong)
         vars(model)[attribute] = value
 
 
 def _is_refusable(model, attribute, wrong):
-    kinds = grammar.row(type(model)).kinds.get(attribute, ())
+    kinds = grammar.get_row(type(model)).kinds.get(attribute, ())
     return "any" not in kinds and not (wrong is len and "function" in kinds)
 
 

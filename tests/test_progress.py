@@ -52,9 +52,9 @@ def test_a_bar_is_drawn_in_a_notebook(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     shell = types.SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-    assert progress._watched()
+    assert progress._is_watched()
     shell.config.clear()
-    assert not progress._watched()
+    assert not progress._is_watched()
 
 
 def test_without_a_stderr(tmp_path, monkeypatch):

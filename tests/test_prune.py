@@ -87,7 +87,7 @@ FORESTS = {
 
 def check_invariants(estimator):
     tree = estimator.tree_
-    checks.tree_state(tree, tree.__getstate__())
+    checks.check_tree_state(tree, tree.__getstate__())
     inner = tree.children_left != -1
     left, right = tree.children_left[inner], tree.children_right[inner]
     assert (

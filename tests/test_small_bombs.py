@@ -264,13 +264,13 @@ HOLDERS = dict(_holders_of_arrays())
 @pytest.mark.parametrize("name", HOLDERS)
 def test_what_very_many_objects_share_is_read_once(name):
     one = HOLDERS[name]
-    with checks.one_run():
-        assert checks.problem(one, checks.checks_of(type(one))) is None
+    with checks.share_run():
+        assert checks.find_problem(one, checks.get_checks(type(one))) is None
         read = len(checks.run.known)
         for _ in range(20):
             other = type(one).__new__(type(one))
             other.__dict__.update(vars(one))
-            assert checks.problem(other, checks.checks_of(type(one))) is None
+            assert checks.find_problem(other, checks.get_checks(type(one))) is None
         assert len(checks.run.known) == read > 0
 
 
@@ -282,7 +282,7 @@ def test_a_histogram_tree_in_which_two_nodes_share_a_child_is_refused():
     nodes["left"][inner[0]] = nodes["right"][inner[0]]
     other = type(one).__new__(type(one))
     other.__dict__.update(vars(one), nodes=nodes)
-    found = checks.problem(other, checks.checks_of(type(one)))
+    found = checks.find_problem(other, checks.get_checks(type(one)))
     assert found is not None
     assert "two parents" in found.text
 

@@ -18,8 +18,8 @@ from shardpickle._util.pool import Pool
 
 
 def test_the_default_is_what_this_process_may_use():
-    assert workers.checked_workers(None) == loky.cpu_count()
-    assert workers.checked_workers(3) == 3
+    assert workers.check_workers(None) == loky.cpu_count()
+    assert workers.check_workers(3) == 3
 
 
 def default():

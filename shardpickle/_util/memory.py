@@ -28,7 +28,7 @@ def _control_groups(
 ) -> list[int]:
     # https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max, memory.current) and
     # https://docs.kernel.org/admin-guide/cgroup-v1/memory.html: limits of all groups above count.
-    found = []
+    limits = []
     for line in _lines(membership):
         _, controllers, group = line.strip().split(":", 2)
         if not controllers:
@@ -44,8 +44,8 @@ def _control_groups(
                 break
             limit, used = _number(folder / names[0]), _number(folder / names[1])
             if limit is not None and used is not None:
-                found.append(limit - used + _reclaimable(folder / "memory.stat", names[2]))
-    return found
+                limits.append(limit - used + _reclaimable(folder / "memory.stat", names[2]))
+    return limits
 
 
 def _reclaimable(path: Path, key: str) -> int:

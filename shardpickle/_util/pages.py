@@ -26,5 +26,5 @@ def render(template: Path, **values: Any) -> str:
 def _printable(value: Any) -> Any:
     if not isinstance(value, str) or hasattr(value, "__html__"):  # text, or rendered already
         return value
-    letters = (each if each.isprintable() or each == "\n" else "\ufffd" for each in value)
+    letters = (letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in value)
     return "".join(letters)

@@ -28,19 +28,19 @@ def default_workers() -> int:
     return 1 if _inside_a_task() else int(loky.cpu_count())
 
 
-def checked_workers(workers: int | None) -> int:
-    """The number of workers to use for the argument `workers`."""
+def check_workers(workers: int | None) -> int:
+    """Return the number of workers for the argument `workers`."""
     if workers is None:
         return default_workers()
     if isinstance(workers, bool) or not isinstance(workers, int):
-        raise TypeError(f"workers is a number of threads or None, not {workers!r}")
+        raise TypeError(f"workers must be a number of threads or None, not {workers!r}")
     if workers < 1:
-        raise ValueError(f"workers is at least 1, not {workers}; None means all usable cores")
+        raise ValueError(f"workers must be at least 1, not {workers}; None means all usable cores")
     return workers
 
 
 def threads_for(nbytes: int, most: int) -> int:
-    """How many threads a load of so many bytes is worth."""
+    """Return how many threads to use for a load of so many bytes."""
     return max(1, min(most, nbytes // _BYTES_PER_THREAD))
 
 
@@ -78,9 +78,9 @@ def _in_spark() -> bool:
 class Pool:
     """Threads for one dump or load. With one worker everything runs in the caller's thread.
 
-    `stream` runs tasks on the threads and hands results over in order. A task may call `map` for
-    its own steps: it works on them itself, and threads that have nothing else to do help. So many
-    small shards and one huge shard both keep all threads busy, and nothing can wait for itself.
+    `stream` runs tasks on the threads and yields results in order. A task may call `map` for its
+    own steps: it works on them itself, and idle threads help. So many small shards keep all threads
+    busy, as one huge shard does, and no task can deadlock on itself.
     """
 
     def __init__(self, workers: int) -> None:
@@ -136,11 +136,11 @@ class Pool:
             for helper in helpers:
                 if not helper.cancel():
                     helper.result()
-        return shared.finished()
+        return shared.take_results()
 
 
 class Stopped(BaseException):
-    """Raised in a task when another one has failed: nobody will see its result."""
+    """Raised in a task when another one has failed, since its result is not needed."""
 
 
 class _Shared:
@@ -169,7 +169,7 @@ class _Shared:
                 with self._lock:
                     self._error = self._error or error
 
-    def finished(self) -> list[Any]:
+    def take_results(self) -> list[Any]:
         # A cancelled helper stays in the executor's queue for a while: it must hold nothing.
         results, self._results = self._results, []
         self._items = ()

@@ -18,15 +18,15 @@ Listener = Callable[["Progress"], object]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a dump or load is.
+    """The progress of a dump or load.
 
     Attributes
     ----------
     action : str
         ``"dump"``, ``"load"``, ``"verify"`` or ``"predict"``.
     done, total : int
-        Raw bytes (of the model, not of its files); rows for ``"predict"``, whose total is 0 where
-        nobody knows it.
+        Raw bytes (of the model, not of its files); rows for ``"predict"``, whose total is 0 if
+        unknown.
     """
 
     action: str
@@ -35,7 +35,7 @@ class Progress:
 
 
 class Meter:
-    """Counts bytes from any thread, tells the listener, and draws the bar where one is wanted.
+    """Counts bytes from any thread, calls the listener, and draws a bar if requested.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Meter:
     progress : bool or None
         Whether to draw; None draws on a terminal and in a notebook.
     on_progress : callable or None
-        Receives every `Progress`, one at a time; what it raises ends the dump or load.
+        Called with every `Progress`, one at a time; an exception in it ends the dump or load.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Meter:
         self._done = 0
         self._listener = on_progress
         self._lock = threading.Lock()
-        shown = _watched() if progress is None else progress
+        shown = _is_watched() if progress is None else progress
         self._bar: Any = (
             _Bar(total=total, desc=action, unit=unit, unit_scale=True, file=sys.stderr)
             if shown
@@ -100,7 +100,7 @@ class _Bar(tqdm):  # type: ignore[misc]  # tqdm has no types of its own
 
 
 class Share:
-    """One shard's share of a meter: however its steps count, it adds up to `total`."""
+    """One shard's share of a meter, which adds up to `total` whatever its steps count."""
 
     def __init__(self, advance: Callable[[int], None], total: int) -> None:
         self._advance = advance
@@ -114,12 +114,12 @@ class Share:
         self._advance(nbytes)
 
     def finish(self) -> None:
-        """The rest: padding between fields, and whatever else no step counted."""
+        """Count the rest: padding between fields, and whatever else no step counted."""
         self(self._left)
 
 
-def _watched() -> bool:
-    """Whether somebody looks at stderr: a terminal or a notebook (whose kernel is no terminal)."""
+def _is_watched() -> bool:
+    """Whether stderr is visible: a terminal, or a notebook (whose kernel is not a terminal)."""
     if sys.stderr is not None and sys.stderr.isatty():
         return True
     ipython: Any = sys.modules.get("IPython")

@@ -18,9 +18,9 @@ def describe(modules: Iterable[str]) -> dict[str, str]:
         The modules that the model's pickles name.
     """
     tops = {module.partition(".")[0] for module in modules} | set(_ALWAYS)
-    found = {top: _version(top) for top in sorted(tops - set(sys.stdlib_module_names))}
+    versions = {top: _version(top) for top in sorted(tops - set(sys.stdlib_module_names))}
     return {"python": platform.python_version()} | {
-        top: version for top, version in found.items() if version is not None
+        top: version for top, version in versions.items() if version is not None
     }
 
 

@@ -1,11 +1,11 @@
-"""Warnings that point at the caller's line, however deep in the package they arise."""
+"""Warnings that point at the caller's line, from any depth of the package."""
 
 import sys
 import warnings
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn as from the first line outside of this package that led here."""
+    """Warn with the line of the nearest caller outside of this package."""
     level = 2
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):

@@ -11,7 +11,7 @@ from shardpickle.io.open_model import show_call
 from shardpickle.io.pack import copy_model, pack_model
 from shardpickle.io.reader import ModelReader, read_newest
 from shardpickle.reports.outcome import DumpReport
-from shardpickle.storage.files import check_regular, checked, replacing
+from shardpickle.storage.files import check_path, check_regular, replace_file
 from shardpickle.storage.open import open_store
 from shardpickle.trust import names as trust
 
@@ -80,7 +80,7 @@ def convert(
         options.get("profile", "full"),
         options.get("metadata"),
     )
-    file = checked(source)
+    file = check_path(source)
     if os.path.isdir(file):
         raise ForeignFileError(f"{file} is a directory: give a file to convert")
     if not os.path.exists(file):
@@ -126,7 +126,7 @@ def export(
     ...     pickle.load(file)
     [1, 2, 3]
     """
-    file = checked(target)
+    file = check_path(target)
     suffixes = "".join(file.suffixes[-2:]).lower() if file.suffix == ".gz" else file.suffix.lower()
     if suffixes not in (".joblib", ".pkl", ".pickle", ".pkl.gz", ".pickle.gz"):
         raise ValueError(f"{file} has to end in .joblib, .pkl, .pickle or .pkl.gz")
@@ -136,7 +136,7 @@ def export(
         compress = max(compress, 1)
     with show_call(f"export({{path}}, {_quote(target)}, {{trusted}})", trusted):
         model = load(path, trusted=trusted, unsafe=unsafe, workers=workers)
-    with replacing(file) as stream:
+    with replace_file(file) as stream:
         converting.write(model, stream, suffixes, compress)
 
 
@@ -159,10 +159,10 @@ def pack(path: PathLike, file: PathLike) -> None:
     >>> shardpickle.load("model.shpk")
     [1, 2, 3]
     """
-    target = checked(file)
+    target = check_path(file)
 
     def write(reader: ModelReader) -> None:
-        with replacing(target) as stream:
+        with replace_file(target) as stream:
             pack_model(reader, stream)
 
     read_newest(open_store(path), write)
@@ -212,7 +212,7 @@ def collect_garbage(
 
 def write_text(path: PathLike, text: str) -> None:
     """Write a text file completely, or leave it as it was."""
-    with replacing(checked(path)) as stream:
+    with replace_file(check_path(path)) as stream:
         stream.write(text.encode())
 
 

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from shardpickle._util import sizes
-from shardpickle._util.pool import checked_workers
+from shardpickle._util.pool import check_workers
 from shardpickle._util.progress import Listener
 from shardpickle.codecs import frames
 from shardpickle.format import manifest as manifests
@@ -29,7 +29,7 @@ from shardpickle.trust import names as trust
 PathLike = str | os.PathLike[str]
 
 
-@sniff.advised(sniff.DUMP_HABITS)
+@sniff.advise(sniff.DUMP_HABITS)
 def dump(
     model: Any,
     path: PathLike,
@@ -110,7 +110,7 @@ def dump(
     """
     started = time.perf_counter()
     options = DumpOptions(
-        checked_workers(workers),
+        check_workers(workers),
         *check_options(level, shard_size, profile, metadata),
         require_safe,
         progress,
@@ -120,7 +120,7 @@ def dump(
     return DumpReport.of(store.name, publish_model(model, store, options), started)
 
 
-@sniff.advised(sniff.LOAD_HABITS)
+@sniff.advise(sniff.LOAD_HABITS)
 def load(
     path: PathLike,
     *,
@@ -220,7 +220,7 @@ def load(
         raise ValueError("memory_limit is for lazy models: load(..., lazy=True, memory_limit=...)")
     _check_choice(estimators, lazy, skip_damaged)
     request = LoadRequest(
-        checked_workers(workers),
+        check_workers(workers),
         lazy,
         None if memory_limit is None else sizes.parse(memory_limit, "memory_limit"),
         estimators,
@@ -322,7 +322,7 @@ def predict(
         raise ValueError(f"method has to be one of {sorted(predicting.METHODS)}, not {method!r}")
     limit = None if memory_limit is None else sizes.parse(memory_limit, "memory_limit")
     if workers is not None:
-        checked_workers(workers)
+        check_workers(workers)
     file = None if out is None else NpyFile(out)
     prediction = predicting.Prediction(method, workers, file, progress, on_progress)
     with CACHE.within(limit) if limit is not None else nullcontext():

@@ -4,7 +4,7 @@ import os
 from functools import partial
 from typing import Any
 
-from shardpickle._util.pool import Pool, checked_workers
+from shardpickle._util.pool import Pool, check_workers
 from shardpickle._util.progress import Listener
 from shardpickle.api.models import check_options
 from shardpickle.codecs import _backend
@@ -90,7 +90,7 @@ def estimate(
     True
     """
     options = DumpOptions(
-        checked_workers(workers),
+        check_workers(workers),
         *check_options(level, shard_size, profile, metadata),
         progress=progress,
         on_progress=on_progress,
@@ -121,7 +121,7 @@ def diff(one: PathLike, other: PathLike, *, workers: int | None = None) -> Diffe
     >>> bool(shardpickle.diff("one", "other"))
     True
     """
-    with Pool(checked_workers(workers)) as pool:
+    with Pool(check_workers(workers)) as pool:
         return comparing.compare_models(open_store(one), open_store(other), pool)
 
 
@@ -167,7 +167,7 @@ def verify(
     True
     """
     store = open_store(path, storage_options)
-    return verifying.verify_model(store, deep, checked_workers(workers))
+    return verifying.verify_model(store, deep, check_workers(workers))
 
 
 def loops() -> str:

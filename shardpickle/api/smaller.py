@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from shardpickle._util import sizes
-from shardpickle._util.pool import checked_workers
+from shardpickle._util.pool import check_workers
 from shardpickle.api.models import open_lazily
 from shardpickle.api.reports import estimate
 from shardpickle.lazy import CACHE
@@ -149,7 +149,7 @@ def tradeoff(
     (50, True)
     """
     limit = sizes.parse("1GB" if memory_limit is None else memory_limit, "memory_limit")
-    threads = checked_workers(workers)
+    threads = check_workers(workers)
     is_path = isinstance(model, (str, os.PathLike))
     if is_path:
         limit = max(1, limit // 2)

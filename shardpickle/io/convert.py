@@ -65,7 +65,7 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
         If a named class or function is not installed.
     """
     start = _read_start(source)
-    kind, mistake = sniff.kind(start), sniff.no_pickle(str(source), start)
+    kind, mistake = sniff.detect_kind(start), sniff.explain_other_file(str(source), start)
     if kind == "zip":
         _check_skops(source, mistake)
         return _load_skops(source, callers, unsafe)
@@ -83,17 +83,17 @@ def read(source: Path, callers: Callers, unsafe: bool) -> Any:
 def _explain_errors(source: Path, data: Bytes, inside: str) -> Iterator[None]:
     """Turn errors of the pickle reader into errors that say what the file is."""
     name, start = str(source), bytes(data[: sniff.ENOUGH])
-    mistake = sniff.no_pickle(name, start, inside) if inside else None
+    mistake = sniff.explain_other_file(name, start, inside) if inside else None
     if mistake is not None:
         raise mistake
     try:
         yield
     except CutOffError as error:
-        raise sniff.cut_off(name, start, len(data), inside) from error
+        raise sniff.explain_cut_off(name, start, len(data), inside) from error
     except NoPickleError as error:
-        raise sniff.unreadable(name, start, error.reason, inside) from error
+        raise sniff.explain_unreadable(name, start, error.reason, inside) from error
     except Python2Error as error:
-        raise sniff.of_python_2(name, start, inside) from error
+        raise sniff.explain_python_2(name, start, inside) from error
     except RefusedError as error:
         call = "convert({path}, 'model_dir', {trusted})"
         raise error.located(path=name, call=call) from error
@@ -132,26 +132,26 @@ def _resolve_any(names: tuple[Name, ...], callers: Callers) -> Mapping[Name, Any
 
 def _check_release(source: Path, survey: foreign.Survey) -> None:
     """Refuse models of scikit-learn releases that `migrations` does not cover."""
-    gone = gone_names.gone(survey.stored_names)
+    gone = gone_names.list_gone(survey.stored_names)
     old = next((version for version in survey.versions if version.startswith("0.")), None)
     if old or (gone and not survey.versions and gone_names.is_public(gone[0])):
-        raise sniff.too_old(str(source), old, gone[0] if gone else None)
+        raise sniff.explain_too_old(str(source), old, gone[0] if gone else None)
     if gone:
-        raise sniff.other_release(str(source), gone[0], survey.versions, migrations.HERE)
+        raise sniff.explain_other_release(str(source), gone[0], survey.versions, migrations.HERE)
 
 
 _CARRIED = "the code of functions or classes, as dill and cloudpickle store it for __main__"
 
 
 def _check_trusted(source: Path, names: list[Name], callers: Callers) -> None:
-    unknown = trust.untrusted_foreign(names, callers)
+    unknown = trust.list_untrusted_foreign(names, callers)
     if unknown:
         call = "convert({path}, 'model_dir', {trusted})"
-        never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+        never = [trust.show(name) for name in unknown if not trust.is_offered(name)]
         carried = any(foreign.carries_code(name) for name in unknown)  # their names are unknown
         raise UntrustedTypeError(
             str(source),
-            {trust.shown(name): "the file" for name in unknown},
+            {trust.show(name): "the file" for name in unknown},
             call,
             never=never,
             besides=_CARRIED if carried else "",
@@ -218,7 +218,7 @@ def _open_decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
                 file.flush()
                 open_files.push(failing.pop_all())
         except EOFError as error:
-            raise sniff.cut_off_compressed(str(source), kind, source.stat().st_size) from error
+            raise sniff.explain_cut_compressed(str(source), kind, source.stat().st_size) from error
         except FileNotFoundError as error:
             if source.exists():  # no folder for temporary files
                 raise StorageError(
@@ -230,7 +230,7 @@ def _open_decompressed(source: Path, kind: str) -> Iterator[IO[bytes]]:
                 raise
             if isinstance(error, OSError) and error.errno:
                 raise _storage_error(error, source) from error
-            raise sniff.damaged_compression(str(source), kind, error) from error
+            raise sniff.explain_damaged_compression(str(source), kind, error) from error
         yield file
 
 
@@ -324,9 +324,9 @@ def _check_skops(source: Path, mistake: ForeignFileError | None) -> None:
             sizes = {member.filename: member.file_size for member in file.infolist()}
     except zipfile.BadZipFile:
         size = source.stat().st_size
-        raise mistake or sniff.cut_off_compressed(str(source), "zip", size) from None
+        raise mistake or sniff.explain_cut_compressed(str(source), "zip", size) from None
     if "schema.json" not in sizes:
-        raise sniff.of_zip(str(source), list(sizes))
+        raise sniff.explain_zip(str(source), list(sizes))
     free = memory.available()
     size = sizes["schema.json"]
     if size > _MOST_SCHEMA or (free is not None and size * _SCHEMA_GROWTH > free):

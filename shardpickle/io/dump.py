@@ -310,7 +310,7 @@ class Dumper:
         except CorruptModelError as error:
             raise ReadBackError(f"a shard does not read back: {error.reason}") from error
         for tree in trees.odd:
-            reason = checks.nodes_problem(tree.nodes, tree.head.features, tree.head.depth)
+            reason = checks.find_nodes_problem(tree.nodes, tree.head.features, tree.head.depth)
             if reason:
                 self.rehearsal.refuse(refused(f"compiled code could crash on a tree: {reason}"))
         if differing:

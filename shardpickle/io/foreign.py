@@ -36,7 +36,7 @@ from shardpickle.trust import checks
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.trust.names import Known
 from shardpickle.trust.rules import Name, refused, set_state
-from shardpickle.trust.unrestricted import Objects, guarded
+from shardpickle.trust.unrestricted import Objects, guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def read(data: Bytes, listing: Survey, known: Mapping[Name, Known]) -> Any:
     construct = _VettedForeign(targets, makers, (), (), _Adapter(listing.swapped), ledger)
     obj = Reader(data, construct, listing.fetched).read_file()
     construct.finish()
-    with checks.one_run(own=makers.is_own):
+    with checks.share_run(own=makers.is_own):
         check_instances(ledger, makers)
     return obj
 
@@ -158,10 +158,10 @@ _TOO_OLD = {("joblib.numpy_pickle", "NDArrayWrapper"), ("joblib.numpy_pickle", "
 
 class _AnyForeign(Objects):
     def find(self, module: str, name: str) -> Any:
-        return super().find(*gone_names.present_name(module, name))
+        return super().find(*gone_names.translate_name(module, name))
 
     def build(self, instance: Any, state: Any) -> None:
-        guarded(instance, _set_any_state, instance, state, self.migrate)
+        guard(instance, _set_any_state, instance, state, self.migrate)
 
 
 def _set_any_state(instance: Any, state: Any, adapt: Callable[[Any, Any], Any]) -> None:
@@ -180,7 +180,7 @@ class _VettedForeign(Vetted):
     """Also makes instances and sets as older protocols do."""
 
     def find(self, module: str, name: str) -> Any:
-        return super().find(*gone_names.present_name(module, name))
+        return super().find(*gone_names.translate_name(module, name))
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         name = getattr(function, "__name__", "")
@@ -206,7 +206,7 @@ class _VettedForeign(Vetted):
             members = args[0] if args else []
             frozen = super().frozen(members)
             return frozen if function is frozenset else set(frozen)
-        return super().call(function, foreign_states.foreign_arguments(function, args))
+        return super().call(function, foreign_states.translate_arguments(function, args))
 
 
 _NEW = tuple(TRANSPORT["copyreg", name].target for name in ("__newobj__", "__newobj_ex__"))
@@ -225,8 +225,8 @@ class _Adapter:
     def __call__(self, instance: Any, state: Any) -> Any:
         if self.native is not None and migrations.is_a_librarys(instance):
             state = self.native(state)
-        state = foreign_states.foreign_state(instance, state)
-        tree = foreign_states.counting_tree(instance, state)
+        state = foreign_states.translate_state(instance, state)
+        tree = foreign_states.find_counting_tree(instance, state)
         if tree is not None and id(tree) not in self.changed:
             self.changed[id(tree)] = tree
             foreign_states.to_fractions(tree)
@@ -303,7 +303,7 @@ class _Listing:
                 "with joblib, then dump the model"
             )
         self.stored_names[module, name] = None
-        module, name = gone_names.present_name(module, name)
+        module, name = gone_names.translate_name(module, name)
         self.names[module, name] = None
         carrier = TRANSPORT.get((module, name))
         return carrier.target if carrier else SKIPPED

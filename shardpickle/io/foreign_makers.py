@@ -17,8 +17,8 @@ from shardpickle.pickling.dialects import Wrapper, count_items, need
 from shardpickle.sklearn_support import gone_names
 from shardpickle.trust.constructors import CALLABLES, CONSTRUCTORS
 from shardpickle.trust.names import Known
-from shardpickle.trust.numpy_objects import array_state
-from shardpickle.trust.rules import Maker, Name, Trusts, plain, refused
+from shardpickle.trust.numpy_objects import set_array_state
+from shardpickle.trust.rules import Maker, Name, Trusts, allow_plain, refused
 
 
 def _wrapper(target: Any) -> Maker:
@@ -135,7 +135,7 @@ def reconstruct(target: Any) -> Maker:
 def _array_state(array: Any, state: Any) -> None:
     mapped = isinstance(array, np.memmap) and type(state) is tuple and len(state) == 5
     need(not (mapped and getattr(state[2], "hasobject", True)), "a memory map of objects")
-    array_state(array, state)
+    set_array_state(array, state)
 
 
 def _encode(target: Any) -> Maker:
@@ -237,7 +237,7 @@ TRANSPORT: dict[Name, Known] = {
 
 
 TRANSPORT |= {
-    name: Known(target, plain(target, Trusts(()))) for name, target in gone_names.GONE.items()
+    name: Known(target, allow_plain(target, Trusts(()))) for name, target in gone_names.GONE.items()
 }
 PARTIAL = CALLABLES["functools", "partial"](functools.partial, Trusts(()))
 BY_DILL = [

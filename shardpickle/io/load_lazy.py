@@ -230,9 +230,9 @@ class Source:
             for number, estimator in estimators.items()
             for check in self.conditions.get(number, ())
         ]
-        with checks.one_run():
+        with checks.share_run():
             for number, estimator, check in due:
-                problem = checks.problem(estimator, [check])
+                problem = checks.find_problem(estimator, [check])
                 if problem:
                     raise locate(self.reader, refused(problem.text), number)
 

@@ -72,12 +72,12 @@ class Access:
                 installed.get(top) == version for top, version in environment.items()
             )
             return Anything(names, trust.resolve_any(names), same_releases=same_releases)
-        unknown = trust.untrusted(names, self.callers)
+        unknown = trust.list_untrusted(names, self.callers)
         if unknown:
             needs = reader.manifest.needs
             lifted = [name for name in names if ".".join(name) in needs.trust]
             uses = find_first_uses(reader.manifest, [*unknown, *lifted])
-            never = [trust.shown(name) for name in unknown if not trust.is_offered(name)]
+            never = [trust.show(name) for name in unknown if not trust.is_offered(name)]
             raise UntrustedTypeError(reader.name, uses, never=never, besides=needs.unsafe)
         return Hardened(names, trust.resolve(names, self.callers), reader.manifest.most_heap)
 
@@ -249,7 +249,7 @@ def find_first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]
     uses: dict[str, str] = {}
     for at, name in enumerate(manifest.names):
         if name in listed:
-            uses[trust.shown(name)] = (
+            uses[trust.show(name)] = (
                 _describe_part(manifest, first[at]) if at in first else "no part"
             )
     return uses
@@ -257,12 +257,12 @@ def find_first_uses(manifest: Manifest, names: Sequence[Name]) -> dict[str, str]
 
 def _describe_part(manifest: Manifest, number: int) -> str:
     part = manifest.parts[number]
-    return f"part {number} ({trust.text_shown(part.kind)}, {manifest.shards[part.shard].file})"
+    return f"part {number} ({trust.show_text(part.kind)}, {manifest.shards[part.shard].file})"
 
 
 def read_needs(manifest: Manifest) -> tuple[tuple[str, ...], str]:
     """What a default load refuses of a model (`DumpReport`), by its manifest."""
-    names = [".".join(name) for name in trust.untrusted(manifest.names)]
+    names = [".".join(name) for name in trust.list_untrusted(manifest.names)]
     names += [name for name in manifest.needs.trust if name not in names]
     if manifest.needs.unsafe and not names:
         names = [manifest.parts[-1].kind]

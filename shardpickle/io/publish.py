@@ -108,7 +108,7 @@ def estimate_shards(
 
 def _require_safe(store: Store, dumper: Dumper, manifest: Manifest) -> None:
     """Refuse a model that a default load would refuse."""
-    unknown = trust.untrusted(manifest.names)
+    unknown = trust.list_untrusted(manifest.names)
     if unknown:
         call = "dump(model, {path})  # which is loaded with {trusted}"
         raise UntrustedTypeError(store.name, find_first_uses(manifest, unknown), call)

@@ -236,7 +236,7 @@ def read_shard(
 def check_file(shard: Shard, entry: ShardEntry) -> None:
     """Refuse a file that cannot be the shard, by its size and first bytes."""
     if shard.size != entry.nbytes:
-        mistake = sniff.of_shard(entry.file, shard.read_at(0, 64)) if shard.size < 4096 else None
+        mistake = sniff.explain_lfs(entry.file, shard.read_at(0, 64)) if shard.size < 4096 else None
         raise mistake or CorruptShardError("wrong size", expected=entry.nbytes, actual=shard.size)
 
 
@@ -291,7 +291,9 @@ def _check_opening(store: Store, data: bytes) -> None:
     if not data.startswith(OPENING):
         may_be_manifest = not data.strip() or data[:1] == b"{" or b"shardpickle" in data[:64]
         mistake = (
-            None if may_be_manifest else sniff.of_file(f"{store.name}/manifest.json", data[:256])
+            None
+            if may_be_manifest
+            else sniff.explain_file(f"{store.name}/manifest.json", data[:256])
         )
         raise mistake or _foreign_error(store, data)
 
@@ -306,7 +308,7 @@ def _no_manifest_error(store: Store) -> Exception:
     name = store.name
     if store.is_file():
         unknown = NotAModelError(f"{name} is a file, and a shardpickle model is a directory")
-        return sniff.of_file(name, store.start("")) or unknown
+        return sniff.explain_file(name, store.start("")) or unknown
     if store.holds(""):
-        return sniff.of_directory(name, store.holds)
+        return sniff.explain_directory(name, store.holds)
     return ModelNotFoundError(2, "there is no model here", name)

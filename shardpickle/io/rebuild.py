@@ -19,7 +19,7 @@ from shardpickle.trust.checks import Later
 from shardpickle.trust.hardened import Ledger, Makers, Vetted, check_instances
 from shardpickle.trust.names import Known
 from shardpickle.trust.rules import Name
-from shardpickle.trust.unrestricted import Migrate, Objects, guarded, outside
+from shardpickle.trust.unrestricted import Migrate, Objects, find_outside, guard
 
 
 class Skeletons:
@@ -151,9 +151,9 @@ class Hardened:
         return make_members(steps, construct)
 
     def check(self, odd: Sequence[Any], later: Later | None = None) -> None:
-        with checks.one_run(own=self._makers.is_own):
+        with checks.share_run(own=self._makers.is_own):
             for tree in odd:
-                problem = checks.problem(tree, [checks.tree])
+                problem = checks.find_problem(tree, [checks.check_tree])
                 if problem:
                     raise CorruptModelError(f"invalid tree: {problem.text}")
             check_instances(self.ledger, self._makers, later)
@@ -206,7 +206,7 @@ class Anything:
     ) -> tuple[Any, ...]:
         if self._same_releases:
             reader = _Unpickler(skeletons.raw(part.slot), self._names, values, references)
-            members: tuple[Any, ...] = guarded(reader, reader.load)
+            members: tuple[Any, ...] = guard(reader, reader.load)
             return members
         construct = Objects(self._names, values, references, self._adapt)
         objects: tuple[Any, ...] = machine.run(skeletons.steps(part.slot), construct)
@@ -237,4 +237,4 @@ class _Unpickler(pickle.Unpickler):
         return self._names[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        return outside(pid, *self._outside)
+        return find_outside(pid, *self._outside)

@@ -143,9 +143,9 @@ class Rehearsal:
         )
         members = make_members(steps, construct)
         self._imitated |= construct.imitated
-        with natives.one_run(own=self._makers.is_own, hollow=self._stored):
+        with natives.share_run(own=self._makers.is_own, hollow=self._stored):
             for _, instance, checks in self._ledger.checks:
-                problem = natives.problem(instance, checks, _skip_check)
+                problem = natives.find_problem(instance, checks, _skip_check)
                 if problem and not (self._imitated and problem.crashes):
                     raise construct.listed(self._makers.refusal(problem))
         return members
@@ -158,17 +158,17 @@ class Rehearsal:
     def _know(self, name: Name) -> None:
         if name in self._known:
             return
-        verdict = names.verdict(name)
+        verdict = names.judge(name)
         if verdict is None:
             self.names[name] = None
         if verdict != "vetted" and self._stored:
-            self._learn(name, names.imitated(name, Imitation()))
+            self._learn(name, names.imitate(name, Imitation()))
             return
         (target,) = names.resolve_any([name]).values()
         vetted = verdict == "vetted"
         self._learn(
             name,
-            names.known(name, target, self._trusts) if vetted else names.imitated(name, target),
+            names.make_known(name, target, self._trusts) if vetted else names.imitate(name, target),
         )
 
     def _learn(self, name: Name, known: names.Known) -> None:
@@ -182,7 +182,7 @@ class Rehearsal:
         for name, known in list(self._known.items()):
             if ".".join(name) == dotted and not known.own and names.is_offered(name):
                 self.lifted[dotted] = what
-                self._learn(name, names.imitated(name, known.target))
+                self._learn(name, names.imitate(name, known.target))
                 return True
         return False
 
@@ -208,9 +208,9 @@ class _Rehearsed(Vetted):
 
     imitated = False
 
-    def _made(self, instance: Any, maker: rules.Maker) -> Any:
+    def _register(self, instance: Any, maker: rules.Maker) -> Any:
         self.imitated |= type(instance) is Imitation
-        return super()._made(instance, maker)
+        return super()._register(instance, maker)
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
         if _holds_imitation(args):

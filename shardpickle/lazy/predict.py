@@ -23,7 +23,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend, get_active_backend
 
 from shardpickle import lazy
-from shardpickle._util.pool import checked_workers
+from shardpickle._util.pool import check_workers
 from shardpickle._util.progress import Listener, Meter
 from shardpickle.errors import WorkerLostError
 from shardpickle.lazy import Shelf
@@ -58,7 +58,7 @@ def predict_rows(model: Any, features: Any, request: Prediction) -> Any:
     """Predict rows with a lazy model, a block of them at a time."""
     file = request.file
     chosen = request.workers is not None or is_backend_chosen()
-    task_limit = request.workers if chosen else checked_workers(None)
+    task_limit = request.workers if chosen else check_workers(None)
     predictor = make_proxies(model, task_limit, lazy.CACHE.limit)
     total = 0 if hasattr(features, "__next__") else results.count_rows(features)
     answers: list[Any] = []

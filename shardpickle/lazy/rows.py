@@ -10,7 +10,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.lib import format as npy
 
-from shardpickle.storage.files import anchored, checked, named, replacing
+from shardpickle.storage.files import anchor, check_path, name_errors, replace_file
 
 
 def read_features(path: str | os.PathLike[str]) -> Any:
@@ -83,7 +83,7 @@ class NpyFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = anchored(checked(path))
+        self.path = anchor(check_path(path))
         if self.path.suffix.lower() != ".npy":
             raise ValueError(f"out must be a path that ends in .npy, not {path}")
         self._open = ExitStack()
@@ -93,7 +93,7 @@ class NpyFile:
         self._rows = 0
 
     def __enter__(self) -> Self:
-        self._stream = self._open.enter_context(replacing(self.path))
+        self._stream = self._open.enter_context(replace_file(self.path))
         return self
 
     def __exit__(
@@ -138,5 +138,5 @@ class NpyFile:
 
     def array(self) -> Any:
         """Open the finished file as a memory map."""
-        with named(self.path, "map the file that was written"):
+        with name_errors(self.path, "map the file that was written"):
             return np.load(self.path, mmap_mode="r")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.errors import CorruptShardError
+from shardpickle.errors import CorruptShardError, make_need
 from shardpickle.pickling.machine import MISTAKES, Construct, Machine, Step
 from shardpickle.pickling.parser import READERS, STEPS, STOP, U32, U64, Parser
 
@@ -46,10 +46,11 @@ class Wrapper:
     numpy_array_alignment_bytes: Any = None
 
 
-def need(condition: Any, what: str) -> None:
-    """Raise an error unless a condition holds."""
-    if not condition:
-        raise CorruptShardError(f"shardpickle does not allow this in a pickle: {what}")
+def _forbid(what: str) -> CorruptShardError:
+    return CorruptShardError(f"shardpickle does not allow this in a pickle: {what}")
+
+
+need = make_need(_forbid)
 
 
 def count_items(dtype: Any, shape: Any, order: Any) -> int:

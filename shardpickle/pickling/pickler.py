@@ -136,7 +136,7 @@ class _Pickler(pickle.Pickler):
         if type(obj) is np.ma.MaskedArray:
             # NumPy's own reduce puts data and mask in band, as bytes.
             return np.ma.MaskedArray, _get_masked_arguments(obj)
-        for reduce in (pandas_objects.reduced, distributions.reduced):
+        for reduce in (pandas_objects.reduce, distributions.reduce):
             reduced = reduce(obj)
             if reduced is not None:
                 return reduced

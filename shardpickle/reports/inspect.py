@@ -106,6 +106,6 @@ def _make_info(
         slots,
         [size for sha256 in manifest.files for size in facts[sha256].trees],
         _backend.loops.NAME,
-        {name: names.verdict(name) or "untrusted" for name in manifest.names},
+        {name: names.judge(name) or "untrusted" for name in manifest.names},
         needs or read_needs(manifest),
     )

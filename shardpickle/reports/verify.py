@@ -204,7 +204,7 @@ def find_needs(reader: ModelReader) -> tuple[tuple[str, ...], str]:
 
 
 def _check_nodes(nodes: Array, head: Head) -> None:
-    reason = checks.nodes_problem(nodes.view(NODE), head.features, head.depth)
+    reason = checks.find_nodes_problem(nodes.view(NODE), head.features, head.depth)
     if reason:
         raise CorruptShardError(f"invalid tree: {reason}")
 

@@ -195,7 +195,7 @@ def _cut_estimator(estimator: Any, limits: Limits) -> Any:
     state = estimator.tree_.__getstate__()
     nodes, values, depth = cut_tree(state["nodes"], state["values"], limits)
     if len(nodes) < len(state["nodes"]):
-        smaller.tree_ = classes.regrown(estimator.tree_, nodes, values, depth)
+        smaller.tree_ = classes.regrow(estimator.tree_, nodes, values, depth)
     return _limit_parameters(smaller, limits)
 
 

@@ -58,8 +58,8 @@ def template(model: Any, name: str, estimator: Any) -> Any:
     default = getattr(type(model)(), name, None)
     if type(default) is type(estimator):
         return default
-    made = clone(estimator)
-    return made.set_params(random_state=None) if "random_state" in made.get_params() else made
+    copy = clone(estimator)
+    return copy.set_params(random_state=None) if "random_state" in copy.get_params() else copy
 
 
 def is_classifier(model: Any) -> bool:
@@ -363,12 +363,12 @@ _PREDICTIONS_ALONE: dict[str, frozenset[str]] = {
 }
 
 
-def regrown(tree: Any, nodes: Any, values: Any, depth: int) -> Any:
+def regrow(tree: Any, nodes: Any, values: Any, depth: int) -> Any:
     """A tree of the same inputs and outputs, with other nodes."""
-    made = SklearnTree(tree.n_features, np.array(tree.n_classes, np.intp), tree.n_outputs)
+    grown = SklearnTree(tree.n_features, np.array(tree.n_classes, np.intp), tree.n_outputs)
     state = {"max_depth": depth, "node_count": len(nodes), "nodes": nodes, "values": values}
-    made.__setstate__(state)
-    return made
+    grown.__setstate__(state)
+    return grown
 
 
 ENSEMBLE_NAMES = "forests, Extra-Trees, bagging, isolation forests, AdaBoost and gradient boosting"

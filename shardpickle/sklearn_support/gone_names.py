@@ -10,17 +10,17 @@ from sklearn._loss import loss
 
 
 class Gone:
-    """In the place of an instance of a class that is gone: what it kept."""
+    """Replaces an instance of a class that no longer exists, and keeps its attributes."""
 
 
-def _gone(kind: str) -> type:
+def _make_gone(kind: str) -> type:
     return type(kind, (Gone,), {})
 
 
-def _huber(old: Any, classes: int) -> Any:
-    made = loss.HuberLoss(quantile=float(old.alpha))
-    made.closs.delta = float(old.gamma)
-    return made
+def _make_huber(old: Any, classes: int) -> Any:
+    huber = loss.HuberLoss(quantile=float(old.alpha))
+    huber.closs.delta = float(old.gamma)
+    return huber
 
 
 # How each loss through scikit-learn 1.3 (histogram boosting: 1.0) is made since, from what the old
@@ -29,7 +29,7 @@ _LOSSES: dict[str, dict[str, Callable[[Any, int], Any]]] = {
     "sklearn.ensemble._gb_losses": {
         "LeastSquaresError": lambda old, classes: loss.HalfSquaredError(),
         "LeastAbsoluteError": lambda old, classes: loss.AbsoluteError(),
-        "HuberLossFunction": _huber,
+        "HuberLossFunction": _make_huber,
         "QuantileLossFunction": lambda old, classes: loss.PinballLoss(quantile=float(old.alpha)),
         "BinomialDeviance": lambda old, classes: loss.HalfBinomialLoss(),
         "MultinomialDeviance": lambda old, classes: loss.HalfMultinomialLoss(n_classes=classes),
@@ -44,12 +44,12 @@ _LOSSES: dict[str, dict[str, Callable[[Any, int], Any]]] = {
     },
 }
 
-PASSTHROUGH = _gone("_passthrough_scorer")  # a function; a class with the estimator since 1.3
+PASSTHROUGH = _make_gone("_passthrough_scorer")  # a function; a class with the estimator since 1.3
 
-# (module, name) of older releases: what stands for it while a foreign pickle is read.
+# (module, name) of older releases: the class that replaces it while a foreign pickle is read.
 GONE: dict[tuple[str, str], type] = {
     ("sklearn.metrics._scorer", "_passthrough_scorer"): PASSTHROUGH,
-    **{(module, name): _gone(name) for module, names in _LOSSES.items() for name in names},
+    **{(module, name): _make_gone(name) for module, names in _LOSSES.items() for name in names},
 }
 
 MAKE = {name: make for names in _LOSSES.values() for name, make in names.items()}
@@ -64,15 +64,15 @@ _MOVED_NAMES = {
 _MOVED_MODULES = {"dill.dill": "dill._dill"}  # dill 0.2.8
 
 
-def present_name(module: str, name: str) -> tuple[str, str]:
-    """What the releases that are supported call a name of an older one."""
+def translate_name(module: str, name: str) -> tuple[str, str]:
+    """Return the name that supported releases use for a name of an older one."""
     return _MOVED_NAMES.get((module, name), (_MOVED_MODULES.get(module, module), name))
 
 
-def gone(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Modules of scikit-learn that the installed release does not have; imports none of them."""
+def list_gone(names: Iterable[tuple[str, str]]) -> list[str]:
+    """List modules that the installed scikit-learn does not have; imports none of them."""
     modules = dict.fromkeys(module for module, name in names if (module, name) not in GONE)
-    return [each for each in modules if each.startswith("sklearn.") and not _is_here(each)]
+    return [module for module in modules if module.startswith("sklearn.") and not _is_here(module)]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -82,13 +82,13 @@ def _is_here(module: str) -> bool:
     while rest:
         step, _, rest = rest.partition(".")
         name = f"{name}.{step}"
-        found = PathFinder.find_spec(name, places) if step.isidentifier() else None
-        if found is None:
+        spec = PathFinder.find_spec(name, places) if step.isidentifier() else None
+        if spec is None:
             return False
-        places = found.submodule_search_locations or []
+        places = spec.submodule_search_locations or []
     return True
 
 
 def is_public(module: str) -> bool:
-    """Whether no part of a module's name is private, as where estimators lived before 0.24."""
+    """Whether no part of a module's name is private, as in estimators' modules before 0.24."""
     return not any(part.startswith("_") for part in module.split("."))

@@ -67,13 +67,13 @@ def _bit_generator(kind: Any = "MT19937") -> Any:
 
 
 def _generator(kind: Any = "MT19937", *ctor: Any) -> Any:
-    made = isinstance(kind, BitGenerator)
-    return Generator(kind) if made else _pickle.__generator_ctor(kind, *ctor)
+    is_made = isinstance(kind, BitGenerator)
+    return Generator(kind) if is_made else _pickle.__generator_ctor(kind, *ctor)
 
 
 def _random_state(kind: Any = "MT19937", *ctor: Any) -> Any:
-    made = isinstance(kind, BitGenerator)
-    return RandomState(kind) if made else _pickle.__randomstate_ctor(kind, *ctor)
+    is_made = isinstance(kind, BitGenerator)
+    return RandomState(kind) if is_made else _pickle.__randomstate_ctor(kind, *ctor)
 
 
 def _loss(cls: Any, checksum: int, parameters: tuple[float, ...]) -> Any:
@@ -160,14 +160,14 @@ def _not_samme_r(state: State) -> None:
 
 def _samme(state: State) -> None:
     if state.get("algorithm", "deprecated") == "deprecated":
-        state["algorithm"] = "SAMME"  # not the default of then
+        state["algorithm"] = "SAMME"  # not the default of that release
 
 
 def _not_one_for_each_class(state: State) -> None:
     kind, solver = state.get("multi_class"), state.get("solver")
-    each = kind == "ovr" or (kind != "multinomial" and solver == "liblinear")
-    many = len(state.get("classes_", ())) > 2
-    if "classes_" in state and (each if many else kind == "multinomial"):
+    one_vs_rest = kind == "ovr" or (kind != "multinomial" and solver == "liblinear")
+    multiclass = len(state.get("classes_", ())) > 2
+    if "classes_" in state and (one_vs_rest if multiclass else kind == "multinomial"):
         raise ValueError(
             f"it was fitted with multi_class={kind!r}, solver={solver!r}, and what is installed "
             "would predict other probabilities (scikit-learn 1.8 dropped multi_class)"
@@ -188,7 +188,7 @@ def _constant_statistics(state: State) -> None:
     if state.get("strategy") != "constant" or "statistics_" not in state:
         return
     statistics = _array(state["statistics_"])
-    if not state["keep_empty_features"] and any(each != each for each in statistics):
+    if not state["keep_empty_features"] and any(value != value for value in statistics):
         raise ValueError(
             "it drops columns that were empty at the fit, which strategy='constant' does since "
             "scikit-learn 1.8 only"
@@ -233,11 +233,11 @@ def _no_preprocessor(state: State) -> None:
 
 def _depths(state: State) -> None:
     """Isolation forests keep what they know of each tree since 1.3, as their fit computes it."""
-    trees = [each.tree_ for each in state.get("estimators_", ())]
+    trees = [estimator.tree_ for estimator in state.get("estimators_", ())]
     if not trees or "_decision_path_lengths" in state:
         return
     if not all(isinstance(tree, Tree) and tree.node_count > 0 for tree in trees):
-        raise ValueError("estimators that are no trees")
+        raise ValueError("estimators that are not trees")
     state["_average_path_length_per_tree"] = tuple(
         _average_path_length(tree.n_node_samples) for tree in trees
     )
@@ -258,7 +258,7 @@ def _groups(state: State) -> None:
         raise ValueError("it drops categories and groups rare ones, which 1.1 kept otherwise")
     state.setdefault("_drop_idx_after_grouping", state.get("drop_idx_"))
     dropped = state["drop_idx_"] if state.get("drop_idx_") is not None else ()
-    counts = [len(each) for each in state["categories_"]]
+    counts = [len(categories) for categories in state["categories_"]]
     for place, index in enumerate(dropped):
         counts[place] -= index is not None
     state.setdefault("_n_features_outs", counts)
@@ -285,8 +285,8 @@ def _scorer(state: State) -> None:
 
 def _all_of(*changes: Change) -> Change:
     def change(state: State) -> None:
-        for each in changes:
-            each(state)
+        for change_one in changes:
+            change_one(state)
 
     return change
 
@@ -385,7 +385,11 @@ def _renamed_keywords(function: Any, args: Any, keywords: Any, attributes: Any) 
 
 def _defaults(cls: Any) -> State:
     parameters = inspect.signature(cls).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.default is not parameter.empty
+    }
 
 
 def _parameters(defaults: State, state: State) -> None:
@@ -448,15 +452,15 @@ def nodes(array: NDArray[np.void]) -> NDArray[np.void]:
     missing = "missing_go_to_left"
     if names is None or set(names) | {missing} != set(NODE_DTYPE.names) or array.ndim != 1:
         raise ValueError(f"not the nodes of a tree: {array.ndim} dimension(s), fields {names}")
-    found = np.zeros(array.shape, NODE_DTYPE)
+    migrated = np.zeros(array.shape, NODE_DTYPE)
     for name in names:
-        np.copyto(found[name], array[name], casting="same_kind")
+        np.copyto(migrated[name], array[name], casting="same_kind")
     if missing not in names:
-        inner = np.flatnonzero(found["left_child"] >= 0)
-        left, right = (found[side][inner] for side in ("left_child", "right_child"))
-        counts = found["n_node_samples"]
-        found[missing][inner] = counts[left] > counts[right]
-    return found
+        inner = np.flatnonzero(migrated["left_child"] >= 0)
+        left, right = (migrated[side][inner] for side in ("left_child", "right_child"))
+        counts = migrated["n_node_samples"]
+        migrated[missing][inner] = counts[left] > counts[right]
+    return migrated
 
 
 def fractions(
@@ -476,8 +480,8 @@ def fractions(
         Bit for bit what a fit gives since scikit-learn 1.4, which divides so, node by node.
     """
     with np.errstate(divide="ignore", invalid="ignore"):  # nodes without weight
-        found: NDArray[np.float64] = values / weighted_n_node_samples[:, None, None]
-    return found.astype(np.float64, copy=False)
+        fractions: NDArray[np.float64] = values / weighted_n_node_samples[:, None, None]
+    return fractions.astype(np.float64, copy=False)
 
 
 # What only pickles of others need: shardpickle's own files begin with scikit-learn 1.5. --------

@@ -1,7 +1,7 @@
 """The calls that change a disk, one function each. Knows nothing of what is written, and why.
 
-Nothing else of the package changes what is on a disk where a model is, so a test that puts another
-`os` here sees, fails or forgets every change.
+No other module changes a model's files, so a test that replaces `os` here can observe, fail or drop
+every change.
 """
 
 import errno
@@ -13,14 +13,16 @@ from typing import ParamSpec, TypeVar
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-_INTERRUPTIONS = 100  # Python itself tries again after a signal; a system that goes on is broken
+_INTERRUPTIONS = (
+    100  # Python itself retries after a signal; more interruptions mean a broken system
+)
 _BUFFER = 1 << 20
 
 
-def _made(
+def _retry(
     call: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
 ) -> _Result:
-    """Make a call, again if it was interrupted."""
+    """Make a call, and repeat it if it was interrupted."""
     for _ in range(_INTERRUPTIONS):
         try:
             return call(*args, **kwargs)
@@ -30,12 +32,12 @@ def _made(
 
 
 class NewFile:
-    """A file that was not there; written from its start to its end."""
+    """A new file, written from its start to its end."""
 
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        self._number: int | None = _made(os.open, path, flags, 0o666)
+        self._number: int | None = _retry(os.open, path, flags, 0o666)
         self._waiting = bytearray()
 
     def write(self, data: bytes) -> None:
@@ -48,16 +50,16 @@ class NewFile:
         left = memoryview(bytes(self._waiting))
         self._waiting.clear()
         while left:
-            written = _made(os.write, self._number, left)
+            written = _retry(os.write, self._number, left)
             if written == 0:
                 raise OSError(errno.EIO, "nothing was written")
             left = left[written:]
 
     def finish(self) -> None:
-        """Everything is on the disk, and the file is closed, when this returns."""
+        """Flush everything to the disk and close the file."""
         self._write_out()
         assert self._number is not None
-        _made(os.fsync, self._number)
+        _retry(os.fsync, self._number)
         self.close()
 
     def close(self) -> None:
@@ -67,32 +69,32 @@ class NewFile:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a file another name, and take that from the file which has it."""
-    _made(os.replace, source, target)
+    """Rename a file, replacing a file of the new name."""
+    _retry(os.replace, source, target)
 
 
 def unlink(path: Path) -> None:
-    _made(os.unlink, path)
+    _retry(os.unlink, path)
 
 
 def mkdir(path: Path) -> None:
-    _made(os.mkdir, path)
+    _retry(os.mkdir, path)
 
 
 def rmdir(path: Path) -> None:
-    _made(os.rmdir, path)
+    _retry(os.rmdir, path)
 
 
 def flush_folder(path: Path) -> bool:
-    """Make a directory's entries last; False where the system cannot.
+    """Flush a directory's entries to the disk; False where the system cannot.
 
     Windows does it on its own; some network and FUSE file systems do not do it at all.
     """
     if not hasattr(os, "O_DIRECTORY"):
         return True
-    number = _made(os.open, path, os.O_RDONLY | os.O_DIRECTORY)
+    number = _retry(os.open, path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        _made(os.fsync, number)
+        _retry(os.fsync, number)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
             raise

@@ -1,7 +1,7 @@
-"""What a store of models is: where a manifest and content-named shards are read and written.
+"""The interface of a store, which reads and writes a manifest and content-named shards.
 
-Only what they have in common: `local` has directories, `remote` what fsspec reaches, `packed`
-single files and memory.
+The stores are in `local` (directories), `remote` (what fsspec reaches) and `packed` (single files
+and memory).
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _MANIFEST_GROWTH = 8  # bytes of memory for each byte of a manifest that is bein
 
 
 def shard_file(sha256: str) -> str:
-    """Where a shard stands, below the model."""
+    """A shard's file, relative to the model."""
     return f"{SHARDS}/{sha256}.shard"
 
 
@@ -41,13 +41,13 @@ class Shard(Protocol):
 
 
 class ShardWriter(Protocol):
-    """A shard that is being written; it is not there before `commit`, and can be read after it."""
+    """A shard that is being written. It exists, and can be read, only after `commit`."""
 
     @property
     def nbytes(self) -> int: ...
     def write(self, data: bytes) -> None: ...
     def commit(self) -> tuple[str, bool]:
-        """The SHA-256, and whether it is new (a sound file of that name was not there)."""
+        """Return the SHA-256, and whether it is new (no sound file of that name existed)."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -63,16 +63,16 @@ class Publication(Protocol):
 
     def shard(self) -> ShardWriter: ...
     def has(self, sha256: str, nbytes: int) -> bool:
-        """Whether a sound shard of this content, and so of these bytes, is there."""
+        """Whether a sound shard with this content and size exists."""
 
     def keep(self) -> None:
-        """The published manifest is the wanted one already: its shards stay."""
+        """Keep the published manifest, which is already the right one, and its shards."""
 
     def publish(self, manifest: bytes) -> None:
         """Make this manifest the model."""
 
     def collect(self, keep: Collection[str]) -> tuple[int, int]:
-        """Remove shards whose SHA-256 is not in `keep`, and what was left over: (files, bytes)."""
+        """Remove shards whose SHA-256 is not in `keep`, and leftovers; return (files, bytes)."""
 
 
 class Store(Protocol):
@@ -84,7 +84,7 @@ class Store(Protocol):
 
     @property
     def absolute(self) -> str:
-        """What names it in another process."""
+        """The name by which another process finds it."""
 
     @property
     def collects(self) -> bool:
@@ -100,37 +100,37 @@ class Store(Protocol):
     def holds(self, name: str) -> bool: ...
     def is_file(self) -> bool: ...
     def check_writable(self) -> None:
-        """Refuse what `writing` would refuse, before any work is done for it."""
+        """Raise what `writing` would raise, before any work is done."""
 
     def writing(self) -> AbstractContextManager[Publication]: ...
 
 
 def check_manifest_size(name: str, size: int) -> None:
-    """Refuse to read a manifest for which this process has no memory."""
+    """Raise if this process has no memory to read the manifest."""
     free = memory.available()
     if free is not None and size * _MANIFEST_GROWTH > free:
         raise ModelTooLargeError(name, size * _MANIFEST_GROWTH, free)
 
 
-def pieces_of(shard: Shard) -> Iterator[bytes]:
-    """The bytes of a shard, in order."""
+def read_pieces(shard: Shard) -> Iterator[bytes]:
+    """Yield the bytes of a shard, in order."""
     for offset in range(0, shard.size, _CHUNK):
         yield shard.read_at(offset, _CHUNK)
 
 
-def digest_of(shard: Shard) -> str:
-    """The SHA-256 of a whole shard."""
+def compute_digest(shard: Shard) -> str:
+    """Return the SHA-256 of a whole shard."""
     whole = hashlib.sha256()
-    for data in pieces_of(shard):
+    for data in read_pieces(shard):
         whole.update(data)
     return whole.hexdigest()
 
 
 class CheckedShard:
-    """A shard's bytes as they were hashed, whoever may write to its file meanwhile.
+    """A shard whose bytes stay as they were hashed, even if its file changes meanwhile.
 
-    Up to 64 MiB it is read once, into memory. Of a larger one each chunk is hashed beside the
-    whole, and again when a frame is read from it.
+    Up to 64 MiB, it is read once, into memory. In a larger one each chunk is hashed in addition to
+    the whole, and again when a frame is read from it.
     """
 
     def __init__(self, shard: Shard) -> None:
@@ -145,7 +145,7 @@ class CheckedShard:
             self.sha256 = hashlib.sha256(self._data).hexdigest()
             return
         whole = hashlib.sha256()
-        for data in pieces_of(shard):
+        for data in read_pieces(shard):
             whole.update(data)
             self._chunks.append(hashlib.sha256(data).digest())
         self.sha256 = whole.hexdigest()
@@ -175,9 +175,9 @@ _IN_MEMORY = 64 << 20
 
 
 def copy_shard(shard: Shard, publication: Publication) -> tuple[str, bool]:
-    """Take a shard in as it is: its SHA-256, and whether it is new there."""
+    """Copy a shard; return its SHA-256, and whether it is new there."""
     with publication.shard() as writer:
-        for data in pieces_of(shard):
+        for data in read_pieces(shard):
             writer.write(data)
         return writer.commit()
 

@@ -1,4 +1,4 @@
-"""Files: read at a place, written under another name and renamed; errors name them."""
+"""Files: read at any offset, written under a temporary name and renamed. Errors name the file."""
 
 import errno
 import hashlib
@@ -21,15 +21,15 @@ from shardpickle.errors import (
 )
 from shardpickle.storage import _disk
 from shardpickle.storage.base import (
-    digest_of,
+    compute_digest,
 )
 
 CHUNK = 1 << 20
 
 
 @contextmanager
-def named(path: Path, doing: str) -> Iterator[None]:
-    """Give the operating system's errors the file, what was tried, and what to do."""
+def name_errors(path: Path, doing: str) -> Iterator[None]:
+    """Add the file, what was tried, and what to do to the operating system's errors."""
     try:
         yield
     except ShardpickleError:  # a missing shard is an OSError, too
@@ -61,7 +61,7 @@ def named(path: Path, doing: str) -> Iterator[None]:
 
 
 def open_regular(path: Path) -> FileIO:
-    """A regular file, or a link to one; a pipe or a device could keep a reader for ever."""
+    """Open a regular file, or a link to one. Reading a pipe or a device could block for ever."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         mode = os.fstat(number).st_mode
@@ -76,7 +76,7 @@ def open_regular(path: Path) -> FileIO:
 
 
 def kind_of_file(mode: int) -> str:
-    """What is at a path, in a word."""
+    """Describe a file's type for a message."""
     if stat.S_ISFIFO(mode):
         return "a pipe"
     if stat.S_ISSOCK(mode):
@@ -87,8 +87,8 @@ def kind_of_file(mode: int) -> str:
 
 
 def check_regular(path: Path, doing: str) -> None:
-    """Refuse what cannot be opened, or would be waited for."""
-    with named(path, doing):
+    """Raise if a file cannot be opened, or reading it could block."""
+    with name_errors(path, doing):
         open_regular(path).close()
 
 
@@ -102,7 +102,7 @@ class ShardReader:
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=file) from None
         except OSError as error:
-            with named(path, "read the shard"):
+            with name_errors(path, "read the shard"):
                 raise error from None
         self.size = os.fstat(self.stream.fileno()).st_size
         self._lock = threading.Lock()
@@ -120,7 +120,7 @@ class ShardReader:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the file ends."""
-        with named(self.path, "read the shard"):
+        with name_errors(self.path, "read the shard"):
             chunks = []
             while size > 0:
                 chunk = self._read_once(offset, size)
@@ -139,8 +139,8 @@ class ShardReader:
             return self.stream.read(size)
 
     def sha256(self) -> str:
-        """Of the whole file."""
-        return digest_of(self)
+        """Return the SHA-256 of the whole file."""
+        return compute_digest(self)
 
 
 class ShardWriter:
@@ -152,7 +152,7 @@ class ShardWriter:
         self._path = folder / f".shard-{secrets.token_hex(8)}.tmp"
         self._digest = hashlib.sha256()
         self._moved = False
-        with named(self._path, "create a shard"):
+        with name_errors(self._path, "create a shard"):
             self._file = _disk.NewFile(self._path)
         self.nbytes = 0
 
@@ -171,20 +171,20 @@ class ShardWriter:
                 _disk.unlink(self._path)
 
     def write(self, data: bytes) -> None:
-        with named(self._path, "write a shard"):
+        with name_errors(self._path, "write a shard"):
             self._file.write(data)
         self._digest.update(data)
         self.nbytes += len(data)
 
     def commit(self) -> tuple[str, bool]:
-        """The file's SHA-256, and whether it is new (a sound file of that name was not there)."""
+        """Return the SHA-256, and whether it is new (no sound file of that name existed)."""
         sha256 = self._digest.hexdigest()
         target = self._folder / f"{sha256}.shard"
         if is_sound(target, sha256):
             return sha256, False
-        if not target.exists():  # else it is another dump's, and damaged: it stays once repaired
+        if not target.exists():  # else another dump's damaged file: it stays, repaired
             self._created(target)
-        with named(target, "write a shard"):
+        with name_errors(target, "write a shard"):
             self._file.finish()
             _disk.replace(self._path, target)
             self._moved = True
@@ -200,16 +200,16 @@ def is_sound(path: Path, sha256: str) -> bool:
         return False
 
 
-def checked(path: str | os.PathLike[str]) -> Path:
-    """A path, if it is one; a mistake is told before it is taken for the present directory."""
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path, or raise: an empty path would mean the current directory."""
     if hasattr(path, "write"):
         raise TypeError("a model is a directory: give its path, not an open file")
     if not isinstance(path, str | os.PathLike):
         kind = type(path).__name__
-        raise TypeError(f"path is text or os.PathLike, not {kind}; the model comes first")
+        raise TypeError(f"path must be str or os.PathLike, not {kind}; the model comes first")
     text = os.fspath(path)
     if not text:
-        raise ValueError("not a path: it is empty ('.' is the present directory)")
+        raise ValueError("path is empty; give '.' for the current directory")
     if "\0" in text:
         raise ValueError(f"not a path: {text!r} (it holds a NUL character)")
     if text.startswith("~"):
@@ -217,46 +217,46 @@ def checked(path: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def anchored(path: Path) -> Path:
-    """The path that goes on meaning the same, whatever becomes of the current directory."""
+def anchor(path: Path) -> Path:
+    """Make a path absolute, so that it survives a change of the current directory."""
     if path.is_absolute():
         return path
     try:
         here = os.getcwd()
         if os.path.samestat(os.stat(here), os.stat(os.curdir)):
             return Path(here, path)
-    except OSError:  # it was removed, or may not be reached by its name
+    except OSError:  # the directory was removed, or cannot be reached by its name
         pass
     return path
 
 
 class _NamedFile(FileIO):
-    """A file that says which it is when it cannot be written."""
+    """A file whose errors name it when it cannot be written."""
 
     def __init__(self, temporary: Path, target: Path) -> None:
         super().__init__(temporary, "xb")
         self.target = target
 
     def write(self, data: Any, /) -> int:
-        with named(self.target, "write the file"):
+        with name_errors(self.target, "write the file"):
             return super().write(data)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name when it is whole."""
-    path = anchored(path)
+def replace_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that gets its name only when it is complete."""
+    path = anchor(path)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}.tmp")
     try:
-        with named(path, "write the file"):
+        with name_errors(path, "write the file"):
             _check_replaceable(path)
             file = _NamedFile(temporary, path)
-        with BufferedWriter(file) as stream:  # what else its user does may fail for other reasons
+        with BufferedWriter(file) as stream:  # the caller's own errors are not the file's
             yield stream
             stream.flush()
-            with named(path, "write the file"):
+            with name_errors(path, "write the file"):
                 os.fsync(stream.fileno())
-        with named(path, "write the file"):
+        with name_errors(path, "write the file"):
             _disk.replace(temporary, path)
             _disk.flush_folder(path.parent)
     except BaseException:
@@ -266,7 +266,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _check_replaceable(path: Path) -> None:
-    """A link to a device, as /dev/stdout is one, is not replaced by a file either."""
+    """Raise if a path is not a regular file. Links to devices, as /dev/stdout, are not replaced."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -34,11 +34,11 @@ from shardpickle.storage.files import (
     CHUNK,
     ShardReader,
     ShardWriter,
-    anchored,
-    checked,
+    anchor,
+    check_path,
     is_sound,
     kind_of_file,
-    named,
+    name_errors,
     open_regular,
 )
 
@@ -57,8 +57,8 @@ class LocalStore:
     collects = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        given = checked(path)
-        self.path = anchored(given)
+        given = check_path(path)
+        self.path = anchor(given)
         self.name = str(given)
 
     @property
@@ -68,7 +68,7 @@ class LocalStore:
     def read_manifest(self) -> bytes:
         """The manifest's file; `FileNotFoundError` if there is none."""
         path = self.path / MANIFEST
-        with named(path, "read the manifest"):
+        with name_errors(path, "read the manifest"):
             try:
                 with open_regular(path) as stream:
                     data = bytearray()
@@ -108,22 +108,22 @@ class LocalStore:
             return b""
 
     def holds(self, name: str) -> bool:
-        with named(self.path, "look into the directory"):
+        with name_errors(self.path, "look into the directory"):
             return (self.path / name).exists()
 
     def is_file(self) -> bool:
-        with named(self.path, "look at the path"):
+        with name_errors(self.path, "look at the path"):
             return self.path.is_file()
 
     def check_writable(self) -> None:
         """Refuse a path that `writing` would refuse, before any work is done for it."""
-        with named(self.path, "look at the directory"):
+        with name_errors(self.path, "look at the directory"):
             if self.path.exists():
                 self._check_own()
 
     @contextmanager
     def writing(self) -> Iterator["Publication"]:
-        """Take the directory for one dump; what an exception leaves unpublished is removed."""
+        """Lock the directory for one dump. After an exception, unpublished files are removed."""
         created = self._prepare()
         with _locked(self.path):
             publication = Publication(self.path, created)
@@ -137,8 +137,8 @@ class LocalStore:
                 raise
 
     def _prepare(self) -> list[Path]:
-        with named(self.path, "create the directory"):
-            missing = [each for each in (self.path, *self.path.parents) if not each.exists()]
+        with name_errors(self.path, "create the directory"):
+            missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
             if not missing:
                 self._check_own()
             for folder in (*reversed(missing), self.path / SHARDS):
@@ -153,7 +153,7 @@ class LocalStore:
                 "is a file, and a model is a directory; give another path, or remove the file",
                 str(self.path),
             )
-        with named(self.path, "list the directory"):
+        with name_errors(self.path, "list the directory"):
             if not self.path.joinpath(MANIFEST).exists():
                 self._refuse_foreign()
             elif not self._is_own(self.path.joinpath(MANIFEST)):
@@ -169,7 +169,7 @@ class LocalStore:
         return start == OPENING or (not start and self.holds(SHARDS))  # empty after a power cut
 
     def _refuse_foreign(self) -> None:
-        """Without a manifest, only what a killed dump leaves may be there."""
+        """Raise if a directory without a manifest holds more than a killed dump leaves."""
         strangers = [
             entry.name
             for entry in self.path.iterdir()
@@ -194,11 +194,11 @@ def _only_shards(folder: Path) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other writers out, with a lock on the directory itself: no lock file, none left over."""
+    """Keep other writers out with a lock on the directory itself, so no lock file is left over."""
     if fcntl is None:
         yield
         return
-    with named(path, "open the directory"):
+    with name_errors(path, "open the directory"):
         descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
@@ -235,20 +235,22 @@ class Publication:
         return is_sound(self._path / SHARDS / f"{sha256}.shard", sha256)
 
     def keep(self) -> None:
-        """The published manifest is the wanted one already: its shards stay, repaired ones too."""
+        """Keep the published manifest, which is already the right one, and its repaired shards."""
         self._new.clear()
-        with named(self._path, "flush the directory"):
+        with name_errors(self._path, "flush the directory"):
             self._flush(self._path / SHARDS)
 
     def publish(self, manifest: bytes) -> None:
-        """Make this manifest the model; from here on the previous one is history."""
-        with named(self._path, "flush the directory"):
+        """Make this manifest the model, in place of the previous one."""
+        with name_errors(self._path, "flush the directory"):
             # The directories above first, then what the manifest will refer to.
-            self._flush(*{each.parent for each in self._created}, self._path / SHARDS, self._path)
+            self._flush(
+                *{folder.parent for folder in self._created}, self._path / SHARDS, self._path
+            )
         target = self._path / MANIFEST
         temporary = self._path / f".manifest-{secrets.token_hex(8)}.tmp"
         try:
-            with named(target, "publish the manifest"):
+            with name_errors(target, "publish the manifest"):
                 file = _disk.NewFile(temporary)
                 try:
                     file.write(manifest)
@@ -267,7 +269,7 @@ class Publication:
             with suppress(OSError):
                 _disk.unlink(temporary)
             raise
-        with named(
+        with name_errors(
             self._path, "make sure that the new model, which is in its place, outlasts a power cut"
         ):
             self._flush(self._path)
@@ -292,7 +294,7 @@ class Publication:
         """Remove temporary files, and shards whose SHA-256 is not in `keep`: (files, bytes)."""
         count = nbytes = 0
         folder = self._path / SHARDS
-        with named(self._path, "list the directory"):
+        with name_errors(self._path, "list the directory"):
             entries = [*self._path.iterdir(), *folder.iterdir()]
         for entry in entries:
             ours = entry.parent == folder and _SHARD_NAME.fullmatch(entry.name)
@@ -300,7 +302,7 @@ class Publication:
                 continue
             if entry.is_dir():
                 continue
-            with named(entry, "remove an old file"):
+            with name_errors(entry, "remove an old file"):
                 nbytes += entry.lstat().st_size
                 _disk.unlink(entry)
             count += 1

@@ -1,7 +1,7 @@
-"""A model in one file, a stored zip, or in memory. Knows nothing of what shards mean.
+"""A model in one file (an uncompressed zip) or in memory. Knows nothing of what shards mean.
 
-The zip holds what the directory would: the manifest first, then the shards in its order, all
-uncompressed, so that shards are read where they stand. The same model gives the same bytes.
+The zip holds the files of the directory: the manifest first, then the shards in its order, all
+uncompressed, so that shards are read in place. The same model gives the same bytes.
 """
 
 import errno
@@ -33,17 +33,17 @@ from shardpickle.storage.base import (
     Shard,
     Store,
     check_manifest_size,
-    pieces_of,
+    read_pieces,
     shard_file,
 )
-from shardpickle.storage.files import ShardReader, anchored
+from shardpickle.storage.files import ShardReader, anchor
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # of a zip's member; APPNOTE.TXT 4.3.7
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def is_packed(start: bytes) -> bool:
-    """Whether a file that begins so is a packed model."""
+    """Whether a file with this start is a packed model."""
     body = start[_LOCAL_HEADER.size + len(MANIFEST) :]
     name = start[_LOCAL_HEADER.size : _LOCAL_HEADER.size + len(MANIFEST)]
     return start[:4] == b"PK\x03\x04" and name == MANIFEST.encode() and body.startswith(OPENING)
@@ -63,7 +63,7 @@ def pack(
     shards : sequence of str
         SHA-256 of the shards, in the manifest's order.
     check : callable
-        Is shown each shard that is open, and raises if it cannot be the one of that SHA-256.
+        Called with each SHA-256 and its open shard; raises if the shard cannot be that one.
     """
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as file:
         file.writestr(_member(MANIFEST), manifest)
@@ -73,7 +73,7 @@ def pack(
             with store.open_shard(sha256) as shard:
                 check(sha256, shard)
                 with file.open(_member(name, shard.size), "w") as out:
-                    for data in pieces_of(shard):
+                    for data in read_pieces(shard):
                         digest.update(data)
                         out.write(data)
             if digest.hexdigest() != sha256:
@@ -120,7 +120,7 @@ class PackedStore:
     collects = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = anchored(Path(path))
+        self.path = anchor(Path(path))
         self.name = str(path)
         self._stamp: tuple[int, ...] = ()
         self._members: dict[str, tuple[int, int]] = {}
@@ -131,14 +131,14 @@ class PackedStore:
 
     def read_manifest(self) -> bytes:
         """The manifest's file."""
-        with self._opened(MANIFEST) as found:
-            check_manifest_size(self.name, found.size)
-            return found.read_at(0, found.size)
+        with self._open(MANIFEST) as piece:
+            check_manifest_size(self.name, piece.size)
+            return piece.read_at(0, piece.size)
 
     def open_shard(self, sha256: str) -> Piece:
-        return self._opened(shard_file(sha256))
+        return self._open(shard_file(sha256))
 
-    def _opened(self, name: str) -> Piece:
+    def _open(self, name: str) -> Piece:
         try:
             reader = ShardReader(self.path, self.name)
         except MissingShardError:
@@ -147,7 +147,7 @@ class PackedStore:
             status = os.fstat(reader.stream.fileno())
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             if stamp != self._stamp:  # another file took its place
-                self._members = _members(reader.stream, reader.read_at, self.name)
+                self._members = _read_members(reader.stream, reader.read_at, self.name)
                 self._stamp = stamp
             place = self._members.get(name)
             if place is None:
@@ -180,10 +180,10 @@ class PackedStore:
 
 
 def from_bytes(data: bytes) -> "MemoryStore":
-    """The packed model that bytes are."""
+    """Return a store of the packed model in these bytes."""
     if not is_packed(data[:256]):
         raise NotAModelError("the bytes are not a packed shardpickle model")
-    places = _members(io.BytesIO(data), lambda at, size: data[at : at + size], "bytes")
+    places = _read_members(io.BytesIO(data), lambda at, size: data[at : at + size], "bytes")
     store = MemoryStore()
     for name, (start, size) in places.items():
         if name == MANIFEST:
@@ -195,18 +195,18 @@ def from_bytes(data: bytes) -> "MemoryStore":
     return store
 
 
-def _members(
+def _read_members(
     stream: IO[bytes], read_at: Callable[[int, int], bytes], name: str
 ) -> dict[str, tuple[int, int]]:
-    """Where each member of a zip begins, and its size. They do not overlap."""
-    found: dict[str, tuple[int, int]] = {}
+    """Return where each member of a zip begins, and its size; raise if members overlap."""
+    places: dict[str, tuple[int, int]] = {}
     try:
         with zipfile.ZipFile(stream) as file:
             end = 0  # of the member before
-            for member in sorted(file.infolist(), key=lambda each: each.header_offset):
+            for member in sorted(file.infolist(), key=lambda entry: entry.header_offset):
                 head = read_at(member.header_offset, _LOCAL_HEADER.size)
                 lengths = _LOCAL_HEADER.unpack(head)[-2:]
-                if member.compress_type != zipfile.ZIP_STORED or member.filename in found:
+                if member.compress_type != zipfile.ZIP_STORED or member.filename in places:
                     raise ValueError(f"{member.filename} is compressed, or there twice")
                 start = member.header_offset + _LOCAL_HEADER.size + sum(lengths)
                 if member.header_offset < end:
@@ -214,10 +214,10 @@ def _members(
                 end = start + member.file_size
                 if end > file.start_dir:
                     raise ValueError(f"{member.filename} reaches past the end")
-                found[member.filename] = start, member.file_size
+                places[member.filename] = start, member.file_size
     except Exception as error:  # whatever zipfile's parts raise: struct's errors, Unicode's, …
         raise CorruptModelError(f"not a sound packed model: {error}", file=name) from error
-    return found
+    return places
 
 
 class MemoryStore:

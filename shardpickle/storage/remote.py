@@ -34,7 +34,14 @@ from shardpickle.storage.base import (
     check_manifest_size,
     shard_file,
 )
-from shardpickle.storage.files import ShardReader, ShardWriter, anchored, checked, is_sound, named
+from shardpickle.storage.files import (
+    ShardReader,
+    ShardWriter,
+    anchor,
+    check_path,
+    is_sound,
+    name_errors,
+)
 from shardpickle.storage.packed import Bytes
 
 _Result = TypeVar("_Result")
@@ -69,10 +76,10 @@ class RemoteStore:
         options: Mapping[str, Any] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.name = _shown(url)
+        self.name = _show(url)
         self.absolute = url
         self._options = dict(options or {})
-        self._cache = None if cache_dir is None else anchored(checked(cache_dir))
+        self._cache = None if cache_dir is None else anchor(check_path(cache_dir))
         self._process = -1
         self.fresh: dict[str, bytes] = {}  # shards under way, until they have been read back
         system, root = self._system()
@@ -82,7 +89,7 @@ class RemoteStore:
             self.absolute = f"file://{root}"  # the path in the URL may have been a relative one
 
     def _system(self) -> tuple[Any, str]:
-        """The file system, which does not cross a fork, and the path in it."""
+        """Return the file system, reopened after a fork, and the path in it."""
         if self._process != os.getpid():
             try:
                 import fsspec
@@ -91,8 +98,8 @@ class RemoteStore:
                     f"{self.name} is opened through fsspec: pip install 'shardpickle[remote]'"
                 ) from None
             try:
-                with self._explained("open"):
-                    options = web.bounded(self.absolute, self._options)
+                with self._translate_errors("open"):
+                    options = web.bound_options(self.absolute, self._options)
                     self._fs, root = fsspec.core.url_to_fs(self.absolute, **options)
             except StorageError as error:
                 if isinstance(error.__cause__, ImportError):
@@ -103,13 +110,13 @@ class RemoteStore:
         return self._fs, self._root
 
     def call(self, doing: str, method: str, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the file system on a file; again where network or server failed."""
+        """Call a method of the file system on a file, and repeat it as `retry` does."""
 
         def once() -> Any:
             system, root = self._system()
             return getattr(system, method)(f"{root}/{name}" if name else root, *args, **kwargs)
 
-        return self.again(doing, once)
+        return self.retry(doing, once)
 
     def write(self, doing: str, name: str, data: bytes) -> None:
         """Write a file as a whole."""
@@ -120,11 +127,11 @@ class RemoteStore:
                 errno.ENOENT, f"cannot {doing}: {error}; check that this place is there", self.name
             ) from error
 
-    def again(self, doing: str, once: Callable[[], _Result]) -> _Result:
-        """Do something; again where the network or the server failed and may not the next time."""
+    def retry(self, doing: str, once: Callable[[], _Result]) -> _Result:
+        """Call a function, and repeat it after passing failures of network or server."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with self._explained(doing):
+                with self._translate_errors(doing):
                     return once()
             except StorageError as error:
                 if attempt == ATTEMPTS or not _can_pass(error.__cause__ or error):
@@ -133,8 +140,8 @@ class RemoteStore:
         raise AssertionError
 
     @contextmanager
-    def _explained(self, doing: str) -> Iterator[None]:
-        """Whatever fsspec's file systems raise becomes an error of ours; missing files do not."""
+    def _translate_errors(self, doing: str) -> Iterator[None]:
+        """Turn what fsspec's file systems raise into errors of ours, except for missing files."""
         try:
             yield
         except (ShardpickleError, FileNotFoundError):
@@ -159,7 +166,7 @@ class RemoteStore:
             return self.read(MANIFEST, size)
 
         try:
-            return self.again("read the manifest", read)
+            return self.retry("read the manifest", read)
         except FileNotFoundError:
             raise ModelNotFoundError(errno.ENOENT, "no manifest.json here", self.name) from None
 
@@ -169,7 +176,7 @@ class RemoteStore:
         system.invalidate_cache()
         try:
             size = system.info(f"{root}/{name}").get("size")
-        except FileNotFoundError as error:  # so fsspec says of HTTP, whatever went wrong
+        except FileNotFoundError as error:  # fsspec raises this for any failure of HTTP
             cause = error.__cause__
             missing = isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in _GONE
             if cause is None or missing:
@@ -180,7 +187,7 @@ class RemoteStore:
         return int(size)
 
     def read(self, name: str, size: int) -> bytes:
-        """All bytes of a file, of which there are `size`."""
+        """Read a whole file, which must have `size` bytes."""
         system, root = self._system()
         with system.open(f"{root}/{name}", "rb", cache_type="none") as stream:
             data: bytes = stream.read(size + 1)
@@ -191,11 +198,11 @@ class RemoteStore:
     def open_shard(self, sha256: str) -> Shard:
         if sha256 in self.fresh:
             return Bytes(self.fresh[sha256])
-        kept = self._kept(sha256)
+        kept = self._open_cached(sha256)
         return RemoteShard(self, sha256) if kept is None else kept
 
-    def _kept(self, sha256: str) -> Shard | None:
-        """A sound shard of the cache."""
+    def _open_cached(self, sha256: str) -> Shard | None:
+        """Open a shard in the cache; None if it is missing or damaged."""
         if self._cache is None or not is_sound(self._cache / f"{sha256}.shard", sha256):
             return None
         return ShardReader(self._cache / f"{sha256}.shard", shard_file(sha256))
@@ -203,7 +210,7 @@ class RemoteStore:
     def keep(self, data: bytes) -> None:
         """Put a shard into the cache."""
         if self._cache is not None:
-            with named(self._cache, "make the cache_dir"):
+            with name_errors(self._cache, "make the cache_dir"):
                 self._cache.mkdir(parents=True, exist_ok=True)
             with ShardWriter(self._cache, lambda _: None) as writer:
                 writer.write(data)
@@ -211,10 +218,10 @@ class RemoteStore:
 
     def start(self, of: str) -> bytes:
         try:
-            found: bytes = self.call("read", "cat_file", of, start=0, end=256)
+            start: bytes = self.call("read", "cat_file", of, start=0, end=256)
         except (OSError, ShardpickleError):
             return b""
-        return found
+        return start
 
     def holds(self, name: str) -> bool:
         return bool(self.call("look", "exists", name))
@@ -237,10 +244,10 @@ class RemoteStore:
 
     def _refuse_foreign(self) -> None:
         try:
-            found = self.call("list", "ls", "", detail=False)
+            paths = self.call("list", "ls", "", detail=False)
         except FileNotFoundError:
             return
-        strangers = sorted({str(each).rstrip("/").rpartition("/")[2] for each in found} - {SHARDS})
+        strangers = sorted({str(path).rstrip("/").rpartition("/")[2] for path in paths} - {SHARDS})
         if strangers:
             raise ForeignDirectoryError(
                 errno.EEXIST,
@@ -264,7 +271,7 @@ class RemoteShard:
         self._file = shard_file(sha256)
         self._data: bytes | None = None
         try:
-            self.size = store.again("read a shard", lambda: store.size_of(self._file))
+            self.size = store.retry("read a shard", lambda: store.size_of(self._file))
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=self._file) from None
 
@@ -282,15 +289,15 @@ class RemoteShard:
     def read_at(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the shard ends."""
         if self._data is None:
-            self._data = self._fetched()
+            self._data = self._fetch()
         return self._data[offset : offset + size]
 
-    def _fetched(self) -> bytes:
+    def _fetch(self) -> bytes:
         def read() -> bytes:
             return self._store.read(self._file, self.size)
 
         try:
-            data = self._store.again("read a shard", read)
+            data = self._store.retry("read a shard", read)
         except FileNotFoundError:
             raise MissingShardError("the shard is missing", file=self._file) from None
         if hashlib.sha256(data).hexdigest() == self._sha256:
@@ -311,7 +318,7 @@ class RemotePublication:
         """Whether a shard of this name and size is there; such stores write whole objects."""
         try:
             return (
-                self._store.again("look", lambda: self._store.size_of(shard_file(sha256))) == nbytes
+                self._store.retry("look", lambda: self._store.size_of(shard_file(sha256))) == nbytes
             )
         except FileNotFoundError:
             return False
@@ -326,17 +333,17 @@ class RemotePublication:
     def collect(self, keep: Collection[str]) -> tuple[int, int]:
         """Remove shards whose SHA-256 is not in `keep`: (files, bytes)."""
         try:
-            found = self._store.call("list the shards", "ls", SHARDS, detail=True)
+            entries = self._store.call("list the shards", "ls", SHARDS, detail=True)
         except FileNotFoundError:
             return 0, 0
         count = nbytes = 0
-        for each in found:
-            name = each["name"].rpartition("/")[2]
+        for entry in entries:
+            name = entry["name"].rpartition("/")[2]
             if name.removesuffix(".shard") in keep or not name.endswith(".shard"):
                 continue
             self._store.call("remove a shard", "rm_file", f"{SHARDS}/{name}")
             count += 1
-            nbytes += each.get("size") or 0
+            nbytes += entry.get("size") or 0
         return count, nbytes
 
 
@@ -401,7 +408,7 @@ _REFUSALS = (
 )
 
 
-def _shown(url: str) -> str:
+def _show(url: str) -> str:
     """A URL without the password that may stand in it."""
     parts = urlsplit(url)
     if parts.password is None:

@@ -1,9 +1,9 @@
-"""What people do by mistake: files they point at, told from their first bytes, and options of
-other libraries. Opens nothing itself.
+"""Explains common mistakes: files that are not models, recognized by their first bytes, and
+options of other libraries. Opens nothing itself.
 
-`load` and the commands ask `of_file`, where a file stands that should be a model; `convert` asks
-`no_pickle` before it reads a file, and the functions beside it when it cannot. Both tell what a
-file is by the same `_Sight`.
+`load` and the commands call `explain_file` when they find a file in place of a model. `convert`
+calls `explain_other_file` before it reads a file, and the other functions when it cannot read it.
+All describe a file by the same `_Sight`.
 """
 
 import functools
@@ -18,7 +18,7 @@ from shardpickle.errors import ForeignFileError, FormatError, NotAModelError
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-ENOUGH = 4096  # bytes of a file's start that tell what it is, if anything does
+ENOUGH = 4096  # bytes of a file's start that suffice to recognize it
 _LFS = b"version https://git-lfs"
 
 
@@ -33,26 +33,27 @@ class _Sight:
     advice: str
 
 
-def of_file(name: str, start: bytes) -> NotAModelError | None:
-    """The error for a file that stands where a model (or its manifest) should; None if unknown."""
+def explain_file(name: str, start: bytes) -> NotAModelError | None:
+    """Return the error for a file in place of a model (or its manifest); None if unknown."""
     if not start:
         what = "an empty file (or one that may not be read)"
         return NotAModelError(f"{name} is {what}, not a shardpickle model")
-    found = kind(start) or ("pickle" if _begins_as_pickle(start) else None)
-    sight = _other_file(start) or (None if found else _text(start))
+    file_kind = detect_kind(start) or ("pickle" if _begins_as_pickle(start) else None)
+    sight = _other_file(start) or (None if file_kind else _text(start))
     if sight is not None:
         return NotAModelError(f"{name} is {sight.what}, not a shardpickle model: {sight.advice}")
-    if found is None:
+    if file_kind is None:
         return None
+    shown = _CALLED.get(file_kind, "compressed joblib")
     return NotAModelError(
-        f"{name} is a {_CALLED.get(found, 'compressed joblib')} file, not a shardpickle directory. "
+        f"{name} is a {shown} file, not a shardpickle directory. "
         f"Convert it once: shardpickle.convert({name!r}, 'model_dir'), or "
         f"python -m shardpickle convert {name} model_dir"
     )
 
 
-def no_pickle(name: str, start: bytes, inside: str = "") -> ForeignFileError | None:
-    """The error for a file that is surely none of pickle's; None if it may be one.
+def explain_other_file(name: str, start: bytes, inside: str = "") -> ForeignFileError | None:
+    """Return the error for a file that is certainly not a pickle; None if it may be one.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def no_pickle(name: str, start: bytes, inside: str = "") -> ForeignFileError | N
     sight = _other_file(start)
     if sight is not None:
         return _not_a_pickle(name, sight, inside)
-    if inside and kind(start) not in (None, "pickle"):
+    if inside and detect_kind(start) not in (None, "pickle"):
         return ForeignFileError(
             f"{name} is compressed twice: decompress it once (it is {inside}), and convert what "
             "comes out"
@@ -74,8 +75,8 @@ def no_pickle(name: str, start: bytes, inside: str = "") -> ForeignFileError | N
     return None
 
 
-def unreadable(name: str, start: bytes, reason: str, inside: str = "") -> ForeignFileError:
-    """The error for a file that is read as a pickle, in vain."""
+def explain_unreadable(name: str, start: bytes, reason: str, inside: str = "") -> ForeignFileError:
+    """Return the error for a file that could not be read as a pickle."""
     sight = None if _begins_as_pickle(start) else _text(start)
     if sight is not None:
         return _not_a_pickle(name, sight, inside)
@@ -85,8 +86,8 @@ def unreadable(name: str, start: bytes, reason: str, inside: str = "") -> Foreig
     return _not_a_pickle(name, unknown, inside)
 
 
-def cut_off(name: str, start: bytes, nbytes: int, inside: str = "") -> ForeignFileError:
-    """The error for a file that ends too soon; `nbytes` are there."""
+def explain_cut_off(name: str, start: bytes, nbytes: int, inside: str = "") -> ForeignFileError:
+    """Return the error for a file that ends too early, after `nbytes`."""
     sight = None if _begins_as_pickle(start) else _text(start)
     if sight is not None:
         return _not_a_pickle(name, sight, inside)
@@ -97,22 +98,22 @@ def cut_off(name: str, start: bytes, nbytes: int, inside: str = "") -> ForeignFi
     )
 
 
-def cut_off_compressed(name: str, kind: str, nbytes: int) -> ForeignFileError:
-    """The error for a compressed file that ends too soon."""
+def explain_cut_compressed(name: str, kind: str, nbytes: int) -> ForeignFileError:
+    """Return the error for a compressed file that ends too early."""
     return ForeignFileError(
         f"{name} is cut off after {nbytes} bytes: its {kind} compression goes on where they end. "
         f"{_AGAIN}"
     )
 
 
-def damaged_compression(name: str, kind: str, reason: object) -> ForeignFileError:
-    """The error for a compressed file whose bytes are others than were written."""
+def explain_damaged_compression(name: str, kind: str, reason: object) -> ForeignFileError:
+    """Return the error for a compressed file whose bytes were changed."""
     return ForeignFileError(
         f"{name} is damaged: its compression ({kind}) cannot be undone ({reason}). {_AGAIN}"
     )
 
 
-def of_python_2(name: str, start: bytes, inside: str = "") -> ForeignFileError:
+def explain_python_2(name: str, start: bytes, inside: str = "") -> ForeignFileError:
     """The error for a pickle of Python 2, or for a text that begins like one."""
     sight = None if _begins_as_pickle(start) else _text(start)
     if sight is not None:
@@ -124,7 +125,7 @@ def of_python_2(name: str, start: bytes, inside: str = "") -> ForeignFileError:
     )
 
 
-def too_old(name: str, version: str | None, named: str | None) -> ForeignFileError:
+def explain_too_old(name: str, version: str | None, named: str | None) -> ForeignFileError:
     """The error for a model of scikit-learn before 1.0."""
     hint = "; ".join([*([version] if version else []), *([f"it names {named}"] if named else [])])
     pip = f"scikit-learn=={version}" if version else "scikit-learn<0.23"
@@ -135,7 +136,9 @@ def too_old(name: str, version: str | None, named: str | None) -> ForeignFileErr
     )
 
 
-def other_release(name: str, module: str, versions: Iterable[str], here: str) -> ForeignFileError:
+def explain_other_release(
+    name: str, module: str, versions: Iterable[str], here: str
+) -> ForeignFileError:
     """The error for a module that the installed scikit-learn does not have."""
     written = " and ".join(sorted(versions)) or "another release"
     return ForeignFileError(
@@ -144,7 +147,7 @@ def other_release(name: str, module: str, versions: Iterable[str], here: str) ->
     )
 
 
-def of_zip(name: str, members: Iterable[str]) -> ForeignFileError:
+def explain_zip(name: str, members: Iterable[str]) -> ForeignFileError:
     """The error for a zip that skops did not write."""
     sight = _of_members(members) or _Sight("a zip file that skops did not write", _WRITTEN_BY)
     return _not_a_pickle(name, sight)
@@ -257,7 +260,7 @@ def _of_members(members: Iterable[str]) -> _Sight | None:
             "shardpickle.load takes it as it is; if that fails, it is damaged",
         )
     for ending, sight in _MEMBERS.items():
-        if any(each.endswith(ending) for each in names):
+        if any(name.endswith(ending) for name in names):
             return sight
     return None
 
@@ -308,8 +311,8 @@ _MAGIC: tuple[tuple[bytes, _Sight], ...] = (
 )
 
 
-def of_directory(name: str, holds: Callable[[str], bool]) -> NotAModelError:
-    """The error for a directory without a manifest."""
+def explain_directory(name: str, holds: Callable[[str], bool]) -> NotAModelError:
+    """Return the error for a directory without a manifest."""
     if holds("MLmodel"):
         return NotAModelError(
             f"{name} is an MLflow model folder (it holds MLmodel): point to the folder inside it "
@@ -323,19 +326,19 @@ def of_directory(name: str, holds: Callable[[str], bool]) -> NotAModelError:
     return NotAModelError(f"{name} is not a shardpickle model: it holds no manifest.json")
 
 
-def of_shard(file: str, start: bytes) -> FormatError | None:
-    """The error for a shard whose bytes were never fetched."""
-    return of_file(file, start) if start.startswith(_LFS) else None
+def explain_lfs(file: str, start: bytes) -> FormatError | None:
+    """Return the error for a git-lfs pointer in place of a shard; None if it is something else."""
+    return explain_file(file, start) if start.startswith(_LFS) else None
 
 
-def kind(start: bytes) -> str | None:
-    """What a file of another library's is, from its first bytes; None if they tell nothing.
+def detect_kind(start: bytes) -> str | None:
+    """Return the kind of another library's file, by its first bytes; None if unknown.
 
     ``"zip"``, ``"pickle"``, or how a pickle is compressed.
     """
-    for found, firsts in _FIRST.items():
+    for file_kind, firsts in _FIRST.items():
         if start.startswith(firsts):
-            return found
+            return file_kind
     if start[:1] == b"\x78" and len(start) > 1 and start[1] in (0x01, 0x5E, 0x9C, 0xDA):
         return "zlib"
     return "pickle" if len(start) > 1 and start[0] == 0x80 and start[1] <= 5 else None
@@ -383,14 +386,16 @@ LOAD_HABITS = {
 }
 
 
-def advised(
+def advise(
     habits: Mapping[str, str],
 ) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
-    """Names what is meant where a function is given an option of joblib's or pickle's."""
+    """Make a function explain what to use in place of an option of joblib's or pickle's."""
 
     def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         known = inspect.signature(function).parameters
-        most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in known.values())
+        most = sum(
+            parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in known.values()
+        )
 
         @functools.wraps(function)
         def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:

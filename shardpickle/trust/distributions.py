@@ -17,14 +17,14 @@ _MODULES = ("scipy.stats._continuous_distns", "scipy.stats._discrete_distns")
 _FROZEN = ("rv_continuous_frozen", "rv_discrete_frozen")
 
 
-def reduced(obj: Any) -> Any:
-    """How pickle is to write a distribution of SciPy's; None for its own way."""
+def reduce(obj: Any) -> Any:
+    """Return how pickle writes one of SciPy's distributions; None for SciPy's own way."""
     module = type(obj).__module__
     if module in _MODULES:
-        return _public_name(obj)
+        return _find_public_name(obj)
     if module != _HERE or type(obj).__name__ not in _FROZEN:
         return None
-    public = _public(obj.dist)
+    public = _find_public(obj.dist)
     if public is None or set(vars(obj)) != {"args", "kwds", "dist", "a", "b"}:
         return None
     shapes, loc, scale = public._parse_args(*obj.args, **obj.kwds)
@@ -35,15 +35,15 @@ def reduced(obj: Any) -> Any:
     return type(obj), (public, *shapes, loc, *scaled), state
 
 
-def _public(dist: Any) -> Any:
-    """SciPy's own distribution that another one is a copy of, with nothing changed."""
+def _find_public(dist: Any) -> Any:
+    """Return SciPy's own distribution if `dist` is an unchanged copy of it."""
     public: Any = getattr(sys.modules.get(type(dist).__module__), dist.name, None)
     if type(public) is not type(dist) or dist._random_state is not public._random_state:
         return None
     return public if dist._updated_ctor_param() == public._updated_ctor_param() else None
 
 
-def _public_name(dist: Any) -> str | None:
+def _find_public_name(dist: Any) -> str | None:
     public: Any = getattr(sys.modules[type(dist).__module__], dist.name, None)
     return str(dist.name) if public is dist else None
 
@@ -54,7 +54,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float, np.number, np.bool_))
 
 
-def _frozen(target: Any) -> Maker:
+def _allow_frozen(target: Any) -> Maker:
     def call(*args: Any) -> Any:
         known = len(args) >= 1 and type(args[0]).__module__ in _MODULES
         need(known and all(map(_is_number, args[1:])), "a distribution with other parameters")
@@ -94,4 +94,6 @@ VALUES: dict[str, tuple[str, ...]] = {
     _MODULES[0]: tuple(_CONTINUOUS.split()),
     _MODULES[1]: tuple(_DISCRETE.split()),
 }
-CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {(_HERE, name): _frozen for name in _FROZEN}
+CONSTRUCTORS: dict[Name, Callable[[Any], Maker]] = {
+    (_HERE, name): _allow_frozen for name in _FROZEN
+}

@@ -18,19 +18,20 @@ from shardpickle.trust.rules import (
     Args,
     Maker,
     Trusts,
-    calls,
-    empty,
+    allow_calls,
     is_data,
-    name_of,
+    list_names,
+    make_empty,
     need,
+    refused,
     set_state,
 )
 
 FACTORIES = (*(int, float, str, bool, list, dict, OrderedDict, set, tuple, Counter, deque, None),)
 
 
-def partial(target: Any, trusts: Trusts) -> Maker:
-    """A function with some of its arguments."""
+def allow_partial(target: Any, trusts: Trusts) -> Maker:
+    """Allow a partial of a vetted or trusted function, with checked arguments."""
 
     def check(args: Args) -> bool:
         if len(args) != 1:
@@ -44,29 +45,30 @@ def partial(target: Any, trusts: Trusts) -> Maker:
         need(all(type(key) is str for key in keywords), "keywords of a partial")
         need(attributes in (None, {}), "a partial with attributes")
         if not (trusts(function) or is_own_method(function, trusts)):
-            reason = partial_problem(function, args, keywords)
-            shown = f"functools.partial of {grammar.name_shown(function)}"
-            need(reason is None, f"{shown} with {reason}", *name_of(function))
+            reason = find_partial_problem(function, args, keywords)
+            if reason is not None:
+                shown = f"functools.partial of {grammar.show_name(function)}"
+                raise refused(f"{shown} with {reason}", *list_names(function))
         instance.__setstate__(state)
 
-    return Maker(call=calls(check)(target).call, build=build)
+    return Maker(call=allow_calls(check)(target).call, build=build)
 
 
-def vectorize(target: Any, trusts: Trusts) -> Maker:
-    """NumPy's loop over a function of Python's."""
+def allow_vectorize(target: Any, trusts: Trusts) -> Maker:
+    """Allow `numpy.vectorize` of a vetted or trusted function."""
 
     def build(instance: Any, state: Any) -> None:
         need(type(state) is dict, "a state of vectorize")
         function = state.get("pyfunc")
         known = trusts(function) or is_function(function) or type(function) is functools.partial
-        need(known, "vectorize of something that is no function")
+        need(known, "vectorize of something that is not an allowed function")
         rest = [value for name, value in state.items() if name not in ("pyfunc", "excluded")]
         plain = all(_is_plain(value) or type(value) in (list, tuple) for value in rest)
         need(plain, "vectorize with other attributes")
         set_state(instance, state)
 
     def new(args: Args, kwargs: Mapping[str, Any]) -> Any:
-        return empty(target, args, kwargs)
+        return make_empty(target, args, kwargs)
 
     return Maker(new=new, build=build, named=True)
 
@@ -78,7 +80,9 @@ FUNCTIONS = (
 
 def _is_container(value: Any) -> bool:
     """Whether a value is a class of containers or numbers, as `defaultdict` takes them."""
-    return value is defaultdict or any(value is each for each in FACTORIES if each is not None)
+    if value is None:
+        return False
+    return value is defaultdict or any(value is factory for factory in FACTORIES)
 
 
 def is_function(value: Any) -> bool:
@@ -86,26 +90,28 @@ def is_function(value: Any) -> bool:
     return isinstance(value, FUNCTIONS)
 
 
-def partial_problem(function: Any, args: Args, keywords: Mapping[str, Any]) -> str | None:
-    """Why a vetted function may not be given these arguments; None if it may.
+def find_partial_problem(function: Any, args: Args, keywords: Mapping[str, Any]) -> str | None:
+    """Return why a partial may not give a vetted function these arguments; None if it may.
 
-    They must not reach memory that is not theirs (``out=``), nor change what the function gives in
-    a way that compiled code would trust: scikit-learn's take numbers and words, NumPy's plain data.
+    Arguments must not write to foreign memory (``out=``), nor change a result in a way that
+    compiled code relies on. So scikit-learn's functions take numbers and strings, NumPy's plain
+    data.
     """
     if _is_container(function):
-        plain = all(_is_container(each) or _is_plain(each) for each in (*args, *keywords.values()))
-        return None if plain else "arguments that are no plain data"
+        values = (*args, *keywords.values())
+        plain = all(_is_container(value) or _is_plain(value) for value in values)
+        return None if plain else "arguments that are not plain data"
     if not is_function(function):
-        return "something that is no function"
-    odd = grammar.odd_argument(keywords)
+        return "something that is not a function"
+    odd = grammar.find_odd_argument(keywords)
     if odd is not None:
         return odd
     module = str(getattr(function, "__module__", ""))
     if module.startswith("sklearn.") and not module.startswith(_TAKES_DATA):
         data = not args and all(map(_is_scalar, keywords.values()))
-        return None if data else "arguments that are no numbers or words"
+        return None if data else "arguments that are not numbers or strings"
     data = all(map(_is_plain, args)) and all(map(_is_plain, keywords.values()))
-    return None if data else "arguments that are no plain data"
+    return None if data else "arguments that are not plain data"
 
 
 _TAKES_DATA = ("sklearn.utils.validation", "sklearn.preprocessing", "sklearn.model_selection")
@@ -117,9 +123,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
     if type(value) in (list, tuple, set, frozenset) and depth < 8:
-        return all(_is_plain(each, depth + 1) for each in value)
+        return all(_is_plain(item, depth + 1) for item in value)
     if type(value) is dict and depth < 8:
-        return all(_is_plain(each, depth + 1) for pair in value.items() for each in pair)
+        return all(_is_plain(item, depth + 1) for pair in value.items() for item in pair)
     if isinstance(value, np.dtype):
         return not value.hasobject
     if isinstance(value, type):
@@ -147,12 +153,12 @@ _OF_ESTIMATORS = frozenset(
 )
 
 
-def method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any]) -> Maker:
-    """A method as a value: of text, of a pattern, of an estimator, of what the caller trusts.
+def allow_method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any]) -> Maker:
+    """Allow methods as values: of strings, patterns, estimators, and what the caller trusts.
 
-    It is looked up in the class: an object that is not finished is not asked. `of_classes` are the
-    class methods that a skeleton may call, by their class and name; what is given is a function of
-    ours, which has a maker.
+    The method is looked up in the class, so no code of an unfinished object runs. `of_classes` are
+    the class methods that a skeleton may call, by class and name. They are replaced by functions
+    of ours, which have makers.
     """
 
     def call(*args: Any) -> Any:
@@ -169,14 +175,12 @@ def method(target: Any, trusts: Trusts, of_classes: Mapping[tuple[str, str], Any
         if type(owner) is re.Pattern:
             need(name in _METHODS_OF[re.Pattern], shown)
             return getattr(owner, name)
-        need(
-            isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS,
-            shown,
-            *name_of(type(owner)),
-        )
-        found = inspect.getattr_static(type(owner), name, None)
-        found = getattr(found, "fn", found)  # of `available_if`
-        need(isinstance(found, types.FunctionType), shown, *name_of(type(owner)))
-        return types.MethodType(found, owner)
+        if not (isinstance(owner, BaseEstimator) and name in _OF_ESTIMATORS):
+            raise refused(shown, *list_names(type(owner)))
+        function = inspect.getattr_static(type(owner), name, None)
+        function = getattr(function, "fn", function)  # of `available_if`
+        if not isinstance(function, types.FunctionType):
+            raise refused(shown, *list_names(type(owner)))
+        return types.MethodType(function, owner)
 
     return Maker(call=call)

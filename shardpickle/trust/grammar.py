@@ -1,10 +1,10 @@
-"""What may stand in which attribute of a class. Knows no bytes and no paths.
+"""Which kinds of values each attribute of a class may hold. Knows no bytes and no paths.
 
-That each piece of a model is vetted is not enough: scikit-learn calls what it finds in an
-attribute, by a name that it finds in another one. So every attribute of a class that we know has
-its kinds: what scikit-learn declares of the parameter (``_parameter_constraints``), and what fits
-leave there (`grammar_table`, written by tests/vet.py). An attribute that neither knows takes plain
-data. docs/places.md says what that keeps out.
+It is not enough that each piece of a model is vetted: scikit-learn calls what it finds in an
+attribute, by a name that it finds in another one. So every attribute of a known class has a set of
+kinds: what scikit-learn declares of the parameter (``_parameter_constraints``), and what fits
+leave there (`grammar_table`, written by tests/vet.py). Any other attribute takes plain data.
+docs/places.md says what this keeps out.
 """
 
 import functools
@@ -19,7 +19,7 @@ from sklearn.utils import _param_validation as declared
 
 from shardpickle import lazy
 from shardpickle.trust import grammar_table
-from shardpickle.trust.kinds import LONG_RANGE, PLAIN, Own, kind_of, leaves
+from shardpickle.trust.kinds import LONG_RANGE, PLAIN, Own, kind_of, walk_leaves
 
 # What a class's attributes take -------------------------------------------------------------------
 
@@ -30,29 +30,29 @@ class Row:
     Attributes
     ----------
     kinds : dict
-        Of each attribute that is known: the names of what may stand there.
+        The kinds that each known attribute may hold.
     classes : dict
-        Of a parameter, classes that scikit-learn names, whose instances may stand there, too.
+        Classes that scikit-learn declares of a parameter: their instances are allowed, too.
     open : bool
-        Whether the class is somebody's own, whose other attributes are its own affair.
+        Whether the class is a third party's, whose other attributes may hold anything.
     methods : frozenset
-        Of such a class: what it has from a class that we know, so that it is no affair of its own.
+        What such a class inherits from a known class: these attributes are judged all the same.
     """
 
     def __init__(self, cls: type) -> None:
         self.kinds: dict[str, frozenset[str]] = {}
         self.classes: dict[str, tuple[type, ...]] = {}
         self.open = not _is_known(cls)
-        self.methods = _methods_of(cls) if self.open else frozenset()
+        self.methods = _list_methods(cls) if self.open else frozenset()
         for base in reversed(cls.__mro__):
             if _is_known(base):
                 self._add(base)
 
     def _add(self, cls: type) -> None:
         constraints = vars(cls).get("_parameter_constraints")
-        for name, each in (constraints if isinstance(constraints, dict) else {}).items():
-            self._declare(name, each)
-        called = f"{_package(cls)}.{cls.__qualname__}"
+        for name, constraint in (constraints if isinstance(constraints, dict) else {}).items():
+            self._declare(name, constraint)
+        called = f"{_get_package(cls)}.{cls.__qualname__}"
         for table in (grammar_table.ROWS, BY_HAND):
             for name, kinds in table.get(called, {}).items():
                 self.kinds[name] = self.kinds.get(name, frozenset()) | set(kinds.split())
@@ -63,10 +63,10 @@ class Row:
         if isinstance(constraints, str):  # "no_validation"
             kinds |= PLAIN
             constraints = []
-        for each in constraints:
-            found, its = _declared(each)
-            kinds |= found
-            classes += its
+        for constraint in constraints:
+            names, instances_of = _read_constraint(constraint)
+            kinds |= names
+            classes += instances_of
         self.kinds[name] = frozenset(kinds)
         self.classes[name] = tuple(classes)
 
@@ -76,8 +76,8 @@ def _is_known(cls: type) -> bool:
     return f"{cls.__module__}.".startswith(_KNOWN)
 
 
-def _methods_of(cls: type) -> frozenset[str]:
-    """What a class inherits from those that we know, and does not define anew."""
+def _list_methods(cls: type) -> frozenset[str]:
+    """List what a class inherits from known classes and does not override."""
     first: dict[str, type] = {}
     for base in cls.__mro__:
         for name in vars(base):
@@ -94,14 +94,14 @@ def knows(cls: type) -> bool:
     return known and bool(cls.__dictoffset__) and not issubclass(cls, (dict, tuple))
 
 
-def _package(cls: type) -> str:
+def _get_package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
 
 
-def _declared(constraint: Any) -> tuple[set[str], list[type]]:
-    """What one of scikit-learn's constraints of a parameter lets through."""
+def _read_constraint(constraint: Any) -> tuple[set[str], list[type]]:
+    """Return the kinds and classes that one of scikit-learn's parameter constraints allows."""
     if isinstance(constraint, declared.Hidden):
-        return _declared(constraint.constraint)
+        return _read_constraint(constraint.constraint)
     if isinstance(constraint, declared.MissingValues):
         return {"scalar", "value"}, []
     if isinstance(constraint, declared.HasMethods):
@@ -132,18 +132,18 @@ _DECLARED: dict[str, tuple[str, ...]] = {
 }
 
 
-# What an attribute takes that was not seen in its class: nothing that calls anything.
+# What an attribute may hold that its class is not known to have: nothing that calls anything.
 _UNKNOWN = PLAIN | {"random_state", "sparse"}
 
 
 @functools.cache
-def row(cls: type) -> Row:
+def get_row(cls: type) -> Row:
     return Row(cls)
 
 
 @dataclass(frozen=True, slots=True)
 class Misplaced:
-    """What stands where it must not: says so, with the things that a caller may trust to."""
+    """A value that an attribute must not hold, and what a caller may trust to allow it."""
 
     text: str
     things: tuple[Any, ...] = ()
@@ -152,29 +152,29 @@ class Misplaced:
 Seen = dict[Any, set[int]]
 
 
-def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
-    """What stands in an instance's attributes where it must not; None if nothing does.
+def find_misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
+    """Find a value that an attribute of an instance must not hold; None if there is none.
 
     Parameters
     ----------
     instance : object
         With all its attributes.
     own : callable
-        Whether the caller trusts a class or a function by its name: that may stand anywhere.
+        Whether the caller trusts a class or a function by its name: these are allowed anywhere.
     seen : dict
-        Containers that have been judged, which live on; empty at first. Each is walked once for
-        one set of kinds, however many instances hold it.
+        Containers that have been judged, which must stay alive; empty at first. Each is walked
+        once for one set of kinds, however many instances hold it.
     """
     cls: Any = type(instance)
     attributes = vars(instance)
     alike = cls, tuple(attributes), tuple(map(type, attributes.values()))
     open_names = _OPEN_NAMES.get(alike)
     if open_names is None:
-        its = row(cls)
+        known = get_row(cls)
         open_names = tuple(
-            (name, "array" in its.kinds.get(name, _UNKNOWN))
+            (name, "array" in known.kinds.get(name, _UNKNOWN))
             for name, value in attributes.items()
-            if not _is_settled(its, name, value)
+            if not _is_settled(known, name, value)
         )
         if len(_OPEN_NAMES) >= _MOST_ALIKE:
             _OPEN_NAMES.clear()
@@ -183,25 +183,25 @@ def misplaced(instance: Any, own: Own, seen: Seen) -> Misplaced | None:
         value = attributes[name]
         if takes_arrays and type(value) is np.ndarray and value.dtype != object:
             continue
-        found = _misplaced(cls, name, value, own, seen)
-        if found is not None:
-            return found
+        fault = _find_misplaced(cls, name, value, own, seen)
+        if fault is not None:
+            return fault
     return None
 
 
-# Of instances of one class with the same attributes of the same types: those to look at each time,
-# and whether they take arrays.
+# For instances of one class with the same attributes of the same types: the attributes to judge in
+# each instance, and whether they take arrays.
 _OPEN_NAMES: dict[tuple[Any, ...], tuple[tuple[str, bool], ...]] = {}
 _MOST_ALIKE = 4096
 
 
-def _is_settled(its: Row, name: str, value: Any) -> bool:
-    """Whether the type of a value says that it may stand there."""
+def _is_settled(known: Row, name: str, value: Any) -> bool:
+    """Whether the type of a value is enough to allow it there."""
     if value is None:
         return True
-    kinds = its.kinds.get(name)
+    kinds = known.kinds.get(name)
     if kinds is None:
-        if its.open and name not in its.methods:
+        if known.open and name not in known.methods:
             return True
         kinds = _UNKNOWN
     if isinstance(value, (np.ndarray, range)):
@@ -210,30 +210,30 @@ def _is_settled(its: Row, name: str, value: Any) -> bool:
     return kind in kinds and kind in _SETTLED and name not in _NAMES_OF_METHODS
 
 
-def _misplaced(cls: type, name: str, value: Any, own: Own, seen: Seen) -> Misplaced | None:
-    its = row(cls)
-    kinds = its.kinds.get(name) or _UNKNOWN
-    classes = its.classes.get(name, ())
+def _find_misplaced(cls: type, name: str, value: Any, own: Own, seen: Seen) -> Misplaced | None:
+    known = get_row(cls)
+    kinds = known.kinds.get(name) or _UNKNOWN
+    classes = known.classes.get(name, ())
     if _ANY in kinds:
         return None
     settled = not classes and kinds <= _SETTLED and name not in _NAMES_OF_METHODS
     judged = seen.setdefault(kinds if settled else (kinds, name, classes), set())
-    for kind, each in leaves(value, judged, own):
+    for kind, thing in walk_leaves(value, judged, own):
         if kind in kinds and kind in _SETTLED and name not in _NAMES_OF_METHODS:
             continue
-        found = _fault(name, kind, each, kinds, classes, own)
-        if found is not None:
-            shown = f"{cls.__qualname__}.{name[:60]} holds {_shown(each, kind)}"
-            return Misplaced(f"{shown}, where {found}", things(each))
+        fault = _find_fault(name, kind, thing, kinds, classes, own)
+        if fault is not None:
+            shown = f"{cls.__qualname__}.{name[:60]} holds {_show(thing, kind)}"
+            return Misplaced(f"{shown}, where {fault}", list_things(thing))
     if name in _KEYWORDS and isinstance(value, dict):
-        odd = odd_argument(value)
+        odd = find_odd_argument(value)
         if odd is not None:
             return Misplaced(f"{cls.__qualname__}.{name[:60]} has the argument {odd}")
     return None
 
 
-def odd_argument(keywords: Mapping[Any, Any]) -> str | None:
-    """An argument that no function is given by a file: memory to write to or read from, objects."""
+def find_odd_argument(keywords: Mapping[Any, Any]) -> str | None:
+    """Find an argument that no file may pass: memory to write or read, or ``dtype=`` of objects."""
     odd = sorted(str(key)[:40] for key in keywords if key in _WRITES)
     if odd:
         return f"{odd[0]}="
@@ -244,8 +244,8 @@ def odd_argument(keywords: Mapping[Any, Any]) -> str | None:
     return "dtype= of objects" if objects else None
 
 
-# Arguments of functions that scikit-learn calls with what is stored, and what these may not be:
-# memory that a function would write to, or read from.
+# Attributes that hold arguments of functions which scikit-learn calls, and the names that these
+# arguments must not have: memory that a function would write to, or read from.
 _KEYWORDS = frozenset(
     {"kw_args", "inv_kw_args", "kernel_params", "metric_params", "effective_metric_params_"}
     | {"fun_args", "kernel_kwds", "_kwargs", "affinity_params"}
@@ -258,7 +258,7 @@ _WRITES = frozenset(
 _SETTLED = PLAIN | {"estimator", "sparse", "random_state", "splitter", "kernel", "loss", "link"}
 
 
-def _fault(
+def _find_fault(
     name: str,
     kind: str,
     value: Any,
@@ -266,27 +266,27 @@ def _fault(
     classes: tuple[type, ...],
     own: Own,
 ) -> str | None:
-    """Why a value may not stand in an attribute; None if it may."""
-    if any(map(own, things(value))) or (classes and isinstance(value, classes)):
+    """Return why an attribute may not hold a value; None if it may."""
+    if any(map(own, list_things(value))) or (classes and isinstance(value, classes)):
         return None
     if value is None:
         return None
     if kind not in kinds:
-        known = ", ".join(sorted(each.replace("_", " ") for each in kinds))
-        return f"there may be {known}"
+        known = ", ".join(sorted(kind_name.replace("_", " ") for kind_name in kinds))
+        return f"only these are allowed: {known}"
     if kind == "function":
-        return _function_fault(name, value, own)
+        return _find_function_fault(name, value, own)
     if name in _NAMES_OF_METHODS and not (isinstance(value, str) and value in _METHODS):
-        return "the name of a method stands that estimators have"
+        return "only the name of an estimator's method is allowed"
     return None
 
 
-def things(value: Any) -> tuple[Any, ...]:
-    """What a caller may trust by its name, so that a value may stand anywhere."""
+def list_things(value: Any) -> tuple[Any, ...]:
+    """List what a caller may trust by name so that a value is allowed anywhere."""
     if isinstance(value, functools.partial):
-        return things(value.func)
+        return list_things(value.func)
     if isinstance(value, np.vectorize):
-        return things(value.pyfunc)
+        return list_things(value.pyfunc)
     if isinstance(value, types.MethodType):
         return (type(value.__self__),)
     kind = kind_of(value)
@@ -295,23 +295,23 @@ def things(value: Any) -> tuple[Any, ...]:
     return () if kind in PLAIN or kind == LONG_RANGE else (lazy.kind_of(value),)
 
 
-def name_shown(function: Any) -> str:
-    """A function's name for a message; NumPy's loops say only a short one before NumPy 2."""
+def show_name(function: Any) -> str:
+    """Return a function's name for a message; ufuncs have only a short one before NumPy 2."""
     return f"{getattr(function, '__qualname__', getattr(function, '__name__', '?')):.80}"
 
 
-def _shown(value: Any, kind: str) -> str:
+def _show(value: Any, kind: str) -> str:
     if kind == "scalar":
         return f"{value!r:.40}"
     if kind == "function":
-        return f"the function {name_shown(_function_of(value))}"
+        return f"the function {show_name(_unwrap_function(value))}"
     cls = lazy.kind_of(value)
     return (
         f"a {cls.__module__}.{cls.__qualname__}" if kind not in PLAIN else f"a {cls.__qualname__}"
     )
 
 
-def _function_of(value: Any) -> Any:
+def _unwrap_function(value: Any) -> Any:
     while isinstance(value, functools.partial):
         value = value.func
     return value.pyfunc if isinstance(value, np.vectorize) else value
@@ -328,22 +328,22 @@ _METHODS = frozenset(
 )
 
 
-def _function_fault(name: str, value: Any, own: Own) -> str | None:
-    """Why a function that is vetted may not stand here; its arguments were looked at before."""
-    function = _function_of(value)
+def _find_function_fault(name: str, value: Any, own: Own) -> str | None:
+    """Return why an attribute may not hold a vetted function. Its arguments are already checked."""
+    function = _unwrap_function(value)
     if isinstance(function, types.MethodType):
-        return None  # of an object of the model: one that `functions.method` gives
+        return None  # of an object of the model: `functions.allow_method` has checked it
     modules = FUNCTIONS_AT.get(name, ())
     module = str(getattr(function, "__module__", None) or "builtins")
     if isinstance(function, np.ufunc):
         module = "numpy"
-    fits = any(f"{module}.".startswith(f"{each}.") for each in modules)
+    fits = any(f"{module}.".startswith(f"{allowed}.") for allowed in modules)
     return None if fits else _NO_FUNCTION
 
 
-_NO_FUNCTION = "no function of its kind may stand"
-# Where functions stand, and the modules they are from: what is called with rows gives rows or
-# fails, what is called with two things gives a number or a table of numbers.
+_NO_FUNCTION = "no function of its module is allowed"
+# Attributes that hold functions, and the modules of these: a function of rows returns rows or
+# fails, a function of two arguments returns a number or a table of numbers.
 _ROWS = ("numpy", "scipy.special")
 _SCORES = ("sklearn.metrics", "sklearn.feature_selection")
 _PAIRS = ("sklearn.metrics", "scipy.spatial")
@@ -363,8 +363,8 @@ FUNCTIONS_AT: Mapping[str, tuple[str, ...]] = {
     "_asarray": ("scipy._lib", "sklearn.externals"),
     "_kmeans_single": ("sklearn.cluster",),
 }
-# Beside what fits leave: what every estimator may have, and what is kept of a search, of which
-# nothing is called before somebody fits it again.
+# In addition to what fits leave: what every estimator may have, and the results of a search, which
+# are not called before the next fit.
 _ANY = "any"
 BY_HAND: Mapping[str, dict[str, str]] = {
     "sklearn.BaseEstimator": {

@@ -1,4 +1,4 @@
-"""Which kind of thing a value is: what places are told apart by."""
+"""The kind of a value, such as "scalar", "array" or "estimator", by which attributes are judged."""
 
 import datetime
 import decimal
@@ -39,7 +39,7 @@ _FUNCTIONS = (
     *(type(np.clip), functools.partial, types.MethodDescriptorType, types.BuiltinMethodType),
 )
 
-# Classes that stand for all that inherit from them, by their names in scikit-learn and SciPy.
+# Base classes in scikit-learn and SciPy, and the kind of all their subclasses.
 FAMILIES = {
     **dict.fromkeys(("BaseCrossValidator", "BaseShuffleSplit", "_RepeatedSplits"), "splitter"),
     "_BaseScorer": "scorer",
@@ -58,7 +58,7 @@ FAMILIES = {
 
 @functools.cache
 def _kind_of_class(cls: type) -> str:
-    """The kind of a class's instances; "" of those that are looked into."""
+    """The kind of a class's instances; "" for containers."""
     if cls in _SCALARS or (issubclass(cls, np.generic) and cls is not np.object_):
         return "scalar"
     if cls in _CONTAINERS:
@@ -89,13 +89,13 @@ def _has_rows(cls: type) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """The kind of a value; "" if it is a container, which is as good as what it holds."""
+    """The kind of a value; "" if it is a container, whose items are judged instead."""
     if isinstance(value, np.ndarray) and not lazy.is_stand_in(value):
         if type(value) in _ARRAYS:
             return "" if value.dtype == object else "array"
         return type(value).__qualname__
     if type(value) is range and len(value) > _LONG:
-        return LONG_RANGE  # which somebody would make a list of
+        return LONG_RANGE  # a library could make a list of it
     return _kind_of_class(lazy.kind_of(value))
 
 
@@ -104,35 +104,35 @@ _LONG = 1 << 20
 LONG_RANGE = "long range"
 
 
-def leaves(
+def walk_leaves(
     value: Any, seen: set[int] | None = None, own: Own | None = None
 ) -> Iterator[tuple[str, Any]]:
-    """What a value comes down to: (kind, thing) of all that its containers hold.
+    """Yield (kind, value) of all that a value's containers hold, or of the value itself.
 
-    Containers in `seen`, by identity, are passed over, and those that are met are put there. What
-    an object of an `own` class holds is its own affair.
+    Skips the containers in `seen`, by identity, and adds those that it meets. Does not look into
+    objects of an `own` class.
     """
     seen = set() if seen is None else seen
     left = [value]
     while left:
-        each = left.pop()
-        kind = kind_of(each)
-        if kind and kind not in _NAMED_CONTAINERS and not isinstance(each, tuple):
-            yield kind, each
-        elif id(each) not in seen:
-            seen.add(id(each))
+        item = left.pop()
+        kind = kind_of(item)
+        if kind and kind not in _NAMED_CONTAINERS and not isinstance(item, tuple):
+            yield kind, item
+        elif id(item) not in seen:
+            seen.add(id(item))
             if kind:
-                yield kind, each
-                if own is not None and own(type(each)):
+                yield kind, item
+                if own is not None and own(type(item)):
                     continue
-            left += _inside(each, kind)
+            left += _list_items(item, kind)
 
 
 _NAMED_CONTAINERS = ("Bunch", "SimpleNamespace")
 
 
-def _inside(value: Any, kind: str) -> Iterable[Any]:
-    """What a container holds."""
+def _list_items(value: Any, kind: str) -> Iterable[Any]:
+    """List what a container holds."""
     if kind in _NAMED_CONTAINERS:
         return list(value.values() if isinstance(value, dict) else vars(value).values())
     if isinstance(value, _DICTS):

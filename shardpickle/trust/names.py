@@ -1,6 +1,6 @@
-"""From the names that a file lists to what they stand for. Knows no bytes and no paths.
+"""From the names that a file lists to classes and functions. Knows no bytes and no paths.
 
-A name is trusted if it stands in the closed table (`table`, and `constructors.CONSTRUCTORS`), if an
+A name is trusted if it is in the closed table (`table`, and `constructors.CONSTRUCTORS`), if an
 installed package vouches for it (entry points of the group ``shardpickle.trusted``), or if the
 caller names it. The file never decides: no module is imported because a file names it.
 """
@@ -50,7 +50,7 @@ GETATTR = ("builtins", "getattr")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a name stands for, and what may be made with it (None: it is a value).
+    """The target of a name, and what may be made with it (None: it is only a value).
 
     With `own`, the caller trusts it by name, or its package vouches for it: its code may run.
     """
@@ -65,8 +65,8 @@ class Callers:
 
     To trust a class is to let its own code make instances: ``__new__``, ``__reduce__`` and
     ``__setstate__``, with what is stored. To trust a function is to let a load call it, with any
-    arguments that are stored; what it gives needs no trust. That lifts what a vetted name may do
-    by default, too.
+    arguments that are stored; its result needs no trust. A vetted name that is given here may also
+    do what it may not do by default.
     """
 
     def __init__(self, trusted: Collection[str | type] = ()) -> None:
@@ -74,13 +74,13 @@ class Callers:
             raise TypeError(f"trusted is a list of names or classes, not {trusted!r}")
         self.texts: set[str] = set()
         self.objects: dict[Name, Any] = {}
-        for each in trusted:
-            if isinstance(each, str):
-                self.texts.add(each)
-            elif isinstance(each, type):
-                self.objects[each.__module__, each.__qualname__] = each
+        for entry in trusted:
+            if isinstance(entry, str):
+                self.texts.add(entry)
+            elif isinstance(entry, type):
+                self.objects[entry.__module__, entry.__qualname__] = entry
             else:
-                raise TypeError(f"trusted holds names and classes, not {each!r:.80}")
+                raise TypeError(f"trusted holds names and classes, not {entry!r:.80}")
 
     def __contains__(self, name: Name) -> bool:
         return ".".join(name) in self.texts or name in self.objects
@@ -89,12 +89,12 @@ class Callers:
         return bool(self.texts or self.objects)
 
 
-def shown(name: Name) -> str:
-    """A name for a message: letters that look like others are spelt out."""
-    return text_shown(".".join(name))
+def show(name: Name) -> str:
+    """Return a name for a message. Non-ASCII letters are escaped, since some look like others."""
+    return show_text(".".join(name))
 
 
-def text_shown(text: str) -> str:
+def show_text(text: str) -> str:
     return ascii(text)[1:-1]
 
 
@@ -105,10 +105,10 @@ def check_allowed(callers: Callers, unsafe: bool) -> None:
         raise UnsafeForbiddenError(option, FORBID)
 
 
-def verdict(name: Name, callers: Callers | None = None) -> str | None:
-    """Why a name is trusted: ``"vetted"``, ``"vouched"`` or ``"trusted"``; None if it is not.
+def judge(name: Name, callers: Callers | None = None) -> str | None:
+    """Return why a name is trusted: ``"vetted"``, ``"vouched"`` or ``"trusted"``; None if not.
 
-    Nothing is imported for an answer.
+    Imports nothing.
     """
     if name in CONSTRUCTORS or name in constructors.CALLABLES or name == GETATTR:
         return "vetted"
@@ -116,11 +116,11 @@ def verdict(name: Name, callers: Callers | None = None) -> str | None:
         return "vetted"
     if callers is not None and name in callers and is_offered(name):
         return "trusted"
-    return "vouched" if _vouching(name) else None
+    return "vouched" if _find_entry_point(name) else None
 
 
 def is_offered(name: Name) -> bool:
-    """Whether a message may offer to trust a name: not what runs any code that it is given."""
+    """Whether a message may offer to trust a name. No name that runs any given code is offered."""
     module, attribute = name
     top = module.partition(".")[0]
     if module == "builtins":
@@ -152,67 +152,67 @@ _RUNS_CODE = frozenset(
 )
 
 
-def untrusted(names: Iterable[Name], callers: Callers | None = None) -> list[Name]:
-    """The names that `load` refuses."""
-    return [name for name in names if verdict(name, callers) is None]
+def list_untrusted(names: Iterable[Name], callers: Callers | None = None) -> list[Name]:
+    """List the names that `load` refuses."""
+    return [name for name in names if judge(name, callers) is None]
 
 
-def untrusted_foreign(names: Iterable[Name], callers: Callers) -> list[Name]:
-    """The names that `convert` refuses: also those that only our own writer calls as vetted."""
+def list_untrusted_foreign(names: Iterable[Name], callers: Callers) -> list[Name]:
+    """List the names that `convert` refuses: also those vetted only in what our writer writes."""
     return [
         name
         for name in names
-        if verdict(name, callers) is None or (name in _OURS and name not in callers)
+        if judge(name, callers) is None or (name in _OURS and name not in callers)
     ]
 
 
 def resolve(names: Iterable[Name], callers: Callers) -> dict[Name, Known]:
-    """What trusted names stand for. None of them is `untrusted`.
+    """Return the targets of trusted names. None of them may be in `list_untrusted`.
 
     Raises
     ------
     MissingNameError
-        One for all names that are not here.
+        If names cannot be imported; one error for all of them.
     """
-    found = resolve_any(names, callers)
-    own = {name for name in found if name in callers or verdict(name) == "vouched"}
-    trusts = rules.Trusts([found[name] for name in own])
+    targets = resolve_any(names, callers)
+    own = {name for name in targets if name in callers or judge(name) == "vouched"}
+    trusts = rules.Trusts([targets[name] for name in own])
     return {
-        name: Known(target, rules.trusted(target), own=True)
+        name: Known(target, rules.allow_all(target), own=True)
         if name in own and is_offered(name)
-        else known(name, target, trusts)
-        for name, target in found.items()
+        else make_known(name, target, trusts)
+        for name, target in targets.items()
     }
 
 
-def known(name: Name, target: Any, trusts: rules.Trusts) -> Known:
-    """What a vetted name stands for, with what may be made of it."""
-    return Known(target, _maker(name, target, trusts))
+def make_known(name: Name, target: Any, trusts: rules.Trusts) -> Known:
+    """Return a vetted name's target with what may be made of it."""
+    return Known(target, _make_maker(name, target, trusts))
 
 
-def imitated(name: Name, target: Any) -> Known:
-    """What a name stands for that is trusted, without running its code."""
-    return Known(target, rules.imitated(target) if is_offered(name) else None, own=True)
+def imitate(name: Name, target: Any) -> Known:
+    """Return a trusted name's target with a maker that does not run its code."""
+    return Known(target, rules.imitate(target) if is_offered(name) else None, own=True)
 
 
 def resolve_any(names: Iterable[Name], callers: Callers | None = None) -> dict[Name, Any]:
-    """What each name stands for, trusted or not, as with pickle; raises as `resolve` does."""
+    """Return the targets of names, trusted or not, as pickle would; raises as `resolve` does."""
     own = callers.objects if callers is not None else {}
-    found: dict[Name, Any] = {}
+    targets: dict[Name, Any] = {}
     problems: list[tuple[str, str]] = []
     for name in names:
         try:
-            found[name] = own[name] if name in own else _find(*name)
+            targets[name] = own[name] if name in own else _find(*name)
         except Exception as error:  # importing a module runs it, and it may raise anything
             problems.append((".".join(name), f"{type(error).__name__}: {error}"))
     if problems:
         raise MissingNameError(problems)
-    return found
+    return targets
 
 
-def _maker(name: Name, target: Any, trusts: rules.Trusts) -> Maker | None:
+def _make_maker(name: Name, target: Any, trusts: rules.Trusts) -> Maker | None:
     if name == GETATTR:
-        return functions.method(
+        return functions.allow_method(
             target, trusts, constructors.CLASS_METHODS | pandas_objects.CLASS_METHODS
         )
     if name in constructors.CALLABLES:
@@ -221,46 +221,50 @@ def _maker(name: Name, target: Any, trusts: rules.Trusts) -> Maker | None:
         return CONSTRUCTORS[name](target)
     if not isinstance(target, type) or name not in _classes():
         return None
-    return rules.plain(target, trusts)
+    return rules.allow_plain(target, trusts)
 
 
 @functools.cache
 def _classes() -> frozenset[Name]:
-    return _pairs(vetted.CLASSES)
+    return _list_pairs(vetted.CLASSES)
 
 
 @functools.cache
 def _values() -> frozenset[Name]:
-    return _pairs(vetted.VALUES) | _pairs(pandas_objects.VALUES) | _pairs(distributions.VALUES)
+    return (
+        _list_pairs(vetted.VALUES)
+        | _list_pairs(pandas_objects.VALUES)
+        | _list_pairs(distributions.VALUES)
+    )
 
 
-def _pairs(table: Mapping[str, Iterable[str]]) -> frozenset[Name]:
+def _list_pairs(table: Mapping[str, Iterable[str]]) -> frozenset[Name]:
     return frozenset((module, name) for module, names in table.items() for name in names)
 
 
 @functools.cache
 def _entry_points() -> tuple[EntryPoint, ...]:
-    """Those of installed distributions; none that lies in the folder that one works in."""
+    """List entry points of installed distributions, without those in the working directory."""
     installed = [path for path in sys.path if path.endswith("-packages") or not _is_here(path)]
     return tuple(
-        each
+        entry
         for distribution in distributions_in(path=installed)
-        for each in distribution.entry_points
-        if each.group == GROUP
+        for entry in distribution.entry_points
+        if entry.group == GROUP
     )
 
 
 def _is_here(path: str) -> bool:
-    """Whether an entry of `sys.path` is the folder that one works in."""
+    """Whether an entry of `sys.path` is the working directory."""
     try:
         return os.path.realpath(path or ".") == os.path.realpath(".")
-    except OSError:  # that folder is gone: nothing lies in it
+    except OSError:  # the working directory is gone, so it holds nothing
         return not path
 
 
-def _vouching(name: Name) -> EntryPoint | None:
+def _find_entry_point(name: Name) -> EntryPoint | None:
     """The entry point of an installed package that names this class."""
-    return next((each for each in _entry_points() if (each.module, each.attr) == name), None)
+    return next((entry for entry in _entry_points() if (entry.module, entry.attr) == name), None)
 
 
 def _find(module: str, name: str) -> Any:

@@ -10,16 +10,16 @@ from shardpickle.trust.rules import Args, Maker, need
 _MOST_ARRAYS_IN_ARRAYS = 64
 
 
-def reconstruct(target: Any) -> Maker:
+def allow_reconstruct(target: Any) -> Maker:
     def call(*args: Any) -> Any:
         fits = len(args) == 3 and args[1:] == ((0,), b"b") and args[0] in (np.ndarray, np.matrix)
         need(fits, "an array with other arguments")
         return target(*args)
 
-    return Maker(call=call, build=array_state, unfinished=True)
+    return Maker(call=call, build=set_array_state, unfinished=True)
 
 
-def array_state(array: Any, state: Any) -> None:
+def set_array_state(array: Any, state: Any) -> None:
     need(type(state) is tuple and len(state) == 5, "an array's state")
     version, shape, dtype, fortran, content = state
     need(version == 1 and type(fortran) is bool and isinstance(dtype, np.dtype), "an array's state")
@@ -31,17 +31,17 @@ def array_state(array: Any, state: Any) -> None:
         count *= size
         need(count < 1 << 40, "an array's shape")
     if dtype.hasobject:
-        fields = dtype.names is None or all(type(each) is tuple for each in content)
-        need(type(content) is list and has_apart(dtype) and fields, "an array of objects")
+        are_items = dtype.names is None or all(type(item) is tuple for item in content)
+        need(type(content) is list and has_apart(dtype) and are_items, "an array of objects")
         need(len(content) == count, "an array of another number of objects")
         depth = 1 + max(
-            (_depth(each) for each in content if isinstance(each, np.ndarray)), default=0
+            (_measure_depth(item) for item in content if isinstance(item, np.ndarray)), default=0
         )
         need(depth <= _MOST_ARRAYS_IN_ARRAYS, "arrays nested too deeply")
     elif is_string_dtype(dtype):
         need(type(content) is list and len(content) == count, "an array of another number")
         missing = getattr(dtype, "na_object", None)
-        need(all(type(each) is str or each is missing for each in content), "an array of text")
+        need(all(type(text) is str or text is missing for text in content), "an array of text")
     else:
         need(type(content) is bytes and len(content) == count * dtype.itemsize, "an array's bytes")
     array.__setstate__(state)
@@ -52,13 +52,13 @@ def is_string_dtype(dtype: Any) -> bool:
     return type(dtype).__name__ == "StringDType" and type(dtype).__module__ == "numpy.dtypes"
 
 
-def string_dtype(args: Args) -> bool:
-    known = all(each is None or type(each) in (bool, int, float, str) for each in args)
+def is_string_dtype_call(args: Args) -> bool:
+    known = all(option is None or type(option) in (bool, int, float, str) for option in args)
     return len(args) in (1, 2) and args[0] in (0, 1) and known
 
 
-def masked_array(target: Any) -> Maker:
-    """NumPy's way to pickle a masked array; a skeleton of ours calls the class."""
+def allow_masked_array(target: Any) -> Maker:
+    """Allow NumPy's own pickle of a masked array; our skeletons call the class instead."""
 
     def call(*args: Any) -> Any:
         bases = [(np.ma.MaskedArray, base, (0,), "b") for base in (np.ndarray, np.memmap)]
@@ -68,31 +68,31 @@ def masked_array(target: Any) -> Maker:
     def build(instance: Any, state: Any) -> None:
         need(type(state) is tuple and len(state) == 7 and state[0] == 1, "a masked array's state")
         _, shape, dtype, fortran, content, mask, fill = state
-        for each, kept in ((dtype, content), (np.dtype(bool), mask)):
-            array_state(np.ndarray(0), (1, shape, each, fortran, kept))
+        for item_type, items in ((dtype, content), (np.dtype(bool), mask)):
+            set_array_state(np.ndarray(0), (1, shape, item_type, fortran, items))
         need(not dtype.names and not isinstance(fill, list), "a masked array of fields")
         instance.__setstate__(state)
 
     return Maker(call=call, build=build, unfinished=True)
 
 
-def _depth(array: Any) -> int:
-    """How deep arrays of objects lie in each other: freeing them recurses."""
+def _measure_depth(array: Any) -> int:
+    """How deep arrays of objects are nested. Freeing them recurses, so this is bounded."""
     depth = 0
     layer = {id(array): array}
     while layer and depth <= _MOST_ARRAYS_IN_ARRAYS:
         depth += 1
         layer = {
-            id(each): each
-            for one in layer.values()
-            if one.dtype.hasobject
-            for each in one.flat
-            if isinstance(each, np.ndarray)
+            id(item): item
+            for outer in layer.values()
+            if outer.dtype.hasobject
+            for item in outer.flat
+            if isinstance(item, np.ndarray)
         }
     return depth
 
 
-def masked(args: Args) -> bool:
+def is_masked_call(args: Args) -> bool:
     if len(args) != 7 or args[2:6] != (None, False, True, 0):
         return False
     data, mask, fill = args[0], args[1], args[6]

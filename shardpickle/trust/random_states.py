@@ -1,4 +1,4 @@
-"""Random states and generators: positions and sizes of their state are checked."""
+"""Random states and generators, whose states have checked positions and sizes."""
 
 import types
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 from numpy.random import BitGenerator
 
 from shardpickle.trust.checks import is_whole
-from shardpickle.trust.rules import Args, Maker, calls, need
+from shardpickle.trust.rules import Args, Maker, allow_calls, need
 
-_GENERATOR_BYTES = 8192  # of a Mersenne Twister, which is seeded when it is made
+_GENERATOR_BYTES = 8192  # a Mersenne Twister, which is seeded when it is made
 
 
 def _is_ctor(value: Any) -> bool:
@@ -22,29 +22,29 @@ def _is_ctor(value: Any) -> bool:
     )
 
 
-def _bit_generator_name(value: Any) -> bool:
+def _is_bit_generator(value: Any) -> bool:
     names = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
     if isinstance(value, type):
         return value.__name__ in names and issubclass(value, BitGenerator)
     return value in names if type(value) is str else isinstance(value, BitGenerator)
 
 
-def _generator_args(args: Args) -> bool:
-    return 1 <= len(args) <= 2 and _bit_generator_name(args[0]) and all(map(_is_ctor, args[1:]))
+def _is_generator_call(args: Args) -> bool:
+    return 1 <= len(args) <= 2 and _is_bit_generator(args[0]) and all(map(_is_ctor, args[1:]))
 
 
-def generator(target: Any) -> Maker:
-    call = calls(_generator_args)(target).call
-    return Maker(call=call, build=_generator_state, heap=_GENERATOR_BYTES)
+def allow_generator(target: Any) -> Maker:
+    call = allow_calls(_is_generator_call)(target).call
+    return Maker(call=call, build=_set_generator_state, heap=_GENERATOR_BYTES)
 
 
-def _generator_state(instance: Any, state: Any) -> None:
+def _set_generator_state(instance: Any, state: Any) -> None:
     seed = state[1] if type(state) is tuple and len(state) == 2 else None
     need(seed is None or type(seed) is np.random.SeedSequence, "a generator's seed")
     if type(state) is tuple:
         need(len(state) == 2, "a generator's state")
-    found = state[0] if type(state) is tuple else state
-    need(type(found) is dict and not _generator_problem(found), "a generator's state")
+    content = state[0] if type(state) is tuple else state
+    need(type(content) is dict and not _reads_outside(content), "a generator's state")
     instance.__setstate__(state)
 
 
@@ -53,8 +53,8 @@ _SIZES = {"key": {"MT19937": 624, "Philox": 2}, "counter": {"Philox": 4}, "state
 _MOST_POSITIONS = 624  # of MT19937
 
 
-def _generator_problem(state: dict[str, Any]) -> bool:
-    """Whether a generator would read outside its state: positions are taken as they come."""
+def _reads_outside(state: dict[str, Any]) -> bool:
+    """Whether a generator would read outside of its state: NumPy does not check positions."""
     name, inner = state.get("bit_generator"), state.get("state")
     if type(name) is not str or type(inner) is not dict:
         return True
@@ -84,7 +84,7 @@ def _generator_problem(state: dict[str, Any]) -> bool:
     ) or not isinstance(state.get("gauss", 0.0), (int, float))
 
 
-def seed(target: Any) -> Maker:
+def allow_seed(target: Any) -> Maker:
     def check(args: Args) -> bool:
         exact = len(args) == 3 and args[0] is np.random.SeedSequence
         return exact and type(args[1]) is int and args[2] is None
@@ -96,14 +96,14 @@ def seed(target: Any) -> Maker:
         fits = isinstance(pool, np.ndarray) and pool.dtype == np.uint32 and pool.shape == (size,)
         need(fits and type(size) is int and size >= 4, "a seed's pool")
         need(is_whole(spawned, 0, 1 << 62), "a seed's children")
-        need(type(key) is tuple and all(is_whole(each, 0, 1 << 62) for each in key), "a seed's key")
+        need(type(key) is tuple and all(is_whole(item, 0, 1 << 62) for item in key), "a seed's key")
         need(
-            all(each is None or is_whole(each, 0, 1 << 4096) for each in numbers),
+            all(number is None or is_whole(number, 0, 1 << 4096) for number in numbers),
             "a seed's entropy",
         )
         instance.__setstate__(state)
 
-    return Maker(call=calls(check)(target).call, build=build, unfinished=True)
+    return Maker(call=allow_calls(check)(target).call, build=build, unfinished=True)
 
 
 RANDOM = "numpy.random._pickle"

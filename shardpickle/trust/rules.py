@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shardpickle.errors import RefusedError
+from shardpickle.errors import RefusedError, make_need
 from shardpickle.trust import grammar
 
 Name = tuple[str, str]
@@ -21,53 +21,54 @@ Args = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """What may be done with a name; None: not that.
+    """What may be done with a name. An operation that is None is not allowed.
 
-    ``call(*args)`` and ``new(args, kwargs)`` give an instance; ``build(instance, state)`` gives it
-    its state. With `unfinished`, an instance without a state must not be handed out. With `named`,
-    the caller trusts the class by name: its attributes may be called ``__version__``.
+    ``call(*args)`` and ``new(args, kwargs)`` return an instance; ``build(instance, state)`` sets
+    its state. With `unfinished`, an instance needs a state before a load may return it. With
+    `named`, the caller trusts the class by name: its attributes may be called ``__version__``.
     """
 
     call: Callable[..., Any] | None = None
     new: Callable[[Args, Mapping[str, Any]], Any] | None = None
     build: Callable[[Any, Any], None] | None = None
     unfinished: bool = False
-    heap: int = 0  # bytes of what a call makes, where that is much
+    heap: int = 0  # bytes that a call allocates, if these are many
     named: bool = False
 
 
 def refused(what: str, *names: str) -> RefusedError:
-    """The error for what is not made by default; `names` are those that a caller may trust."""
+    """Return the error for what is not allowed by default. A caller may trust `names` for it."""
     return RefusedError(what, names)
 
 
-def need(condition: Any, what: str, *names: str) -> None:
-    if not condition:
-        raise refused(what, *names)
+need = make_need(refused)
 
 
-def plain(cls: type, trusts: "Trusts") -> Maker:
-    """Empty instances that are given attributes: scikit-learn's own classes, mostly."""
+def allow_plain(cls: type, trusts: "Trusts") -> Maker:
+    """Allow empty instances that get attributes: mostly of scikit-learn's own classes."""
     if issubclass(cls, tuple):
-        return Maker(new=lambda args, kwargs: _named_tuple(cls, args, kwargs))
+        return Maker(new=lambda args, kwargs: _make_named_tuple(cls, args, kwargs))
 
     def build(instance: Any, state: Any) -> None:
-        plain_state(instance, state, trusts)
+        set_plain_state(instance, state, trusts)
 
-    return Maker(new=lambda args, kwargs: empty(cls, args, kwargs), build=build)
+    return Maker(new=lambda args, kwargs: make_empty(cls, args, kwargs), build=build)
 
 
-# Parameters that are defaults of their classes: of LassoLars, of joblib's stores.
+# Attributes that replace defaults of their classes: of LassoLars, of joblib's stores.
 _REPLACED = frozenset({"positive", "location"})
 
 
-def plain_state(instance: Any, state: Any, trusts: "Trusts") -> None:
-    """Attributes, none of which changes what a class says of itself.
+def set_plain_state(instance: Any, state: Any, trusts: "Trusts") -> None:
+    """Set attributes, and refuse those that would override what the class defines.
 
-    Data may hide a method (``model.score = 0.93``), and so may the very method and what the caller
-    trusts by name; nothing else that can be called may.
+    Data may hide a method (``model.score = 0.93``). So may that same method, and what the caller
+    trusts by name. No other callable may.
     """
-    need(type(state) is dict or state is None, f"a state of {type(instance).__qualname__}")
+    need(
+        type(state) is dict or state is None,
+        f"a state of {type(instance).__qualname__} that is not a dict",
+    )
     cls = type(instance)
     for name, value in (state or {}).items():
         if hasattr(cls, name) and name not in _REPLACED and not is_note(name, value):
@@ -77,20 +78,21 @@ def plain_state(instance: Any, state: Any, trusts: "Trusts") -> None:
                 and value.__self__ is instance
                 and value.__func__ is hidden
             )
-            things = grammar.things(value)
+            things = grammar.list_things(value)
             allowed = itself or (things and all(map(trusts, things)))
-            need(
-                allowed or (hasattr(hidden, "__get__") and is_data(value)),
-                f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has there",
-                *(called for each in things or (cls,) for called in name_of(each)),
-            )
+            if not (allowed or (hasattr(hidden, "__get__") and is_data(value))):
+                raise refused(
+                    f"an attribute {name[:40]} that hides what the class {cls.__qualname__} has "
+                    "there",
+                    *(called for thing in things or (cls,) for called in list_names(thing)),
+                )
     before = _BEFORE.get((cls.__module__, cls.__qualname__))
     if before is not None and state:
         before(state)
     set_state(instance, state)
 
 
-def _isotonic(state: dict[str, Any]) -> None:
+def _check_isotonic(state: dict[str, Any]) -> None:
     for name in ("X_thresholds_", "y_thresholds_"):  # `__setstate__` interpolates between them
         value = state.get(name)
         plain_array = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
@@ -98,7 +100,7 @@ def _isotonic(state: dict[str, Any]) -> None:
 
 
 def is_note(name: Any, value: Any) -> bool:
-    """Whether an attribute is one that objects may have of their own: text about them."""
+    """Whether an attribute is text about an object, which any object may have."""
     return name in _NOTES and (value is None or type(value) is str)
 
 
@@ -106,7 +108,7 @@ _NOTES = ("__author__", "__doc__", "__version__")  # not what functions are aske
 
 
 def is_data(value: Any) -> bool:
-    """Whether a value is numbers, text or arrays of these: nothing to call."""
+    """Whether a value is numbers, text or arrays of these, so nothing that can be called."""
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject
     return isinstance(value, DATA) and type(value).__module__ in ("builtins", "numpy")
@@ -115,9 +117,9 @@ def is_data(value: Any) -> bool:
 DATA = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
 
-def name_of(target: Any) -> tuple[str, ...]:
-    """The name by which a caller may trust a class or function; none if it has none."""
-    if isinstance(target, np.ufunc):  # which say no module before NumPy 2
+def list_names(target: Any) -> tuple[str, ...]:
+    """Return the name by which a caller may trust a class or function; empty if it has none."""
+    if isinstance(target, np.ufunc):  # has no module before NumPy 2
         home = "numpy" if getattr(np, target.__name__, None) is target else "scipy.special"
         return (f"{home}.{target.__name__}",)
     module = getattr(target, "__module__", None)
@@ -127,34 +129,34 @@ def name_of(target: Any) -> tuple[str, ...]:
     return (f"{module}.{name}",)
 
 
-_BEFORE = {("sklearn.isotonic", "IsotonicRegression"): _isotonic}
+_BEFORE = {("sklearn.isotonic", "IsotonicRegression"): _check_isotonic}
 
 
-def empty(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
+def make_empty(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
     need(not args and not kwargs, f"an instance of {cls.__qualname__} with arguments")
     return cls.__new__(cls)
 
 
-def _named_tuple(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
+def _make_named_tuple(cls: Any, args: Args, kwargs: Mapping[str, Any]) -> Any:
     need(not kwargs and len(args) == len(cls._fields), f"a {cls.__qualname__} of other fields")
     return tuple.__new__(cls, args)
 
 
-def trusted(target: Any) -> Maker | None:
-    """Whatever its own code does: the caller trusts it by name."""
+def allow_all(target: Any) -> Maker | None:
+    """Allow whatever the target's own code does: the caller trusts it by name."""
     if isinstance(target, type):
-        return _trusted_class(target)
-    return Maker(call=target, build=_trusted_state) if callable(target) else None
+        return _allow_class(target)
+    return Maker(call=target, build=_set_trusted_state) if callable(target) else None
 
 
-def _trusted_class(cls: Any) -> Maker:
+def _allow_class(cls: Any) -> Maker:
     own = any({"__reduce__", "__reduce_ex__"} & set(vars(base)) for base in cls.__mro__[:-1])
-    array = issubclass(cls, (np.ndarray, np.dtype, np.generic))  # theirs take bytes as pointers
+    array = issubclass(cls, (np.ndarray, np.dtype, np.generic))  # these take bytes as pointers
     bare = array and not any("__new__" in vars(base) for base in cls.__mro__ if _is_python(base))
     return Maker(
         call=cls if (own or cls in copyreg.dispatch_table) and not array else None,
         new=None if bare else lambda args, kwargs: cls.__new__(cls, *args, **kwargs),
-        build=_trusted_state,
+        build=_set_trusted_state,
         named=True,
     )
 
@@ -165,24 +167,24 @@ def _is_python(cls: type) -> bool:
 
 
 class Imitation:
-    """Stands for what code that nobody vouches for would have made, and for that code."""
+    """Replaces code that nobody vouches for, and what that code would make."""
 
     def __call__(self, *args: Any) -> "Imitation":
         return Imitation()
 
 
-def imitated(target: Any) -> Maker | None:
-    """As `trusted`, but nothing of the target's own code runs."""
+def imitate(target: Any) -> Maker | None:
+    """Allow what `allow_all` allows, without running any of the target's own code."""
     if isinstance(target, type) and not _has_own_code(target):
         cls: Any = target
         return Maker(new=lambda args, kwargs: cls.__new__(cls), build=set_state)
     if not callable(target):
         return None
 
-    def made(*args: Any) -> Imitation:
+    def make(*args: Any) -> Imitation:
         return Imitation()
 
-    return Maker(call=made, new=made, build=lambda instance, state: None)
+    return Maker(call=make, new=make, build=lambda instance, state: None)
 
 
 _OWN_CODE = frozenset(
@@ -203,7 +205,7 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
 
 
 def _has_own_code(cls: type) -> bool:
-    """Whether to make an instance may run code of a class that is not the libraries'."""
+    """Whether making an instance may run code of a class outside of the known libraries."""
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] in ("builtins", "sklearn", "abc", "typing"):
             continue
@@ -212,17 +214,18 @@ def _has_own_code(cls: type) -> bool:
     return issubclass(cls, (tuple, str, bytes, int, float)) or type(cls) not in (type, ABCMeta)
 
 
-def _trusted_state(instance: Any, state: Any) -> None:
+def _set_trusted_state(instance: Any, state: Any) -> None:
     if getattr(instance, "__setstate__", None) is None:
         pair = state if type(state) is tuple and len(state) == 2 else (state, None)
         need(
-            all(each is None or isinstance(each, dict) for each in pair), "a state that is no dict"
+            all(half is None or isinstance(half, dict) for half in pair),
+            "a state that is not a dict",
         )
     set_state(instance, state)
 
 
 def set_state(instance: Any, state: Any) -> None:
-    """As CPython's `load_build` does it (Lib/pickle.py); slots only where the class has them."""
+    """Set a state as CPython's `load_build` does (Lib/pickle.py), and only slots that exist."""
     setstate = getattr(instance, "__setstate__", None)
     if setstate is not None:
         setstate(state)
@@ -240,8 +243,8 @@ def set_state(instance: Any, state: Any) -> None:
         setattr(instance, name, value)
 
 
-def calls(check: Callable[[Args], Any]) -> Callable[[Any], Maker]:
-    """Calls that get what the check lets through, and make finished things."""
+def allow_calls(check: Callable[[Args], Any]) -> Callable[[Any], Maker]:
+    """Allow calls with arguments that pass a check. The result needs no state."""
 
     def maker(target: Any) -> Maker:
         def call(*args: Any) -> Any:
@@ -253,13 +256,13 @@ def calls(check: Callable[[Args], Any]) -> Callable[[Any], Maker]:
     return maker
 
 
-def of(*kinds: Any) -> Callable[[Args], bool]:
-    """Up to as many arguments as there are kinds, each of exactly one of its types."""
+def match_types(*kinds: Any) -> Callable[[Args], bool]:
+    """Return a check of up to as many arguments as kinds, each of exactly one of its types."""
     allowed = [kind if isinstance(kind, tuple) else (kind,) for kind in kinds]
 
     def check(args: Args) -> bool:
         return len(args) <= len(allowed) and all(
-            type(each) in kind for each, kind in zip(args, allowed, strict=False)
+            type(value) in kind for value, kind in zip(args, allowed, strict=False)
         )
 
     return check

@@ -1,7 +1,7 @@
-"""What a skeleton's opcodes make: real objects. The only room that calls whatever a file names.
+"""What a skeleton may make with `unsafe=True`: anything. The only module that calls any name.
 
-Nothing here checks whether a name deserves trust: this is for `unsafe=True`, where CPython's own
-unpickler cannot serve. `hardened` makes only what trusted names allow.
+Nothing here checks whether a name is trusted. It is used where CPython's own unpickler cannot be.
+`hardened` makes only what trusted names allow.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,12 @@ Migrate = Callable[[Any, Any], Any]
 
 
 class Objects:
-    """An `machine.Construct` for one part.
+    """A `machine.Construct` for one part.
 
     Parameters
     ----------
     names : mapping
-        What each global that the manifest lists for this part stands for.
+        The target of each global that the manifest lists for this part.
     values : sequence
         The values that left the part, rebuilt.
     references : sequence
@@ -49,46 +49,46 @@ class Objects:
             raise unlisted(module, name) from None
 
     def persistent(self, pid: Any) -> Any:
-        return outside(pid, self.values, self.references)
+        return find_outside(pid, self.values, self.references)
 
     def call(self, function: Any, args: tuple[Any, ...]) -> Any:
-        return guarded(function, function, *args)
+        return guard(function, function, *args)
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return guarded(cls, cls.__new__, cls, *args, **kwargs)
+        return guard(cls, cls.__new__, cls, *args, **kwargs)
 
     def build(self, instance: Any, state: Any) -> None:
-        guarded(instance, _set_state, instance, state, self.migrate)
+        guard(instance, _set_state, instance, state, self.migrate)
 
     def extend(self, target: Any, items: list[Any]) -> None:
-        # `extend` where there is one, as CPython's `do_append`.
+        # Use `extend` if there is one, as CPython's `do_append` does.
         if type(target) is list:
             target += items
             return
         extend = getattr(target, "extend", None)
         if extend is not None:
-            guarded(target, extend, items)
+            guard(target, extend, items)
         else:
             for item in items:
-                guarded(target, target.append, item)
+                guard(target, target.append, item)
 
     def update(self, target: Any, items: list[tuple[Any, Any]]) -> None:
         if type(target) is dict:
-            guarded(target, target.update, items)
+            guard(target, target.update, items)
             return
         for key, value in items:
-            guarded(target, target.__setitem__, key, value)
+            guard(target, target.__setitem__, key, value)
 
     def frozen(self, items: list[Any]) -> Any:
         return frozenset(items)
 
     def add(self, target: Any, items: list[Any]) -> None:
         for item in items:
-            guarded(target, target.add, item)
+            guard(target, target.add, item)
 
 
-def outside(pid: Any, values: Sequence[Any], references: Sequence[Any]) -> Any:
-    """What a persistent id stands for."""
+def find_outside(pid: Any, values: Sequence[Any], references: Sequence[Any]) -> Any:
+    """Return the value, reference, dtype or scalar that a persistent id stands for."""
     match pid:
         case bool():
             pass
@@ -100,7 +100,7 @@ def outside(pid: Any, values: Sequence[Any], references: Sequence[Any]) -> Any:
             return dtypes.from_text(pid)
         case (str() as text, bytes() as content):
             return dtypes.scalar(text, content)
-    raise CorruptShardError(f"a persistent id ({type(pid).__name__}) of nothing here")
+    raise CorruptShardError(f"a persistent id ({type(pid).__name__}) that refers to nothing")
 
 
 def unlisted(module: str, name: str) -> CorruptShardError:
@@ -109,18 +109,18 @@ def unlisted(module: str, name: str) -> CorruptShardError:
     )
 
 
-def guarded(owner: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call what may be anybody's code; whatever it raises is one error that names the owner."""
+def guard(owner: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function that may run anybody's code; turn any exception into one error of ours."""
     try:
         return function(*args, **kwargs)
     except (MemoryError, RecursionError, CorruptShardError, RefusedError):
         raise
-    except Exception as error:  # a class of the file's may raise anything
-        raise RebuildError(f"{shown(owner)}: {type(error).__name__}: {error}") from error
+    except Exception as error:  # a class that the file names may raise anything
+        raise RebuildError(f"{show(owner)}: {type(error).__name__}: {error}") from error
 
 
-def shown(obj: Any) -> str:
-    """A name for a message; never a repr, which is code of the object's."""
+def show(obj: Any) -> str:
+    """Return a name for a message; never a repr, which runs the object's code."""
     named = obj if isinstance(obj, (type, FunctionType, BuiltinFunctionType)) else type(obj)
     return str(named.__qualname__)[:80]
 

@@ -1,14 +1,20 @@
-"""What compiled code assumes of arrays, checked once a model is assembled. Knows no bytes or paths.
+"""Checks of what compiled code assumes, run once a model is assembled. Knows no bytes or paths.
 
-scikit-learn's and SciPy's compiled loops index without bounds, so pieces that are each sound can
-crash the process when they are put together wrongly. Sources: the ``.pyx`` files of the modules
-that are named beside each check.
+scikit-learn's and SciPy's compiled loops index without bounds checks. So pieces that are valid one
+by one can crash the process when they are combined wrongly. Sources: the ``.pyx`` files of the
+modules that are named beside each check.
 """
 
-from shardpickle.trust.checks.base import BrokenError, Check, Later, is_a, is_whole, one_run, run
-from shardpickle.trust.checks.ensembles import tree, tree_state
-from shardpickle.trust.checks.neighbors import metric_state, neighbor_tree_state
-from shardpickle.trust.checks.table import CHECKS, Problem, checks_of, nodes_problem, problem
+from shardpickle.trust.checks.base import BrokenError, Check, Later, is_a, is_whole, run, share_run
+from shardpickle.trust.checks.ensembles import check_tree, check_tree_state
+from shardpickle.trust.checks.neighbors import check_metric_state, check_neighbor_tree_state
+from shardpickle.trust.checks.table import (
+    CHECKS,
+    Problem,
+    find_nodes_problem,
+    find_problem,
+    get_checks,
+)
 
 __all__ = [
     "CHECKS",
@@ -16,15 +22,15 @@ __all__ = [
     "Check",
     "Later",
     "Problem",
-    "checks_of",
+    "check_metric_state",
+    "check_neighbor_tree_state",
+    "check_tree",
+    "check_tree_state",
+    "find_nodes_problem",
+    "find_problem",
+    "get_checks",
     "is_a",
     "is_whole",
-    "metric_state",
-    "neighbor_tree_state",
-    "nodes_problem",
-    "one_run",
-    "problem",
     "run",
-    "tree",
-    "tree_state",
+    "share_run",
 ]

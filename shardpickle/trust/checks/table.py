@@ -1,7 +1,7 @@
-"""Which checks are for which class, and what they find.
+"""The table of classes and their checks, and the run of these on an instance.
 
-Each row of `CHECKS` is for one class and all that inherit from it, by its name: no library is
-imported here for the sake of a check. docs/trust.md lists the rows, and the classes that need none.
+Each row of `CHECKS` names one class and holds for all its subclasses. Classes are named by text, so
+no library is imported for a check. docs/trust.md lists the rows, and the classes that need none.
 """
 
 import functools
@@ -25,55 +25,60 @@ from shardpickle.trust.checks.base import (
     run,
 )
 from shardpickle.trust.checks.encoders import (
-    feature_hasher,
-    function_transformer,
-    multi_label,
-    one_hot,
-    polynomial,
-    vocabulary,
+    check_feature_hasher,
+    check_function_transformer,
+    check_multi_label,
+    check_one_hot,
+    check_polynomial,
+    check_vocabulary,
 )
 from shardpickle.trust.checks.ensembles import (
-    bin_mapper,
-    decision_tree,
-    forest,
-    gradient_boosting,
-    grown,
-    hist_boosting,
-    isolation_forest,
-    predictor,
+    check_bin_mapper,
+    check_decision_tree,
+    check_forest,
+    check_gradient_boosting,
+    check_hist_boosting,
+    check_isolation_forest,
+    check_nodes,
+    check_predictor,
 )
 from shardpickle.trust.checks.neighbors import (
-    birch,
-    bisecting_k_means,
-    k_means,
-    neighbor_tree,
-    neighbors,
-    neighbors_classifier,
+    check_birch,
+    check_bisecting_k_means,
+    check_k_means,
+    check_neighbor_tree,
+    check_neighbors,
+    check_neighbors_classifier,
 )
-from shardpickle.trust.checks.others import descent, feature_agglomeration, linkage, voting
-from shardpickle.trust.checks.sparse import sparse_matrix, spline
-from shardpickle.trust.checks.svm import libsvm
+from shardpickle.trust.checks.others import (
+    check_coefficients,
+    check_feature_agglomeration,
+    check_linkage,
+    check_voting,
+)
+from shardpickle.trust.checks.sparse import check_sparse_matrix, check_spline
+from shardpickle.trust.checks.svm import check_libsvm
 
 
 @functools.cache
-def checks_of(cls: type) -> tuple[Check, ...]:
-    """The checks for instances of a class: what stands in it, then those of its row and its bases'.
+def get_checks(cls: type) -> tuple[Check, ...]:
+    """List the checks of a class: first its attributes' kinds, then its own and its bases' rows.
 
-    What the grammar lets through, the others can rely on.
+    The later checks rely on the first one.
     """
     rows = [(base.__module__, base.__qualname__) for base in cls.__mro__]
-    found = [CHECKS[row] for row in rows if row in CHECKS]
-    return (*((_placed,) if grammar.knows(cls) else ()), *found)
+    checks = [CHECKS[row] for row in rows if row in CHECKS]
+    return (*((_check_places,) if grammar.knows(cls) else ()), *checks)
 
 
-def _placed(instance: Any) -> None:
-    found = grammar.misplaced(instance, run.own, run.seen)
-    if found is not None:
-        raise MisplacedError(found)
+def _check_places(instance: Any) -> None:
+    misplaced = grammar.find_misplaced(instance, run.own, run.seen)
+    if misplaced is not None:
+        raise MisplacedError(misplaced)
     count = vars(instance).get("n_features_in_")
-    if isinstance(count, (int, np.integer)) and count > _MANY_FEATURES:  # each is given a name
-        arrays = (each for each in vars(instance).values() if hasattr(each, "shape"))
-        need(any(count in each.shape for each in arrays), "n_features_in_ of no array's size")
+    if isinstance(count, (int, np.integer)) and count > _MANY_FEATURES:  # each gets a name
+        arrays = (value for value in vars(instance).values() if hasattr(value, "shape"))
+        need(any(count in array.shape for array in arrays), "no array has n_features_in_ columns")
 
 
 _MANY_FEATURES = 1 << 24
@@ -82,85 +87,93 @@ _MANY_FEATURES = 1 << 24
 _ENSEMBLE, _BOOSTING = "sklearn.ensemble", "sklearn.ensemble._hist_gradient_boosting"
 
 CHECKS: dict[tuple[str, str], Check] = {
-    ("sklearn.tree._classes", "BaseDecisionTree"): decision_tree,
-    (f"{_ENSEMBLE}._forest", "BaseForest"): forest,
-    (f"{_ENSEMBLE}._gb", "BaseGradientBoosting"): gradient_boosting,
-    (f"{_ENSEMBLE}._iforest", "IsolationForest"): isolation_forest,
-    (f"{_ENSEMBLE}._voting", "VotingClassifier"): voting,
-    (f"{_BOOSTING}.predictor", "TreePredictor"): predictor,
-    (f"{_BOOSTING}.binning", "_BinMapper"): bin_mapper,
-    (f"{_BOOSTING}.gradient_boosting", "BaseHistGradientBoosting"): hist_boosting,
+    ("sklearn.tree._classes", "BaseDecisionTree"): check_decision_tree,
+    (f"{_ENSEMBLE}._forest", "BaseForest"): check_forest,
+    (f"{_ENSEMBLE}._gb", "BaseGradientBoosting"): check_gradient_boosting,
+    (f"{_ENSEMBLE}._iforest", "IsolationForest"): check_isolation_forest,
+    (f"{_ENSEMBLE}._voting", "VotingClassifier"): check_voting,
+    (f"{_BOOSTING}.predictor", "TreePredictor"): check_predictor,
+    (f"{_BOOSTING}.binning", "_BinMapper"): check_bin_mapper,
+    (f"{_BOOSTING}.gradient_boosting", "BaseHistGradientBoosting"): check_hist_boosting,
     **{
-        (f"sklearn.neighbors.{module}", f"{name}{bits}"): neighbor_tree
+        (f"sklearn.neighbors.{module}", f"{name}{bits}"): check_neighbor_tree
         for module, name in (("_kd_tree", "KDTree"), ("_ball_tree", "BallTree"))
         for bits in ("", "32")
     },
-    ("sklearn.neighbors._base", "NeighborsBase"): neighbors,
-    ("sklearn.neighbors._classification", "KNeighborsClassifier"): neighbors_classifier,
-    ("sklearn.neighbors._classification", "RadiusNeighborsClassifier"): neighbors_classifier,
-    ("sklearn.cluster._birch", "Birch"): birch,
-    ("sklearn.cluster._kmeans", "KMeans"): k_means,
-    ("sklearn.cluster._kmeans", "MiniBatchKMeans"): k_means,
-    ("sklearn.cluster._bisect_k_means", "BisectingKMeans"): bisecting_k_means,
-    ("sklearn.cluster._feature_agglomeration", "AgglomerationTransform"): feature_agglomeration,
-    ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): linkage,
-    ("sklearn.svm._base", "BaseLibSVM"): libsvm,
-    ("sklearn.linear_model._stochastic_gradient", "BaseSGD"): descent,
-    ("sklearn.linear_model._coordinate_descent", "ElasticNet"): descent,
-    ("scipy.sparse._base", "_spbase"): sparse_matrix,
-    ("scipy.interpolate._bsplines", "BSpline"): spline,
-    ("scipy.interpolate._bsplines", "_BSpline"): spline,
-    ("sklearn.feature_extraction.text", "CountVectorizer"): vocabulary,
-    ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer"): vocabulary,
-    ("sklearn.feature_extraction._hash", "FeatureHasher"): feature_hasher,
-    ("sklearn.feature_extraction.text", "HashingVectorizer"): feature_hasher,
-    ("sklearn.preprocessing._encoders", "OneHotEncoder"): one_hot,
-    ("sklearn.preprocessing._polynomial", "PolynomialFeatures"): polynomial,
-    ("sklearn.preprocessing._label", "MultiLabelBinarizer"): multi_label,
-    ("sklearn.preprocessing._function_transformer", "FunctionTransformer"): function_transformer,
+    ("sklearn.neighbors._base", "NeighborsBase"): check_neighbors,
+    ("sklearn.neighbors._classification", "KNeighborsClassifier"): check_neighbors_classifier,
+    ("sklearn.neighbors._classification", "RadiusNeighborsClassifier"): check_neighbors_classifier,
+    ("sklearn.cluster._birch", "Birch"): check_birch,
+    ("sklearn.cluster._kmeans", "KMeans"): check_k_means,
+    ("sklearn.cluster._kmeans", "MiniBatchKMeans"): check_k_means,
+    ("sklearn.cluster._bisect_k_means", "BisectingKMeans"): check_bisecting_k_means,
+    (
+        "sklearn.cluster._feature_agglomeration",
+        "AgglomerationTransform",
+    ): check_feature_agglomeration,
+    ("sklearn.cluster._hdbscan.hdbscan", "HDBSCAN"): check_linkage,
+    ("sklearn.svm._base", "BaseLibSVM"): check_libsvm,
+    ("sklearn.linear_model._stochastic_gradient", "BaseSGD"): check_coefficients,
+    ("sklearn.linear_model._coordinate_descent", "ElasticNet"): check_coefficients,
+    ("scipy.sparse._base", "_spbase"): check_sparse_matrix,
+    ("scipy.interpolate._bsplines", "BSpline"): check_spline,
+    ("scipy.interpolate._bsplines", "_BSpline"): check_spline,
+    ("sklearn.feature_extraction.text", "CountVectorizer"): check_vocabulary,
+    ("sklearn.feature_extraction._dict_vectorizer", "DictVectorizer"): check_vocabulary,
+    ("sklearn.feature_extraction._hash", "FeatureHasher"): check_feature_hasher,
+    ("sklearn.feature_extraction.text", "HashingVectorizer"): check_feature_hasher,
+    ("sklearn.preprocessing._encoders", "OneHotEncoder"): check_one_hot,
+    ("sklearn.preprocessing._polynomial", "PolynomialFeatures"): check_polynomial,
+    ("sklearn.preprocessing._label", "MultiLabelBinarizer"): check_multi_label,
+    (
+        "sklearn.preprocessing._function_transformer",
+        "FunctionTransformer",
+    ): check_function_transformer,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an instance must not be handed out, and what a caller may trust to have it."""
+    """Why an instance must not be returned, and what a caller may trust to get it."""
 
     text: str
     things: tuple[Any, ...] = ()
     crashes: bool = False
 
 
-def problem(instance: Any, checks: Iterable[Check], later: Later | None = None) -> Problem | None:
-    """Why an instance must not be handed out; None if nothing speaks against it.
+def find_problem(
+    instance: Any, checks: Iterable[Check], later: Later | None = None
+) -> Problem | None:
+    """Return why an instance must not be returned by a load, or None.
 
-    An ensemble's check gives what must hold of each of its estimators; of those that are not
-    loaded, `later` is told.
+    An ensemble's check yields its estimators with a check of each. For estimators that are not
+    loaded yet, `later` is called instead.
     """
     for check in checks:
         try:
-            for member, its in check(instance) or ():
+            for member, check_member in check(instance) or ():
                 if later is not None and lazy.is_stand_in(member):
-                    later(member, its)
+                    later(member, check_member)
                 else:
-                    its(member)
+                    check_member(member)
         except MisplacedError as error:
-            return Problem(error.found.text, error.found.things)
+            return Problem(error.misplaced.text, error.misplaced.things)
         except BrokenError as error:
-            return _could_crash(instance, str(error))
-        except ShardpickleError:  # of a lazy estimator that had to be loaded
+            return _describe_crash(instance, str(error))
+        except ShardpickleError:  # from a lazy estimator that had to be loaded
             raise
-        except Exception as error:  # what a file says can make any check stumble
+        except Exception as error:  # a file's content can make any check raise anything
             name = inspect.unwrap(check).__name__
-            return _could_crash(instance, f"{name}: {type(error).__name__}: {error}")
+            return _describe_crash(instance, f"{name}: {type(error).__name__}: {error}")
     return None
 
 
-def _could_crash(instance: Any, why: str) -> Problem:
+def _describe_crash(instance: Any, why: str) -> Problem:
     shown = type(instance).__qualname__
     return Problem(f"compiled code could crash on this {shown}: {why}", crashes=True)
 
 
-def nodes_problem(nodes: Array, features: int, depth: int) -> str | None:
-    """Why nodes that were stored as they are must not be walked; None if nothing says so."""
-    found = problem(nodes, [lambda each: grown(each, features, depth)])
-    return None if found is None else found.text
+def find_nodes_problem(nodes: Array, features: int, depth: int) -> str | None:
+    """Return why nodes that were stored unchanged must not be walked, or None."""
+    broken = find_problem(nodes, [lambda array: check_nodes(array, features, depth)])
+    return None if broken is None else broken.text

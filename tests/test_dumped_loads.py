@@ -67,7 +67,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import shardpickle
 from shardpickle._util import memory
-from shardpickle.format import manifest
+from shardpickle.format import entries, manifest
 
 X = np.random.default_rng(0).random((60, 4))
 Y = (X[:, 0] > 0.5).astype(int)
@@ -632,10 +632,10 @@ def test_parts_are_declared_before_they_are_listed(tmp_path):
 
 
 def test_a_manifest_of_very_many_parts_is_read():
-    shard = manifest.ShardEntry("0" * 64, 100, 9, 1, heap=10**9)
-    part = manifest.PartEntry("a.B", 0, 0, 1, (), ())
-    root = manifest.PartEntry("builtins.list", 0, 0, 1, (), tuple((n, 0) for n in range(140_000)))
-    made = manifest.Manifest("0", "full", {}, {}, (), (*[part] * 140_000, root), (shard,))
+    shard = entries.ShardEntry("0" * 64, 100, 9, 1, heap=10**9)
+    part = entries.PartEntry("a.B", 0, 0, 1, (), ())
+    root = entries.PartEntry("builtins.list", 0, 0, 1, (), tuple((n, 0) for n in range(140_000)))
+    made = entries.Manifest("0", "full", {}, {}, (), (*[part] * 140_000, root), (shard,))
     assert manifest.from_bytes(manifest.to_bytes(made)) == made
 
 

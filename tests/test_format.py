@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from test_values import CASES, NESTED, structured
 
 import shardpickle
-from shardpickle.format import manifest
+from shardpickle.format import entries, manifest
 from shardpickle.storage import local
 
 # --- Trees ---
@@ -415,18 +415,18 @@ def test_the_manifest_is_compact(tmp_path):
 
 
 def entry(shard=0, slot=0, references=(), objects=1, kind="m.C"):
-    return manifest.PartEntry(kind, shard, slot, objects, (0,), tuple(references))
+    return entries.PartEntry(kind, shard, slot, objects, (0,), tuple(references))
 
 
 def make(parts, slots=10):
-    return manifest.Manifest(
+    return entries.Manifest(
         writer="0",
         profile="full",
         environment={"python": "3"},
         metadata={},
         names=(("m", "C"),),
         parts=tuple(parts),
-        shards=(manifest.ShardEntry("0" * 64, 1, 1, slots),),
+        shards=(entries.ShardEntry("0" * 64, 1, 1, slots),),
     )
 
 

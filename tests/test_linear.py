@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import shardpickle
 from shardpickle.format import contents, manifest
 from shardpickle.format import shard as sealing
-from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.format.entries import Manifest, PartEntry, ShardEntry
 from shardpickle.io import open_model
 from shardpickle.pickling import machine
 from shardpickle.storage import packed

@@ -28,7 +28,7 @@ from sklearn.tree._tree import NODE_DTYPE
 from sklearn.utils import check_array
 
 from shardpickle.errors import RebuildError
-from shardpickle.sklearn_support import migrations
+from shardpickle.sklearn_support import migrations, tree_states
 from shardpickle.trust import names
 from shardpickle.trust.unrestricted import Objects
 
@@ -312,7 +312,7 @@ OLDER = {
 def test_nodes_of_an_older_layout(layout):
     dtype = np.dtype(layout)
     old = np.array([row[: len(dtype.names)] for row in NODES], dtype)
-    found = migrations.nodes(old)
+    found = tree_states.nodes(old)
     assert found.dtype == NODE_DTYPE
     assert found.tolist() == NODES
 
@@ -324,7 +324,7 @@ def test_nodes_of_a_fitted_tree_get_what_the_fit_gave():
     old = np.zeros(len(fitted), OLDER["1.2"])
     for name in old.dtype.names:
         old[name] = fitted[name]
-    found = migrations.nodes(old)
+    found = tree_states.nodes(old)
     assert found["missing_go_to_left"].any()
     for name in FIELDS:
         np.testing.assert_array_equal(found[name], fitted[name])
@@ -332,7 +332,7 @@ def test_nodes_of_a_fitted_tree_get_what_the_fit_gave():
 
 def test_a_single_leaf_is_a_tree():
     leaf = np.array([(-1, -1, -2, -2.0, 0.5, 3, 3.0)], OLDER["1.2"])
-    assert migrations.nodes(leaf).tolist() == [(-1, -1, -2, -2.0, 0.5, 3, 3.0, 0)]
+    assert tree_states.nodes(leaf).tolist() == [(-1, -1, -2, -2.0, 0.5, 3, 3.0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -347,17 +347,17 @@ def test_a_single_leaf_is_a_tree():
 )
 def test_other_arrays_are_not_nodes(array):
     with pytest.raises(ValueError, match="not the nodes of a tree"):
-        migrations.nodes(array)
+        tree_states.nodes(array)
 
 
 def test_fractions_are_what_later_releases_fit():
     weights = np.array([row[6] for row in NODES])
-    found = migrations.fractions(np.array(COUNTS)[:, None, :], weights)
+    found = tree_states.fractions(np.array(COUNTS)[:, None, :], weights)
     assert found.tobytes() == np.array(FRACTIONS)[:, None, :].tobytes()
 
 
 def test_fractions_of_two_outputs_and_of_no_weight():
     counts = np.array([[[2.0, 6.0], [8.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    found = migrations.fractions(counts, np.array([8.0, 0.0]))
+    found = tree_states.fractions(counts, np.array([8.0, 0.0]))
     np.testing.assert_array_equal(found[0], [[0.25, 0.75], [1.0, 0.0]])
     assert np.isnan(found[1]).all()

@@ -24,7 +24,14 @@ from shardpickle.format import contents as encoding
 from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.contents import Contents
-from shardpickle.format.manifest import Manifest, Needs, PartEntry, ShardEntry
+from shardpickle.format.entries import (
+    Manifest,
+    Needs,
+    PartEntry,
+    ShardEntry,
+    most_heap,
+    undeclared_heap,
+)
 from shardpickle.format.shard import Advance
 from shardpickle.format.tree_memory import Comparing
 from shardpickle.io import inference, plan
@@ -383,11 +390,9 @@ class Dumper:
         for number, stored in self.stored.items():
             stored_heap = stored.shard.heap
             shard = entries[count + number].shard
-            heap[shard] = (
-                manifests.undeclared_heap(shards[shard]) if stored_heap is None else stored_heap
-            )
+            heap[shard] = undeclared_heap(shards[shard]) if stored_heap is None else stored_heap
         plain = [replace(shard, heap=None) for shard in shards]
-        if sum(heap) <= manifests.most_heap(plain):
+        if sum(heap) <= most_heap(plain):
             return plain
         return [replace(shard, heap=nbytes) for shard, nbytes in zip(plain, heap, strict=True)]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardpickle import lazy
-from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.format.entries import Manifest, PartEntry, ShardEntry
 from shardpickle.io.reader import ModelReader
 from shardpickle.lazy import materialize
 from shardpickle.pickling import pickler

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from shardpickle.errors import CorruptShardError
-from shardpickle.format.manifest import HEAP
+from shardpickle.format.entries import HEAP
 from shardpickle.io.foreign_makers import (
     BY_DILL,
     DILL_TYPES,

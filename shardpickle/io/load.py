@@ -10,7 +10,7 @@ from shardpickle.errors import FormatError, RebuildError, RefusedError, StorageE
 from shardpickle.format import tree_memory
 from shardpickle.format.columns import TreeMemory
 from shardpickle.format.contents import Contents
-from shardpickle.format.manifest import PartEntry
+from shardpickle.format.entries import PartEntry
 from shardpickle.format.shard import Advance
 from shardpickle.io.reader import Growing, ModelReader, in_file
 from shardpickle.io.rebuild import Rebuilder, Skeletons, check_members

@@ -21,7 +21,7 @@ from shardpickle.errors import (
     StorageError,
 )
 from shardpickle.format import shard as sealing
-from shardpickle.format.manifest import Manifest
+from shardpickle.format.entries import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io.dump_lazy import Stored
 from shardpickle.io.load import Loader, locate

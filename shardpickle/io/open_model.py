@@ -30,7 +30,7 @@ from shardpickle.errors import (
 )
 from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
-from shardpickle.format.manifest import Manifest
+from shardpickle.format.entries import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io import load_part
 from shardpickle.io.load import load_whole

@@ -19,7 +19,7 @@ from shardpickle.errors import (
     UntrustedTypeError,
 )
 from shardpickle.format import manifest as manifests
-from shardpickle.format.manifest import Manifest
+from shardpickle.format.entries import Manifest
 from shardpickle.format.shard import Advance
 from shardpickle.io.dump import Dumper, split_model
 from shardpickle.io.open_model import find_first_uses, read_needs

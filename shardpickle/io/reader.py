@@ -27,8 +27,8 @@ from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.columns import TreeMemory
 from shardpickle.format.contents import Contents
+from shardpickle.format.entries import Manifest, ShardEntry
 from shardpickle.format.layout import Index
-from shardpickle.format.manifest import Manifest, ShardEntry
 from shardpickle.format.shard import Advance
 from shardpickle.format.tree_memory import Passing
 from shardpickle.io.rebuild import Skeletons

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from shardpickle.errors import CorruptModelError, CorruptShardError, RefusedError
 from shardpickle.format.contents import Contents
-from shardpickle.format.manifest import PartEntry, part_heap
+from shardpickle.format.entries import PartEntry, part_heap
 from shardpickle.pickling import machine, parser
 from shardpickle.sklearn_support import migrations
 from shardpickle.trust import checks

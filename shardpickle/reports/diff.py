@@ -12,7 +12,7 @@ from typing import Any
 from shardpickle._util.pool import Pool
 from shardpickle.codecs import tree_arrays
 from shardpickle.codecs.tree_arrays import Head
-from shardpickle.format.manifest import Manifest
+from shardpickle.format.entries import Manifest
 from shardpickle.format.tree_memory import Passing
 from shardpickle.io.reader import ModelReader, in_file, read_newest
 from shardpickle.pickling import outline

@@ -10,7 +10,7 @@ from shardpickle.codecs.tree_arrays import Head
 from shardpickle.format import manifest as manifests
 from shardpickle.format import shard as sealing
 from shardpickle.format.contents import Contents
-from shardpickle.format.manifest import Manifest, ShardEntry
+from shardpickle.format.entries import Manifest, ShardEntry
 from shardpickle.format.shard import Usage
 from shardpickle.io.open_model import read_needs
 from shardpickle.io.publish import DumpOptions, estimate_shards, make_dumper

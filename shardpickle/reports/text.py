@@ -9,7 +9,7 @@ from typing import Any
 from shardpickle._util.sizes import text
 from shardpickle.errors import inert
 from shardpickle.format import manifest as manifests
-from shardpickle.format.manifest import Manifest, PartEntry
+from shardpickle.format.entries import Manifest, PartEntry
 from shardpickle.format.shard import Usage
 from shardpickle.reports import html
 from shardpickle.reports.words import MOST_LINES, count, ratio

@@ -21,7 +21,7 @@ from shardpickle.errors import (
 )
 from shardpickle.format import shard
 from shardpickle.format.contents import Contents
-from shardpickle.format.manifest import Manifest, PartEntry, ShardEntry
+from shardpickle.format.entries import Manifest, PartEntry, ShardEntry
 from shardpickle.format.tree_memory import Hollow, Passing
 from shardpickle.io.load import PartReader, locate
 from shardpickle.io.reader import ModelReader, in_file

@@ -13,7 +13,7 @@ from sklearn.neighbors import KDTree
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
-from shardpickle.sklearn_support import migrations
+from shardpickle.sklearn_support import migrations, tree_states
 
 
 def to_native_indices(value: Any) -> Any:
@@ -37,7 +37,7 @@ def translate_state(instance: Any, state: Any) -> Any:
     if isinstance(instance, Tree):
         translated = {**state}
         if isinstance(state.get("nodes"), np.ndarray):
-            translated["nodes"] = migrations.nodes(state["nodes"])
+            translated["nodes"] = tree_states.nodes(state["nodes"])
         values = state.get("values")
         if isinstance(values, np.ndarray) and values.dtype.str[1:] == "f8":
             translated["values"] = values.astype(np.float64, copy=False)
@@ -94,9 +94,9 @@ def find_counting_tree(instance: Any, state: Any) -> Any:
 
 
 def to_fractions(tree: Any) -> None:
-    """Make a tree's values fractions, in place; see `migrations.fractions`."""
+    """Make a tree's values fractions, in place; see `tree_states.fractions`."""
     own_state = tree.__getstate__()  # the tree's own memory
-    own_state["values"][...] = migrations.fractions(
+    own_state["values"][...] = tree_states.fractions(
         own_state["values"], own_state["nodes"]["weighted_n_node_samples"]
     )
 

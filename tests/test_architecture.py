@@ -111,6 +111,7 @@ ONLY = {
             "sklearn_support.classes",
             "sklearn_support.foreign_states",
             "sklearn_support.gone_names",
+            "sklearn_support.tree_states",
             "sklearn_support.migrations",
             "demo",
             "trust.checks.ensembles",

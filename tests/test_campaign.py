@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 # In a process of its own: OpenMP's threads do not survive a fork.
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -24,6 +26,7 @@ def told(code):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_nothing_is_found():
     counts, found = told("import campaign, json; print(json.dumps(campaign.run(200, 7_000_000)))")
     assert found == []
@@ -32,6 +35,7 @@ def test_nothing_is_found():
     assert counts["refused"] > 20
 
 
+@pytest.mark.long
 def test_it_finds_what_the_grammar_keeps_out():
     """Without the judge, the recipes delete the canary, or end the process."""
     code = """

@@ -68,6 +68,7 @@ def _changed(tree, seed):
     return other
 
 
+@pytest.mark.long
 def test_workers_smaller_than_the_model_predict_the_same_bits(cluster, large):
     path, rows, expected = large
     with joblib.parallel_config(backend="dask", wait_for_workers_timeout=60):

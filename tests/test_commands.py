@@ -83,6 +83,7 @@ def told(stderr):
     return line.strip()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_that_is_told_works_in_a_shell(name, place, here, capsys):
     arguments = COMMANDS[name]

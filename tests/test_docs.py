@@ -24,6 +24,7 @@ MODULES = sorted(
 )
 
 
+@pytest.mark.long
 def test_the_readmes_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -39,6 +40,7 @@ ELSEWHERE = {"README.md", "mlflow.md"}  # the test above; tests/test_mlflow.py
 RUNNING = [page for page in PAGES if "```python" in page.read_text() and page.name not in ELSEWHERE]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
 def test_a_pages_code_runs_in_its_order(page, tmp_path, monkeypatch):
     """And its commands, where the files that they name are there by then."""

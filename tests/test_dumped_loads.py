@@ -631,6 +631,7 @@ def test_parts_are_declared_before_they_are_listed(tmp_path):
         shardpickle.load(tmp_path / "model")
 
 
+@pytest.mark.long
 def test_a_manifest_of_very_many_parts_is_read():
     shard = entries.ShardEntry("0" * 64, 100, 9, 1, heap=10**9)
     part = entries.PartEntry("a.B", 0, 0, 1, (), ())
@@ -639,6 +640,7 @@ def test_a_manifest_of_very_many_parts_is_read():
     assert manifest.from_bytes(manifest.to_bytes(made)) == made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "metadata",
     [{"ids": list(range(1_100_000))}, {"note": "x" * 40_000_000}],

@@ -102,6 +102,7 @@ def trusted(model):
     return [Fresh, Holder]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.parametrize("size", ["4kB", "60kB"])
 def test_everything_that_reads_a_model_takes_a_file_once(case, size, tmp_path, monkeypatch):

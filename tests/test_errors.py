@@ -182,6 +182,7 @@ POOLS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_refusal_arrives_from_a_worker(pool, untrusted):
     with pytest.raises(shardpickle.ShardpickleError) as here:
@@ -193,6 +194,7 @@ def test_a_refusal_arrives_from_a_worker(pool, untrusted):
     assert list(caught.value.names) == ["theirs.Theirs"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["shards", "rows"])
 def test_predict_passes_on_what_a_task_met(kind, tmp_path, monkeypatch):
     forest = RandomForestClassifier(12, random_state=0)
@@ -222,6 +224,7 @@ class Picky(DecisionTreeClassifier):
 """
 
 
+@pytest.mark.long
 def test_an_error_that_cannot_be_pickled_is_told_in_words(tmp_path):
     (tmp_path / "quota.py").write_text(THEIRS)
     code = (
@@ -497,6 +500,7 @@ def test_a_disk_that_refuses_is_named(name, number, call, stored, tmp_path, monk
     assert listing(folder) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
 @pytest.mark.parametrize("name", WRITES)
 def test_a_full_disk_for_real(name, tmp_path):

@@ -232,6 +232,7 @@ def test_a_child_forked_meanwhile_does_not_keep_the_lock(tmp_path):
     assert done.stdout == "second dump done\n"
 
 
+@pytest.mark.long
 def test_dump_at_exit(tmp_path):
     code = (
         "import atexit, sys, shardpickle\n"
@@ -566,6 +567,7 @@ def test_every_flipped_byte_of_a_shard_is_noticed(stored):
         refused(stored, first.name)
 
 
+@pytest.mark.long
 def test_every_flipped_bit_and_every_cut_of_the_manifest_is_noticed(tmp_path):
     target = tmp_path / "model"
     shardpickle.dump(OLD, target, metadata={"score": 0.5})
@@ -702,6 +704,7 @@ def test_a_model_larger_than_memory_is_refused(tmp_path, monkeypatch):
     assert shardpickle.load(tmp_path / "model", check_memory=False).size == 1_000_000
 
 
+@pytest.mark.long
 def test_the_limit_of_the_address_space_counts(tmp_path):
     shardpickle.dump(np.zeros(50_000_000), tmp_path / "model")
     code = (
@@ -795,6 +798,7 @@ def test_plain_calls_take_arguments_in_joblibs_order(tmp_path):
         assert_same(load(str(path)), OLD)
 
 
+@pytest.mark.long
 def test_classes_of_main_are_warned_of(tmp_path):
     code = "import sys, shardpickle\nclass Mine: pass\nshardpickle.dump(Mine(), sys.argv[1])\n"
     done = subprocess.run(

@@ -185,6 +185,7 @@ def test_the_hand_written_directories_are_otherwise_sound(tmp_path):
     assert (loaded.node_count, loaded.n_node_samples[0], loaded.impurity[0]) == (1, 1, 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_verify_and_inspect(case, tmp_path):
     CASES[case](tmp_path / "model")

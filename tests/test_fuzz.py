@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.long
 def test_random_damage_is_refused_or_harmless():
     # In a process that has started no threads: it forks.
     command = [sys.executable, str(Path(__file__).parent / "fuzz.py"), "300"]

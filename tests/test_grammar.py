@@ -210,6 +210,7 @@ def test_what_is_announced_loads(name, tmp_path):
     assert_same(load(tmp_path / "model", **options), pickle.loads(pickle.dumps(model)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRONG)
 def test_the_same_in_a_pickle(name, tmp_path):
     file = tmp_path / "model.pickle"
@@ -289,6 +290,7 @@ SOUND = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of libraries, about what is fitted here
 @pytest.mark.parametrize("name", SOUND)
 def test_what_fits_leave_loads_by_default(name, tmp_path):

@@ -80,6 +80,7 @@ def test_a_hostile_manifest(field, text, tmp_path):
         assert len(found) < 100_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["inspect", "verify", "load"])
 def test_a_hostile_manifest_on_the_command_line(command, tmp_path):
     path = tmp_path / "model"

@@ -67,6 +67,7 @@ def answers(model, name, data):
     return [each.toarray() if issparse(each) else np.asarray(each) for each in found]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", MODELS)
 def test_predictions_keep_their_bits(case, tmp_path):
     model, (X, y) = MODELS[case]
@@ -93,6 +94,7 @@ def test_predictions_keep_their_bits(case, tmp_path):
 IMPORTANT = ("forest", "regression forest", "extra trees", "boosting", "one tree", "AdaBoost")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", IMPORTANT)
 def test_importances_are_nan_not_zero(case, tmp_path):
     model, (X, y) = MODELS[case]

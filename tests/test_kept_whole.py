@@ -121,6 +121,7 @@ def slim(model, path, **options):
         return report, shardpickle.load(path, unsafe=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", READERS)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_predictions_are_those_of_the_model(case, tmp_path):
@@ -142,6 +143,7 @@ def test_predictions_are_those_of_the_model(case, tmp_path):
     assert_same(predictions(loaded, X), expected)
 
 
+@pytest.mark.long
 def test_the_report_says_what_and_where(tmp_path):
     def kept(model):
         report = shardpickle.dump(model, tmp_path / "model", profile="inference")
@@ -226,6 +228,7 @@ CUT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CUT)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_what_needs_predictions_alone_is_cut(case, tmp_path):

@@ -63,6 +63,7 @@ def test_predicts_as_the_model(case, tmp_path):
     assert_same(predictions(whole, X), expected)
 
 
+@pytest.mark.long
 def test_nothing_is_decoded_before_it_is_asked_for(stored):
     _, path = stored
     gc.collect()
@@ -118,6 +119,7 @@ def test_changes_of_the_list_stay(stored):
     assert (lazy.predict_proba(X) == expected.predict_proba(X)).all()
 
 
+@pytest.mark.long
 def test_the_array_of_gradient_boosting_gives_real_trees(tmp_path):
     model = GradientBoostingRegressor(n_estimators=12, **SEED).fit(X, TARGET)
     shardpickle.dump(model, tmp_path / "model")
@@ -134,6 +136,7 @@ def test_the_array_of_gradient_boosting_gives_real_trees(tmp_path):
     assert lazy.estimators_[3, 0].note == "mine"
 
 
+@pytest.mark.long
 def test_what_scikit_learn_does_with_a_fitted_forest(stored):
     model, path = stored
     lazy = shardpickle.load(path, lazy=True)
@@ -156,6 +159,7 @@ def test_what_scikit_learn_does_with_a_fitted_forest(stored):
     assert "RandomForestClassifier" in repr(lazy)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_threads_and_processes_of_scikit_learn(stored, jobs):
     model, path = stored
@@ -163,6 +167,7 @@ def test_threads_and_processes_of_scikit_learn(stored, jobs):
     assert (lazy.predict_proba(X) == model.predict_proba(X)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "attribute"),
     [
@@ -195,6 +200,7 @@ def test_a_lazy_model_is_pickled_as_a_reference(stored):
         pickle.loads(data)
 
 
+@pytest.mark.long
 def test_a_model_that_was_replaced_is_never_mixed(stored):
     model, path = stored
     lazy = shardpickle.load(path, lazy=True)
@@ -269,6 +275,7 @@ def test_the_limit_is_held_and_a_second_scan_finds_what_the_first_left(large):
     assert CACHE.hits / visits >= 0.9 * (limit * 7 / 8 - 2 * one) / whole
 
 
+@pytest.mark.long
 def test_another_model_takes_the_room_of_one_that_is_not_used(large):
     model, path, features = large
     whole = sum(each.tree_.node_count * (64 + 8) for each in model.estimators_)
@@ -282,6 +289,7 @@ def test_another_model_takes_the_room_of_one_that_is_not_used(large):
     assert CACHE.hits / (CACHE.hits + CACHE.ahead + CACHE.misses) > 0.9
 
 
+@pytest.mark.long
 def test_estimators_in_use_count(large):
     _, path, _ = large
     lazy = shardpickle.load(path, lazy=True)
@@ -297,6 +305,7 @@ def test_estimators_in_use_count(large):
     assert CACHE.used < without / 4  # the shard that was used last stays
 
 
+@pytest.mark.long
 def test_a_limit_lowers_the_number_of_threads(large, tmp_path):
     model, path, features = large
     model.set_params(n_jobs=64)
@@ -307,6 +316,7 @@ def test_a_limit_lowers_the_number_of_threads(large, tmp_path):
     assert (lazy.apply(features) == model.apply(features)).all()
 
 
+@pytest.mark.long
 def test_many_threads_get_right_answers_within_the_limit(large):
     model, path, features = large
     expected = model.predict(features)
@@ -357,6 +367,7 @@ def test_threads_that_ask_for_one_shard_decode_it_once(large):
     assert len(fetched) == 1
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 @pytest.mark.parametrize("lazy", [False, True])
 def test_models_work_in_forked_processes(large, lazy):
@@ -398,6 +409,7 @@ def fetched(monkeypatch):
     return counts
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("touched", [False, True])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore")  # what libraries warn of while they are fitted
@@ -482,6 +494,7 @@ def test_changes_are_dumped(stored, tmp_path):
     assert (found.predict_proba(X) == expected.predict_proba(X)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options", [{"shard_size": "9kB"}, {"profile": "inference"}, {"shard_size": "32MB"}]
 )
@@ -492,6 +505,7 @@ def test_a_lazy_model_is_dumped_in_another_way(options, stored, tmp_path):
     assert files_of(tmp_path / "lazy") == files_of(tmp_path / "model")
 
 
+@pytest.mark.long
 def test_shards_that_share_a_table_are_copied(tmp_path, fetched):
     rng = np.random.default_rng(0)
     features, target = rng.random((300, 5)), rng.random(300)

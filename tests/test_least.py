@@ -71,6 +71,7 @@ def in_threads(count, work):
     return raised
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.filterwarnings("ignore")  # what libraries warn of, and fewer jobs under a limit
 def test_the_least_limit_is_enough(case, tmp_path):
@@ -98,6 +99,7 @@ def test_the_least_limit_is_enough(case, tmp_path):
             gc.collect()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_several_models_open_and_predict_at_once_under_one_limit(tmp_path):
     model = MODELS["seven levels"]()

@@ -297,6 +297,7 @@ def chain(depth, value=0, kind="linked"):
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["linked", "pipeline"])
 @pytest.mark.parametrize("depth", [500, 3000])
 def test_diff_of_deep_chains(kind, depth, tmp_path):

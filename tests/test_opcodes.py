@@ -52,6 +52,7 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=300)
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")  # only the report's trouble
 @given(plain)
@@ -148,6 +149,7 @@ def test_broken_skeletons(data):
         read(data)
 
 
+@pytest.mark.long
 @settings(derandomize=True, deadline=None, max_examples=1500)
 @given(st.data())
 def test_damaged_skeletons_give_our_errors(data):

@@ -125,6 +125,7 @@ def test_what_pages_need_is_said_where_it_is_missing(forest, tmp_path, monkeypat
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.long
 def test_ten_thousand_trees_are_one_small_page(tmp_path):
     trees = ExtraTreesRegressor(10_000, max_depth=2, random_state=0).fit(X[:20], X[:20, 0])
     shardpickle.dump(trees, tmp_path / "model", shard_size="200kB")
@@ -144,6 +145,7 @@ def test_trees_of_histogram_boosting_have_leaves_and_no_depth(tmp_path):
     assert "without their depth" in info.to_html()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium; CI installs Debian's")
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_it_without_a_complaint(forest, tmp_path, width):

@@ -260,6 +260,7 @@ def _only(model, numbers):
     return smaller
 
 
+@pytest.mark.long
 def test_boosting_is_not_given_back_in_part(tmp_path):
     model = GradientBoostingRegressor(n_estimators=300, **SEED).fit(X, TARGET)
     shardpickle.dump(model, tmp_path / "model", shard_size="20kB")

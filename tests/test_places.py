@@ -92,6 +92,7 @@ def forest_of(forest, count):
     return smaller
 
 
+@pytest.mark.long
 @everywhere
 def test_references_lead_there_too(lazy, forest, here):
     with pytest.warns(shardpickle.LazyReferenceWarning):
@@ -176,6 +177,7 @@ def test_a_directory_that_was_removed_or_cannot_be_reached_by_its_name(here):
 # --- Limits of one call ---
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("before", [None, 30_000_000])
 def test_a_call_leaves_the_limit_of_the_process_as_it_was(before, forest, here):
     shardpickle.dump(forest, "model", shard_size="10kB")

@@ -114,6 +114,7 @@ MODELS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_fitted_trees(name, tmp_path):
     model = MODELS[name]()
@@ -237,6 +238,7 @@ def fill(piece, leaf, left, right, rng, rate):
     piece["bitset_idx"][inner] = np.where(categorical, np.cumsum(categorical) - categorical, 0)
 
 
+@pytest.mark.long
 @settings(max_examples=2 * TREES, derandomize=True, deadline=None)
 @given(several=st.lists(plans, min_size=1, max_size=3))
 def test_any_arrays(several):
@@ -353,6 +355,7 @@ def edited(columns, pieces, edits):
     return columns, pieces
 
 
+@pytest.mark.long
 @settings(max_examples=3 * TREES, derandomize=True, deadline=None)
 @given(several=st.lists(plans, min_size=1, max_size=3), edits=edits)
 def test_damaged_columns(several, edits):

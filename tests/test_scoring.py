@@ -171,6 +171,7 @@ def command(*arguments):
     return [sys.executable, "-m", "shardpickle", *map(str, arguments)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["npy", "csv", "parquet"])
 def test_the_command(kind, stored, tmp_path):
     if kind == "parquet":
@@ -202,6 +203,7 @@ def test_the_command(kind, stored, tmp_path):
     assert "none.npy" in done.stderr and "Traceback" not in done.stderr  # noqa: PT018
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to groups of processes")
 def test_an_interrupt_leaves_no_process(tmp_path):
     rng = np.random.default_rng(0)
@@ -233,6 +235,7 @@ def test_an_interrupt_leaves_no_process(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["X.npy", "model"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["1kB", "30kB"])
 def test_what_has_no_probabilities_is_asked_for_none(size, tmp_path):
     """Bagging asks a pipeline whether it has them; its last step has not."""

@@ -66,6 +66,7 @@ def dumped(model, path, **options):
 # Smaller models: what the first stages say, by scikit-learn ---------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scoring", ["loss", "roc_auc", "accuracy", "f1"])
 def test_the_first_stages_of_histogram_boosting(scoring, tmp_path):
     model = boosted(scoring)
@@ -87,6 +88,7 @@ def test_the_first_stages_of_histogram_boosting(scoring, tmp_path):
     assert len(model._predictors) == model.n_iter_  # the given one stays as it is
 
 
+@pytest.mark.long
 def test_in_a_pipeline_and_by_squared_errors(tmp_path):
     model = make_pipeline(StandardScaler(), regressed()).fit(X, TARGET)
     expected = staged(model[-1], model[:-1].transform(X), 4)
@@ -243,6 +245,7 @@ def lazies(model, seen=None):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("size", "touched"), [("1kB", False), ("6kB", True)])
 @pytest.mark.parametrize("case", MODELS)
 @pytest.mark.filterwarnings("ignore::FutureWarning")

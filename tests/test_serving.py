@@ -65,6 +65,7 @@ print(os.waitpid(pid, 0)[1])
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="only Linux tells what processes share"
 )
@@ -105,6 +106,7 @@ def _copied(tree, number):
     return other
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_loading_leaves_openmp_usable_in_forked_workers(tmp_path):
     rng = np.random.default_rng(0)

@@ -31,10 +31,12 @@ def signed(tmp_path):
     return tmp_path
 
 
+@pytest.mark.long
 def test_a_signed_directory_loads(signed):
     assert shardpickle.load(signed / "model_dir") == {"a": 1}
 
 
+@pytest.mark.long
 def test_another_model_is_refused(signed):
     shardpickle.dump({"a": 2}, signed / "model_dir")
     done = run(VERIFY, signed)
@@ -42,6 +44,7 @@ def test_another_model_is_refused(signed):
     assert "mismatch" in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_one_byte_of_a_shard_is_refused(signed):
     (shard,) = (signed / "model_dir" / "shards").iterdir()
     content = bytearray(shard.read_bytes())

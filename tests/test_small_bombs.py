@@ -117,6 +117,7 @@ def nested(kind, count):
     return b"".join([*pieces, b"j" + struct.pack("<I", count), b"."])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["deque", "defaultdict"])
 def test_deep_containers_are_refused_before_they_end_the_process(kind, tmp_path):
     file = tmp_path / "deep.pickle"

@@ -159,6 +159,7 @@ def extended(module, more=0):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [0, 400_000])  # a skeleton that is not compacted
 def test_names_with_a_number_are_written_as_names(more, module, codes):
     model = extended(module, more)

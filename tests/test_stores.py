@@ -90,6 +90,7 @@ def test_a_url_holds_what_a_directory_holds(place, model, tmp_path):
     assert info.digest == shardpickle.inspect(tmp_path / "model").digest
 
 
+@pytest.mark.long
 def test_only_missing_shards_travel_and_nothing_is_deleted(place, model):
     url, options = place
     shardpickle.dump(model, url, shard_size="30kB", storage_options=options)
@@ -145,6 +146,7 @@ def test_a_place_that_holds_something_else_is_refused(place):
     assert set(files_at(url, options)) == {"notes.txt", "manifest.json"}
 
 
+@pytest.mark.long
 def test_damage_at_a_url_is_told(place, model):
     url, options = place
     shardpickle.dump(model, url, shard_size="30kB", storage_options=options)
@@ -198,6 +200,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ERRORS)
 def test_every_call_that_fails_once_is_made_again(kind, model, monkeypatch):
     url = f"memory://faulty/{next(BUCKETS)}"
@@ -492,6 +495,7 @@ def test_a_packed_model_that_was_replaced_is_never_mixed(packed, model, tmp_path
         lazy.predict(X)
 
 
+@pytest.mark.long
 def test_every_cut_and_many_flips_of_a_packed_model_are_told(tmp_path):
     small = RandomForestClassifier(2, max_depth=2, **SEED).fit(X, LABELS)
     shardpickle.dump(small, tmp_path / "model")

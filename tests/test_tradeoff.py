@@ -174,6 +174,7 @@ def test_the_interval_covers_what_other_rows_would_have_shown():
     assert 50 <= covered <= 60
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "balanced_accuracy"])
 def test_a_scoring_of_the_callers(scoring):
     model, target = MODELS["forest"]
@@ -184,6 +185,7 @@ def test_a_scoring_of_the_callers(scoring):
     assert found.scoring == scoring
 
 
+@pytest.mark.long
 def test_a_lazy_model_within_a_limit_and_the_command(tmp_path, capsys):
     model, target = MODELS["regression"]
     model.fit(X[:HALF], target[:HALF])
@@ -242,6 +244,7 @@ def test_rows_that_the_model_refuses_are_refused():
     assert _score(named, table, LABELS) == named.score(table, LABELS)
 
 
+@pytest.mark.long
 def test_targets_that_do_not_belong_to_the_rows_are_refused():
     forest, values = MODELS["forest"][0].fit(X, LABELS), MODELS["regression"][0].fit(X, TARGET)
     for model, truth in ((forest, LABELS[:-1]), (forest, BOTH), (values, BOTH), (values, 1.0)):
@@ -251,6 +254,7 @@ def test_targets_that_do_not_belong_to_the_rows_are_refused():
     assert _score(values, X, TARGET[:, None]) == pytest.approx(values.score(X, TARGET), abs=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["forest", "bagging", "tree", "boosting"])
 def test_sparse_rows(name):
     model, target = MODELS[name]
@@ -262,6 +266,7 @@ def test_sparse_rows(name):
     assert mine.whole.score == pytest.approx(model.score(sparse, target[HALF:]))
 
 
+@pytest.mark.long
 def test_resamples_without_a_score_do_not_count():
     """A third of the resamples draw none of the one positive row: these have no ROC."""
     truth = np.arange(HALF) == 3

@@ -615,6 +615,7 @@ def planted(plan):
     return sample, tables_for(which, sample, features)
 
 
+@pytest.mark.long
 @settings(max_examples=4 * TREES, derandomize=True, deadline=None)
 @given(plan=samples)
 def test_any_arrays(plan):
@@ -658,6 +659,7 @@ def chain(splits, left):
     return of_shape(leaf, right=np.arange(2, 2 * splits + 1, 2))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left", [True, False])
 def test_a_chain(left):
     tree = chain(10_000, left)
@@ -675,6 +677,7 @@ def test_a_chain(left):
     assert items["order"][0] == len(moved)
 
 
+@pytest.mark.long
 def test_millions_of_nodes():
     """Complete, so that it is wide: the reference takes a level at a time."""
     depth = 20
@@ -842,6 +845,7 @@ def other_head(head, which, value):
     return replace(head, classes=(*head.classes[1:], 1 + value % 5))
 
 
+@pytest.mark.long
 @settings(max_examples=6 * TREES, derandomize=True, deadline=None)
 @given(plan=samples, edits=edits)
 def test_damaged_columns(plan, edits):
@@ -942,6 +946,7 @@ def invented(invention):
     return columns, head, NO_TABLES if tables is None else tables
 
 
+@pytest.mark.long
 @settings(max_examples=6 * TREES, derandomize=True, deadline=None)
 @given(invention=inventions)
 def test_invented_columns(invention):
@@ -1148,6 +1153,7 @@ shardpickle.dump(shardpickle.load(source), target, shard_size="40kB")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["five classes", "floats", "whole numbers", "few thresholds"])
 def test_without_a_compiler_the_files_are_the_same(name, tmp_path):
     cls, target, _, options = MODELS[name]
@@ -1191,6 +1197,7 @@ def shard_of_the_table(document):
     return document["shards"][shard][0]
 
 
+@pytest.mark.long
 def test_a_grown_forest_keeps_its_full_shards_and_its_table(tmp_path):
     rows = np.random.default_rng(0).normal(size=(300, 4))
     target = rows.sum(axis=1) + rows[:, 0]

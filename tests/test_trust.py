@@ -211,6 +211,7 @@ def test_an_installed_package_vouches_for_its_classes(tmp_path, vouching):
         check_roundtrip(fitted(Ours))
 
 
+@pytest.mark.long
 def test_entry_points_are_read_from_installed_packages(tmp_path):
     info = tmp_path / "other-1.dist-info"
     info.mkdir()
@@ -273,6 +274,7 @@ def test_expect_pins_a_model(tmp_path):
 # --- The table ---
 
 
+@pytest.mark.long
 def test_this_release_needs_no_name_that_is_missing():
     noted = vet.used()
     listed = trust._classes() | trust._values() | {*trust.CONSTRUCTORS, *constructors.CALLABLES}

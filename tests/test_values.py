@@ -143,6 +143,7 @@ def test_one_large_array_is_cut_into_frames(tmp_path):
     assert_same(loaded_as_pickle(tmp_path / "model", workers=2), large)
 
 
+@pytest.mark.long
 def test_a_long_skeleton_stays_as_it_was_pickled(tmp_path):
     vocabulary = {f"word{number}": number for number in range(120_000)}
     shardpickle.dump(vocabulary, tmp_path / "model")

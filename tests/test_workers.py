@@ -26,6 +26,7 @@ def default():
     return workers.default_workers()
 
 
+@pytest.mark.long
 def test_affinity_counts():
     code = (
         "import os; os.sched_setaffinity(0, {0}); from shardpickle._util import pool as workers;"
@@ -35,12 +36,14 @@ def test_affinity_counts():
     assert done.stdout == "1\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_one_inside_a_joblib_task(backend):
     counts = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(default)() for _ in range(3))
     assert counts == [1, 1, 1]
 
 
+@pytest.mark.long
 def test_one_inside_a_loky_worker():
     with loky.ProcessPoolExecutor(max_workers=1) as executor:
         assert executor.submit(default).result() == 1
@@ -84,6 +87,7 @@ def round_trip(path):
     return bool((shardpickle.load(path, workers=2)["a"] == model["a"]).all())
 
 
+@pytest.mark.long
 def test_dump_and_load_inside_tasks(tmp_path):
     # Daemonic processes may not start processes; threads need nothing.
     for backend in ("loky", "threading", "multiprocessing"):

@@ -8,6 +8,8 @@ pipes.
 loky then reports the executor as broken, as it does for any other death.
 """
 
+import os
+import signal
 import threading
 import time
 from contextlib import suppress
@@ -73,8 +75,9 @@ def _has_dead_worker(executor: Any) -> bool:
 def _break_executor(executor: Any) -> None:
     """End all workers, and the pipes that loky may be waiting for."""
     for worker in list((executor._processes or {}).values()):
-        with suppress(OSError):
-            worker.kill()
+        if worker.pid is not None:
+            with suppress(OSError):
+                os.kill(worker.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     for queue, end in ((executor._result_queue, "_writer"), (executor._call_queue, "_reader")):
         with suppress(OSError, AttributeError):
             getattr(queue, end).close()

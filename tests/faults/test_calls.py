@@ -11,6 +11,7 @@ from shim import NoFolderFlush, Shim
 import shardpickle
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", campaign.ERRORS)
 def test_every_call_that_fails_leaves_the_old_model_or_the_new(kind, tmp_path):
     found = campaign.calls(tmp_path, [kind])
@@ -21,6 +22,7 @@ def test_every_call_that_fails_leaves_the_old_model_or_the_new(kind, tmp_path):
         assert found["refused"] > 10
 
 
+@pytest.mark.long
 def test_a_power_cut_after_any_call_leaves_the_old_model_or_the_new(tmp_path):
     found = campaign.power(tmp_path, seeds=3)
     assert not found["wrong"], found

@@ -39,6 +39,7 @@ CASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", CASES)
 def test_damage_is_told(kind, path):
     cases = list(CASES[kind](path))

@@ -26,6 +26,7 @@ def test_a_dump_that_is_killed_at_any_moment(tmp_path):
     assert found["old"] + found["new"] == 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_dump_that_is_stopped(number, tmp_path):
     found = campaign.kills(tmp_path, 25, number)
@@ -129,6 +130,7 @@ def test_a_worker_that_dies_in_a_task_ends_the_prediction_and_not_the_next(boost
     assert predicts_again(path, rows, expected)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_while_it_sends_its_answer_ends_the_prediction(boosting):
     with pytest.raises(shardpickle.WorkerLostError, match="memory"):
         predict._run(joblib.Parallel(n_jobs=2), [(die_while_sending,)] * 4)

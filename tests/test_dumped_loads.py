@@ -444,7 +444,13 @@ def check(model, path, compare=assert_same):
 
 
 @pytest.mark.filterwarnings("ignore")  # of libraries, about what is fitted here
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(member, marks=pytest.mark.long) if "3,000" in member else member
+        for member in MEMBERS
+    ],
+)
 def test_what_is_dumped_loads(member, tmp_path):
     report = check(MEMBERS[member](), tmp_path / "model")
     assert bool(report.needs_trust) == (member in BY_NAME)

@@ -757,7 +757,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(arguments, words
     [
         (("model_dir", OLD), "model comes first"),
         ((OLD, io.BytesIO()), "not an open file"),
-        ((OLD, ""), "not a path"),
+        ((OLD, ""), "path is empty"),
         ((OLD, "~/model"), "expanduser"),
         ((OLD, b"model"), "not bytes"),
     ],

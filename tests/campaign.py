@@ -32,11 +32,11 @@ import types
 import warnings
 from pathlib import Path
 
+import composition_cases
 import estimators
 import joblib
 import numpy as np
 import scipy.sparse
-import test_compositions
 from sklearn import neighbors, pipeline, preprocessing, svm
 from sklearn.base import clone
 from sklearn.ensemble import (
@@ -85,7 +85,7 @@ def models():
             with contextlib.suppress(Exception):  # what needs other data is left out
                 model, features = estimators.fitted(name, cls)
                 found.append((name, pickle.dumps(model), features))
-        for name, make in test_compositions.CASES.items():
+        for name, make in composition_cases.CASES.items():
             with contextlib.suppress(Exception):
                 found.append((name, pickle.dumps(make()), estimators.X))
         found += [("H01 " + name, pickle.dumps(model), rows) for name, model, rows in special()]

@@ -1,9 +1,9 @@
 """An estimate is what a dump would store, to the byte."""
 
 import pytest
+from composition_cases import CASES
 from estimators import TARGET, X
 from sklearn.ensemble import RandomForestRegressor
-from test_compositions import CASES
 
 import shardpickle
 

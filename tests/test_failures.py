@@ -76,8 +76,12 @@ class InjectedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("call", [1, 3])
+ONCE = {"describing the environment", "making the manifest", "publishing"}  # in a dump
+
+
+@pytest.mark.parametrize(
+    ("step", "call"), [(step, call) for step in STEPS for call in (1, 3)[: 2 - (step in ONCE)]]
+)
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_previous_model_survives(step, call, workers, tmp_path, monkeypatch):
     target = tmp_path / "model"
@@ -97,14 +101,11 @@ def test_the_previous_model_survives(step, call, workers, tmp_path, monkeypatch)
     model = forest()
     with monkeypatch.context() as patch:
         patch.setattr(place, name, failing)
-        try:
+        with pytest.raises(InjectedError):
             shardpickle.dump(model, target, workers=workers, shard_size="20kB")
-        except InjectedError:
-            assert listing(target) == before
-            assert_same(shardpickle.load(target), OLD)
-            assert shardpickle.verify(target, deep=True).ok
-        else:
-            assert len(calls) < call, "a failure was swallowed"
+        assert listing(target) == before
+        assert_same(shardpickle.load(target), OLD)
+        assert shardpickle.verify(target, deep=True).ok
     shardpickle.dump(model, target)
     assert is_clean(target)
     assert np.array_equal(shardpickle.load(target).predict_proba(X), model.predict_proba(X))

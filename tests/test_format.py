@@ -22,7 +22,7 @@ from sklearn.ensemble import (
 )
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-from test_values import CASES, NESTED, structured
+from value_cases import CASES, NESTED, structured
 
 import shardpickle
 from shardpickle.format import entries, manifest

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from composition_cases import CASES
 from estimators import LABELS, TARGET, X, predictions
 from graphs import assert_same
 from holders import Holder, Narrowed, Partial, Weighted, important
@@ -28,7 +29,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from test_compositions import CASES
 
 import shardpickle
 

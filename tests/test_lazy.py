@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from composition_cases import CASES
 from estimators import LABELS, TARGET, X, predictions
 from graphs import assert_same
 from settling import settle
@@ -26,7 +27,6 @@ from sklearn.model_selection import cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
-from test_compositions import CASES
 
 import shardpickle
 from shardpickle.format import manifest

@@ -4,6 +4,7 @@ import gc
 import threading
 
 import pytest
+from composition_cases import CASES
 from estimators import LABELS, X, predictions
 from graphs import assert_same
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
@@ -13,7 +14,6 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from test_compositions import CASES
 
 import shardpickle
 from shardpickle import lazy

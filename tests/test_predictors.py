@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
-from test_trees import BITS, LOOPS, TREES, children, integers, leaf_flags, numbers
+from tree_cases import BITS, LOOPS, TREES, children, integers, leaf_flags, numbers
 
 import shardpickle
 from shardpickle.codecs import _backend, _tree_cython, hist_nodes

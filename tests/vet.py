@@ -22,12 +22,12 @@ import textwrap
 import warnings
 from pathlib import Path
 
+import composition_cases
 import estimators
 import numpy as np
 import scipy.sparse
 import scipy.special
 import sklearn
-import test_compositions
 from observed import Observed
 from sklearn import metrics
 
@@ -381,7 +381,7 @@ def observe(file):
             print(f"cannot be fitted: {name}: {error!r:.100}", file=sys.stderr)
             continue
         seen.note(model)
-    for name, make in test_compositions.CASES.items():
+    for name, make in composition_cases.CASES.items():
         try:
             model = make()
         except Exception as error:  # of packages that a release is too old for; told on stderr

@@ -4,8 +4,8 @@ loky notices a worker that dies, except one that dies while it sends a result: i
 for the rest of that result, which nobody will send (the worker also held the lock of the pipe).
 CPython's executor has the same fault (python/cpython#94777). So a thread looks at the workers, and
 where one is dead and loky has not said so for some seconds, it ends the others and closes the
-pipes.
-loky then reports the executor as broken, as it does for any other death.
+pipes. loky then reports the executor as broken, as it does for any other death. The same goes for
+an executor that does not come to its end after an interrupt.
 """
 
 import os
@@ -50,21 +50,23 @@ class WorkerWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        since: dict[int, float] = {}  # executor -> when a worker of it was first seen dead
+        since: dict[int, float] = {}  # executor -> when it was first seen so
         while not self._done.wait(_INTERVAL):
             executor = reusable_executor._executor
-            if executor is None or not _has_dead_worker(executor):
+            if executor is None or not _is_stuck(executor):
                 since.clear()
             elif time.monotonic() - since.setdefault(id(executor), time.monotonic()) > _GRACE:
                 self.ended_workers = True
                 _break_executor(executor)
-                return
+                since.clear()
 
 
-def _has_dead_worker(executor: Any) -> bool:
-    """Whether a worker has died other than at its own wish, and loky has not noticed."""
-    if executor._flags.broken is not None or executor._flags.shutdown:
+def _is_stuck(executor: Any) -> bool:
+    """Whether loky has something to end: a worker that died unnoticed, or all at an interrupt."""
+    if executor._flags.broken is not None:
         return False
+    if executor._flags.shutdown:
+        return True
     try:
         workers = list((executor._processes or {}).values())
     except RuntimeError:  # loky starts or joins one at this moment

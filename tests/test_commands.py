@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pytest
 
@@ -49,6 +50,9 @@ def here(place, monkeypatch):
     """The same, as the current directory, of which the modules can be imported."""
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(str(place))
+    joblib.externals.loky.get_reusable_executor().shutdown(
+        kill_workers=True
+    )  # they know no `place`
     yield place
     sys.modules.pop("theirs", None)
 

@@ -203,9 +203,17 @@ def test_the_command(kind, stored, tmp_path):
     assert "none.npy" in done.stderr and "Traceback" not in done.stderr  # noqa: PT018
 
 
+@pytest.fixture
+def interruptible():
+    """Children inherit a SIGINT that is ignored, as it is where a shell runs the tests with `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to groups of processes")
-def test_an_interrupt_leaves_no_process(tmp_path):
+def test_an_interrupt_leaves_no_process(tmp_path, interruptible):
     rng = np.random.default_rng(0)
     features, target = rng.random((2000, 5)), rng.random(2000)
     model = RandomForestRegressor(100, **SEED).fit(features, target)
